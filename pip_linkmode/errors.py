@@ -1,0 +1,28 @@
+"""What can stand between a wheel and its links.
+
+None of these ends an installation: each makes one wheel go pip's own way, or one store
+entry be rebuilt.  What *does* end an installation (no space, no permission, an I/O
+error) stays the :class:`OSError` that it is, so that pip reports it as it always does.
+"""
+
+from __future__ import annotations
+
+
+class LinkmodeError(Exception):
+    """A reason, in one sentence, not to link."""
+
+
+class WheelDeclinedError(LinkmodeError):
+    """The wheel is not of the plain shape that can be stored; pip must judge it."""
+
+
+class StoreRefusedError(LinkmodeError):
+    """The store cannot be used, or cannot be trusted."""
+
+
+class EntryDamagedError(LinkmodeError):
+    """A store entry is not what its manifest says: set it aside and rebuild it."""
+
+
+class SettingsError(LinkmodeError):
+    """A setting has a value that cannot be meant."""

@@ -1,0 +1,383 @@
+"""Link one file to another: four primitives, and what to do when one is refused.
+
+A *mode* is a chain of primitives, tried in order:
+
+========  ==========================
+auto      clone → hardlink → copy
+clone     clone → hardlink → copy
+hardlink  hardlink → copy
+symlink   symlink → copy
+private   hardlink → copy
+own       clone → copy
+copy      copy
+========  ==========================
+
+The first real link from a store to an *area* (a directory tree that is being filled)
+decides: a primitive that is refused before it ever worked there is given up for that
+area.  Whether two paths can be linked is never guessed from names or device numbers;
+bind mounts have equal device numbers and refuse, btrfs subvolumes have different ones
+and can clone.  A primitive that has worked is given up only for the one file that is
+refused (the link limit of a file, a source of another owner, a mount inside the area).
+Errors that no other primitive could help (no space, I/O) are raised as they are.
+
+All differences between operating systems are here.  Cloning is ``FICLONE`` on Linux
+(:manpage:`ioctl_ficlonerange(2)`), ``clonefile(2)`` on macOS and ``CopyFile2`` on
+Windows volumes that share blocks; the latter two were not run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+if sys.platform == "linux":
+    import fcntl
+elif sys.platform == "darwin":
+    import ctypes
+
+    _libc = ctypes.CDLL(None, use_errno=True)
+elif sys.platform == "win32":
+    import _winapi
+    import ctypes
+
+CHAINS = {
+    "auto": ("clone", "hardlink", "copy"),
+    "clone": ("clone", "hardlink", "copy"),
+    "hardlink": ("hardlink", "copy"),
+    "symlink": ("symlink", "copy"),
+    "private": ("hardlink", "copy"),
+    "own": ("clone", "copy"),
+    "copy": ("copy",),
+}
+
+REFUSED = frozenset(
+    {
+        errno.EXDEV,
+        errno.EOPNOTSUPP,
+        errno.ENOTSUP,
+        errno.EPERM,
+        errno.EACCES,
+        errno.EMLINK,
+        errno.EINVAL,
+        errno.ENOSYS,
+        errno.ENOTTY,
+    }
+)
+"""Errors that mean "not in this way", for which the next primitive may work."""
+
+_FICLONE = 0x40049409
+_FILE_SUPPORTS_BLOCK_REFCOUNTING = 0x08000000
+
+
+class Link(NamedTuple):
+    """One file to be linked."""
+
+    source: str
+    """Absolute path in the store."""
+    target: str
+    """Absolute path to be created; whatever is there is replaced."""
+    size: int
+    """Bytes."""
+    mtime_ns: int
+    """Modification time of the source, which every target gets, in ns."""
+    mode: int
+    """Permission bits of the source."""
+    wanted: int
+    """Permission bits that pip would give the target under the current umask."""
+
+
+def mode_of_new_file(umask: int, *, executable: bool) -> int:
+    """Return the permission bits that pip gives to a file from a wheel.
+
+    :param umask: the process's file mode creation mask
+    :param executable: whether the wheel marks the file so
+    (source: pip ``_internal/utils/unpacking.py``,
+    ``set_extracted_file_to_default_mode_plus_executable``)
+    """
+    return (0o777 & ~umask) | 0o111 if executable else 0o666 & ~umask
+
+
+def current_umask() -> int:
+    """Return the umask; it can only be read by setting it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def _create(link: Link, fill: Callable[[int], None]) -> None:
+    """Create the target with pip's permissions, fill it, and give it the mtime.
+
+    The mode comes from the umask and a directory's default ACL, as in pip; only
+    executables are changed afterwards, as in pip.  A target that could not be filled
+    is removed: a refused ``FICLONE`` leaves an empty file behind.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(link.target, flags, 0o666)
+    try:
+        try:
+            fill(descriptor)
+            if link.wanted & 0o111:
+                os.chmod(link.target, link.wanted)
+        finally:
+            os.close(descriptor)
+        os.utime(link.target, ns=(link.mtime_ns, link.mtime_ns))
+    except BaseException:
+        os.unlink(link.target)
+        raise
+
+
+def hardlink(link: Link) -> None:
+    """Give the source's inode a second name."""
+    os.link(link.source, link.target, follow_symlinks=False)
+
+
+def symlink(link: Link) -> None:
+    """Point to the source by its absolute path."""
+    os.symlink(link.source, link.target)
+
+
+def copy(link: Link) -> None:
+    """Write the bytes again."""
+
+    def fill(descriptor: int) -> None:
+        with open(link.source, "rb") as source, open(descriptor, "wb", closefd=False) as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+
+    _create(link, fill)
+
+
+if sys.platform == "linux":
+
+    def clone(link: Link) -> None:
+        """Share the source's extents until one of the two is written to."""
+
+        def fill(descriptor: int) -> None:
+            source = os.open(link.source, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.ioctl(descriptor, _FICLONE, source)
+            finally:
+                os.close(source)
+
+        _create(link, fill)
+
+elif sys.platform == "darwin":
+
+    def clone(link: Link) -> None:
+        """Share the source's extents until one of the two is written to."""
+        if _libc.clonefile(os.fsencode(link.source), os.fsencode(link.target), 0):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), link.source, None, link.target)
+        os.chmod(link.target, link.wanted)
+        os.utime(link.target, ns=(link.mtime_ns, link.mtime_ns))
+
+elif sys.platform == "win32":
+
+    def clone(link: Link) -> None:
+        """Share the source's blocks, on a volume that can (ReFS, Dev Drive)."""
+        volume, flags = ctypes.create_unicode_buffer(261), ctypes.c_uint32()
+        kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+        if (
+            not hasattr(_winapi, "CopyFile2")
+            or not kernel32.GetVolumePathNameW(link.target, volume, 261)
+            or not kernel32.GetVolumeInformationW(
+                volume, None, 0, None, None, ctypes.byref(flags), None, 0
+            )
+            or not flags.value & _FILE_SUPPORTS_BLOCK_REFCOUNTING
+        ):
+            raise OSError(errno.ENOTSUP, "the volume does not clone blocks", link.target)
+        _winapi.CopyFile2(link.source, link.target, 1)  # 1: fail if it exists
+        os.utime(link.target, ns=(link.mtime_ns, link.mtime_ns))
+
+else:
+
+    def clone(link: Link) -> None:
+        """Refuse: this operating system is not known to clone."""
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), link.target)
+
+
+PRIMITIVES: dict[str, Callable[[Link], None]] = {
+    "clone": clone,
+    "hardlink": hardlink,
+    "symlink": symlink,
+    "copy": copy,
+}
+
+
+def _came_out(primitive: str, link: Link) -> bool:
+    """Tell whether a link is what was asked for: BeeGFS fakes hard links."""
+    if primitive == "hardlink":
+        return os.path.samestat(os.lstat(link.source), os.lstat(link.target))
+    if primitive == "symlink":
+        return os.path.islink(link.target)
+    return os.lstat(link.target).st_size == link.size
+
+
+@dataclass
+class Refusal:
+    """Why a primitive was given up between a store and an area."""
+
+    primitive: str
+    error: OSError
+    source: str
+    target: str
+
+
+@dataclass
+class Linker:
+    """Link files by a mode, learning what each pair of store and area can do."""
+
+    primitives: Mapping[str, Callable[[Link], None]] = field(
+        default_factory=lambda: PRIMITIVES
+    )
+    refusals: dict[tuple[str, str, str], Refusal] = field(default_factory=dict)
+    """By (primitive, store, area), in the order in which they were met."""
+    exceptions: Counter[str] = field(default_factory=Counter)
+    """How many single files were copied in spite of the mode, by reason."""
+    _proven: set[tuple[str, str, str]] = field(default_factory=set)
+
+    def link(  # noqa: PLR0913  # one call per wheel; each is a different thing
+        self,
+        links: Iterable[Link],
+        *,
+        mode: str,
+        store: str,
+        area: str,
+        made: list[str],
+    ) -> Counter[str]:
+        """Link all files and return how many each primitive has made.
+
+        :param links: what to link; parent directories exist
+        :param mode: a key of :data:`CHAINS`
+        :param store: the store that the sources are in
+        :param area: the directory tree that the targets are in
+        :param made: receives each target as soon as it exists, to take it back
+        :raises OSError: for what no other primitive can help
+        """
+        used: Counter[str] = Counter()
+        for link in links:
+            # An empty file costs nothing, and one shared by all has bitten pnpm
+            # (pnpm#3531): it is made.
+            chain = CHAINS[mode] if link.size else ("copy",)
+            if link.wanted != link.mode:
+                # A shared inode has one mode; this target needs another.
+                chain = tuple(p for p in chain if p in ("clone", "copy"))
+                self.exceptions["the store was filled under another umask"] += 1
+            used[self._one(link, chain, store, area, made)] += 1
+        return used
+
+    def _one(
+        self, link: Link, chain: tuple[str, ...], store: str, area: str, made: list[str]
+    ) -> str:
+        last = len(chain) - 1
+        for index, primitive in enumerate(chain):
+            key = (primitive, store, area)
+            if key in self.refusals:
+                continue
+            try:
+                self._replace(primitive, link)
+                if key not in self._proven:
+                    if not _came_out(primitive, link):
+                        os.unlink(link.target)
+                        raise OSError(  # noqa: TRY301  # handled as any refusal
+                            errno.ENOTSUP, f"the result is not a {primitive}"
+                        )
+                    self._proven.add(key)
+            except OSError as error:
+                if index == last or error.errno not in REFUSED:
+                    raise
+                if key in self._proven or _only_this_file(error, link):
+                    self.exceptions[os.strerror(error.errno)] += 1
+                else:
+                    self.refusals[key] = Refusal(primitive, error, store, area)
+            else:
+                made.append(link.target)
+                return primitive
+        raise AssertionError(chain)  # a chain ends in copy, which is never given up
+
+    def _replace(self, primitive: str, link: Link) -> None:
+        # Never open what is there: a link would be written through.
+        try:
+            self.primitives[primitive](link)
+        except FileExistsError:
+            os.unlink(link.target)
+            self.primitives[primitive](link)
+
+
+def _only_this_file(error: OSError, link: Link) -> bool:
+    """Tell whether an error speaks of the source rather than of the file systems.
+
+    A file has a highest number of links (``EMLINK``), and where
+    ``fs.protected_hardlinks`` is set nobody links a file of another owner (``EPERM``,
+    :manpage:`proc_sys_fs(5)`).
+    """
+    if error.errno == errno.EMLINK:
+        return True
+    return (
+        error.errno == errno.EPERM
+        and hasattr(os, "geteuid")
+        and os.lstat(link.source).st_uid != os.geteuid()
+    )
+
+
+def file_system(path: str) -> str:
+    """Return the type of the file system that holds a path, for messages.
+
+    :param path: an absolute path that exists
+    :returns: such as ``ext4``; ``"another file system"`` where it cannot be told
+    """
+    best, name = -1, "another file system"
+    real = os.path.realpath(path)
+    try:
+        # proc_pid_mountinfo(5): field 5 is the mount point, the one after " - " the
+        # type; the last of the longest mount points is the visible one.
+        with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+            for line in mounts:
+                front, _, back = line.partition(" - ")
+                mount = front.split(" ")[4].replace("\\040", " ")
+                prefix = mount if mount.endswith("/") else mount + "/"
+                if (real + "/").startswith(prefix) and len(mount) >= best:
+                    best, name = len(mount), back.split(" ")[0]
+    except OSError:
+        pass
+    return name
+
+
+@dataclass
+class Made:
+    """What one installation has created, to take it back."""
+
+    files: list[str] = field(default_factory=list)
+    directories: list[str] = field(default_factory=list)
+
+    def directory(self, path: str) -> None:
+        """Make a directory, and what leads to it, as ``os.makedirs`` does."""
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
+        except FileNotFoundError:
+            self.directory(os.path.dirname(path))
+            self.directory(path)
+        else:
+            self.directories.append(path)
+
+    def take_back(self) -> None:
+        """Remove all files, and the directories that are empty then."""
+        for path in reversed(self.files):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        for path in reversed(self.directories):
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+        self.files.clear()
+        self.directories.clear()

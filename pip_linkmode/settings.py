@@ -1,0 +1,137 @@
+"""What was asked for: link mode, stores, exclusions.
+
+pip itself has parsed the command line, the environment and its configuration files by
+the time :func:`from_options` is called, with pip's own precedence; this module only
+gives the result a meaning.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+
+from pip_linkmode.errors import SettingsError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Protocol
+
+    class Options(Protocol):
+        """The part of pip's parsed options that matters here."""
+
+        link_mode: str
+        link_store: str | None
+        link_exclude: list[str] | None
+        cache_dir: str | bool | None
+
+
+MODES = ("auto", "clone", "hardlink", "symlink", "copy", "off")
+ALIASES = {"reflink": "clone"}
+CHOICES = (*MODES, *ALIASES)
+DEFAULT_STORE = "link-store"
+"""Name of the store inside pip's cache directory: ``pip cache purge`` leaves it alone."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one pip command was asked for."""
+
+    requested: str
+    """The mode as the user named it, one of :data:`MODES`."""
+    mode: str
+    """The mode to begin with: *requested*, unless that would dangle."""
+    stores: tuple[str, ...]
+    """Absolute paths of the stores, in the order of look-up; may be empty."""
+    exclude: tuple[str, ...]
+    """Names of projects that get private copies, as the user spelled them."""
+    reason: str | None = None
+    """Why *mode* is not *requested*, or why there is no store: one sentence."""
+    target: str | None = None
+    """The directory of ``--target``, to which pip moves what it has installed."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is to be linked at all."""
+        return self.mode != "off"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that hand these settings to nested pips.
+
+        Options of the command line do not reach the pips of build environments.  A
+        build environment is thrown away, so symlinks would only be one more thing to
+        register there: it gets what ``auto`` gives.
+        """
+        mode = "auto" if self.mode == "symlink" else self.mode
+        return {
+            "PIP_LINK_MODE": mode if self.stores else "off",
+            "PIP_LINK_STORE": os.pathsep.join(self.stores),
+            "PIP_LINK_EXCLUDE": " ".join(self.exclude),
+        }
+
+
+def parse_stores(value: str) -> tuple[str, ...]:
+    """Split a path-separated list of stores.
+
+    :param value: the setting ``link-store``
+    :raises SettingsError: if one of the paths is relative: the links of an environment
+        must not depend on the directory in which pip was started
+    """
+    stores = tuple(os.path.expanduser(path) for path in value.split(os.pathsep) if path)
+    for path in stores:
+        if not os.path.isabs(path):
+            msg = (
+                f"the store {path!r} is a relative path; "
+                "give --link-store (PIP_LINK_STORE) an absolute one"
+            )
+            raise SettingsError(msg)
+    return tuple(os.path.normpath(path) for path in stores)
+
+
+def _is_within(path: str, directory: str) -> bool:
+    real, parent = os.path.realpath(path), os.path.realpath(directory)
+    return real == parent or real.startswith(os.path.join(parent, ""))
+
+
+def _no_symlinks(stores: Sequence[str], root: object) -> str | None:
+    """Return why links into these stores would dangle, if they would."""
+    if root:
+        return "--root stages files for another root, where the store is not"
+    temporary = tempfile.gettempdir()
+    for store in stores:
+        if _is_within(store, temporary):
+            return f"the store {store} is in the temporary directory {temporary}"
+    return None
+
+
+def from_options(options: Options) -> Settings:
+    """Read the settings from pip's parsed options.
+
+    :param options: as handed to the command's ``run``; ``cache_dir`` is ``False`` for
+        ``--no-cache-dir`` and ``None`` where pip has disabled its cache
+    :raises SettingsError: for a value that cannot be meant
+    """
+    requested = ALIASES.get(options.link_mode, options.link_mode)
+    reason = None
+    if options.link_store:
+        stores = parse_stores(options.link_store)
+    elif options.cache_dir:
+        stores = (os.path.join(str(options.cache_dir), DEFAULT_STORE),)
+    else:
+        stores = ()
+        reason = "without pip's cache directory there is no store; set --link-store"
+    mode = requested
+    if mode == "symlink" and stores:
+        why = _no_symlinks(stores, getattr(options, "root_path", None))
+        if why is not None:
+            mode, reason = "copy", f"symlinks would dangle: {why}"
+    target = getattr(options, "target_dir", None)
+    return Settings(
+        requested=requested,
+        mode=mode,
+        stores=stores,
+        exclude=tuple(options.link_exclude or ()),
+        reason=reason,
+        target=os.path.abspath(target) if target else None,
+    )

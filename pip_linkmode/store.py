@@ -1,0 +1,602 @@
+"""The store: every wheel unpacked once, keyed by the sha256 of its bytes.
+
+::
+
+    <store>/CACHEDIR.TAG
+    <store>/v1/wheels/<first two>/<sha256>/manifest.json
+                                           files/…        the wheel, as pip writes it
+                                           bytecode/<interpreter>/…
+    <store>/v1/environments/…   site-packages directories with symlinks into the store
+    <store>/v1/staging/…        what is being unpacked
+
+``v1`` is the layout; a change that older versions cannot read gets another directory.
+The manifest (:data:`MANIFEST_VERSION`) is one JSON object: ``manifest``, ``sha256`` of
+the wheel, ``wheel`` (its file name), ``name``, ``version``, ``dist_info``, ``purelib``,
+``mtime`` (seconds; every file of the entry has it, to the nanosecond) and ``files``, a
+list of ``[path, size, sha256, mode]``.
+
+An entry is *whole or absent*: it is unpacked in ``staging`` and published by one
+rename, so no lock is needed to read or to publish.  The lock on a staging directory
+only tells the sweeper of left-overs that its owner lives.  Nothing in an entry is
+trusted because it is there: before a file is linked, its size, mtime and mode are
+compared with the manifest, and an entry that differs is set aside and rebuilt from the
+wheel in hand.  No symlink inside the store is ever followed.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import stat
+import sys
+import time
+import zipfile
+import zlib
+from dataclasses import dataclass
+from email.parser import Parser
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from pip_linkmode.errors import (
+    EntryDamagedError,
+    StoreRefusedError,
+    WheelDeclinedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+if sys.platform != "win32":
+    import fcntl
+
+try:
+    from lzma import LZMAError
+except ImportError:  # pragma: no cover  # a Python built without liblzma
+    LZMAError = zlib.error  # type: ignore[assignment,misc]  # then it is never raised
+
+LAYOUT = "v1"
+MANIFEST_VERSION = 1
+MANIFEST = "manifest.json"
+FILES = "files"
+BYTECODE = "bytecode"
+STALE_SECONDS = 24 * 60 * 60
+"""Age at which a staging directory of another host is taken for a left-over."""
+
+_TAG = """\
+Signature: 8a477f597d28d172789f06886806bc55
+# This directory is a cache of pip-linkmode. See https://bford.info/cachedir/
+# Environments installed with --link-mode symlink need it.
+"""
+_CHUNK = 1 << 20
+# Member names that are not UTF-8 are decoded by this codec; pip 26.3 blocks imports,
+# of codecs too, once installation has begun.
+codecs.lookup("cp437")
+
+
+class StoredFile(NamedTuple):
+    """One file of an entry."""
+
+    path: str
+    """Path in the wheel, ``/``-separated."""
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hexadecimal digest of the content."""
+    mode: int
+    """Permission bits."""
+
+
+# --- wheels ---------------------------------------------------------------------------
+
+_UNSAFE_NAME = re.compile(r"[\x00-\x1f\x7f\\:]|[\x85\u2028\u2029]")
+_ENTRY_POINT = re.compile(r"[^=\[\s#;][^=]*=\s*[\w.]+\s*(:\s*[\w.]+\s*)?(\[.*\]\s*)?$")
+
+
+def wheel_digest(wheel: BinaryIO) -> str:
+    """Return the sha256 of a wheel's bytes, the key of its entry.
+
+    :param wheel: open at its beginning; left at its end
+    """
+    digest = hashlib.sha256()
+    while chunk := wheel.read(_CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """Return the files of a wheel, if their names are as plain as they can be.
+
+    Whatever is odd (absolute, escaping, not normal, doubled, a link, encrypted) is
+    left to pip, which has its own answers.
+    """
+    seen: set[str] = set()
+    directories: set[str] = set()
+    members = []
+    for info in archive.infolist():
+        name = info.filename
+        plain = name.removesuffix("/")
+        parts = plain.split("/")
+        if (
+            _UNSAFE_NAME.search(name)
+            or any(part in ("", ".", "..") for part in parts)
+            or info.orig_filename != name
+            or info.flag_bits & 0x1
+        ):
+            msg = f"{name!r} is not a plain file name"
+            raise WheelDeclinedError(msg)
+        for depth in range(1, len(parts)):
+            directories.add("/".join(parts[:depth]))
+        if name.endswith("/"):
+            continue
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG):
+            msg = f"{name!r} is not a regular file"
+            raise WheelDeclinedError(msg)
+        folded = name.casefold()
+        if folded in seen:
+            msg = f"{name!r} is there twice"
+            raise WheelDeclinedError(msg)
+        seen.add(folded)
+        members.append(info)
+    if clash := seen & {directory.casefold() for directory in directories}:
+        msg = f"{min(clash)!r} is both a file and a directory"
+        raise WheelDeclinedError(msg)
+    return members
+
+
+def _is_executable(info: zipfile.ZipInfo) -> bool:
+    # pip _internal/utils/unpacking.py, zip_item_is_executable
+    mode = info.external_attr >> 16
+    return bool(mode and stat.S_ISREG(mode) and mode & 0o111)
+
+
+def _metadata(archive: zipfile.ZipFile, names: set[str]) -> dict[str, Any]:
+    """Check what pip checks before it writes the first file, and describe the wheel.
+
+    pip refuses some wheels before it has touched the environment (``parse_wheel``,
+    ``get_wheel_distribution``).  Linking comes first, so such a wheel must not be
+    linked at all.
+    """
+    dist_infos = {name.split("/", 1)[0] for name in names}
+    dist_infos = {name for name in dist_infos if name.endswith(".dist-info")}
+    if len(dist_infos) != 1:
+        msg = "it has not exactly one .dist-info directory"
+        raise WheelDeclinedError(msg)
+    (dist_info,) = dist_infos
+    texts = {}
+    for name in ("WHEEL", "METADATA", "RECORD", "entry_points.txt"):
+        path = f"{dist_info}/{name}"
+        if path in names:
+            texts[name] = archive.read(path).decode("utf-8")
+        elif name != "entry_points.txt":
+            msg = f"it has no {path}"
+            raise WheelDeclinedError(msg)
+    wheel, metadata = (Parser().parsestr(texts[name]) for name in ("WHEEL", "METADATA"))
+    if not re.fullmatch(r"1\.\d+", (wheel["Wheel-Version"] or "").strip()):
+        msg = f"its Wheel-Version is {wheel['Wheel-Version']!r}"
+        raise WheelDeclinedError(msg)
+    if not metadata["Name"] or not metadata["Version"]:
+        msg = "its METADATA has no Name or no Version"
+        raise WheelDeclinedError(msg)
+    section = False
+    for line in texts.get("entry_points.txt", "").splitlines():
+        text = line.strip()
+        if re.fullmatch(r"\[[^\[\]]+\]", text):
+            section = True
+        elif text and not text.startswith("#"):
+            if not section or not _ENTRY_POINT.match(text):
+                msg = f"its entry point {text!r} is not plain"
+                raise WheelDeclinedError(msg)
+    return {
+        "name": str(metadata["Name"]).strip(),
+        "version": str(metadata["Version"]).strip(),
+        "dist_info": dist_info,
+        "purelib": (wheel["Root-Is-Purelib"] or "").lower() == "true",
+    }
+
+
+def _write(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str) -> str:
+    """Write one member and return its sha256, in one pass over its bytes."""
+    digest = hashlib.sha256()
+    with open(path, "xb") as target:
+        if info.file_size:
+            with archive.open(info) as source:
+                while chunk := source.read(_CHUNK):
+                    digest.update(chunk)
+                    target.write(chunk)
+    return digest.hexdigest()
+
+
+def _make_directory(path: str) -> None:
+    """Make a directory of the store, and what leads to it.
+
+    Nobody else may write to it, whatever the umask says: files of others in there
+    would be imported.
+    """
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        _make_directory(os.path.dirname(path))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o755)
+
+
+def unpack(wheel: BinaryIO, directory: str, *, umask: int) -> dict[str, Any]:
+    """Unpack a wheel as pip would, and describe it.
+
+    :param wheel: open, seekable
+    :param directory: an empty directory of one's own
+    :param umask: the umask in force, from which permission bits follow
+    :returns: the manifest, without the digest and the file name of the wheel
+    :raises WheelDeclinedError: if pip has to judge this wheel
+    :raises OSError: if it cannot be written
+    """
+    mtime = int(time.time())
+    stamp = (mtime * 10**9, mtime * 10**9)
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            members = _members(archive)
+            manifest = _metadata(archive, {info.filename for info in members})
+            files = []
+            for info in members:
+                path = os.path.join(directory, info.filename)
+                _make_directory(os.path.dirname(path))
+                sha256 = _write(archive, info, path)
+                mode = 0o666 & ~umask
+                if _is_executable(info):
+                    mode = (0o777 & ~umask) | 0o111
+                os.chmod(path, mode)
+                os.utime(path, ns=stamp)
+                files.append(StoredFile(info.filename, info.file_size, sha256, mode))
+    except (
+        zipfile.BadZipFile,
+        zipfile.LargeZipFile,
+        EOFError,
+        FileExistsError,
+        KeyError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+        zlib.error,
+        LZMAError,
+    ) as error:
+        msg = f"it cannot be unpacked: {error}"
+        raise WheelDeclinedError(msg) from error
+    except OSError as error:
+        if error.errno is None:  # bz2 has no exception of its own
+            msg = f"it cannot be unpacked: {error}"
+            raise WheelDeclinedError(msg) from error
+        raise
+    return {**manifest, "mtime": mtime, "files": files}
+
+
+# --- entries --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One wheel in a store."""
+
+    path: str
+    """Absolute path of the entry."""
+    store: str
+    """Absolute path of the store."""
+    sha256: str
+    wheel: str
+    """File name of the wheel that was unpacked first."""
+    name: str
+    version: str
+    dist_info: str
+    purelib: bool
+    mtime: int
+    """Modification time of all files, in seconds."""
+    files: tuple[StoredFile, ...]
+
+    def source(self, path: str) -> str:
+        """Return the absolute path of a file, named by its path in the wheel."""
+        return f"{self.path}/{FILES}/{path}"
+
+    def read(self, path: str) -> bytes:
+        """Return the content of a file, named by its path in the wheel."""
+        with open(self.source(path), "rb") as file:
+            return file.read()
+
+    @cached_property
+    def directories(self) -> tuple[str, ...]:
+        """All directories below the entry, ``/``-separated."""
+        found = {FILES}
+        for file in self.files:
+            parent = f"{FILES}/{file.path}".rpartition("/")[0]
+            while parent not in found:
+                found.add(parent)
+                parent = parent.rpartition("/")[0]
+        return tuple(sorted(found))
+
+    def check(self) -> None:
+        """Compare every file with the manifest, by size, mtime and mode.
+
+        :raises EntryDamagedError: if one was edited, truncated, removed or replaced
+        """
+        mtime_ns = self.mtime * 10**9
+        lstat = os.lstat
+        base = f"{self.path}/{FILES}/"
+        path = ""
+        try:
+            for path in self.directories:
+                if not stat.S_ISDIR(lstat(f"{self.path}/{path}").st_mode):
+                    msg = f"{self.path}/{path} is not a directory"
+                    raise EntryDamagedError(msg)
+            for path, size, _, mode in self.files:
+                status = lstat(base + path)
+                if (
+                    status.st_size != size
+                    or status.st_mtime_ns != mtime_ns
+                    or status.st_mode != stat.S_IFREG | mode
+                ):
+                    msg = f"{base}{path} is not as it was unpacked"
+                    raise EntryDamagedError(msg)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            msg = f"{error.filename} is gone"
+            raise EntryDamagedError(msg) from error
+
+
+def _is_plain_path(path: object) -> bool:
+    return (
+        isinstance(path, str)
+        and not _UNSAFE_NAME.search(path)
+        and not any(part in ("", ".", "..") for part in path.split("/"))
+    )
+
+
+def _load_entry(path: str, store: str, sha256: str) -> Entry | None:
+    """Read a manifest; ``None`` if there is no entry.
+
+    :raises EntryDamagedError: if it is not a manifest that this version has written
+    """
+    file = os.path.join(path, MANIFEST)
+    try:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            msg = f"{path} is not a directory"
+            raise EntryDamagedError(msg)
+    except FileNotFoundError:
+        return None
+    try:
+        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        with open(descriptor, "rb") as manifest:
+            data = json.loads(manifest.read())
+        if data["manifest"] != MANIFEST_VERSION or data["sha256"] != sha256:
+            msg = f"{file} speaks of another entry"
+            raise EntryDamagedError(msg)
+        files = tuple(StoredFile(*row) for row in data["files"])
+        strings = [data[key] for key in ("wheel", "name", "version", "dist_info")]
+        for row in files:
+            if (
+                not _is_plain_path(row.path)
+                or type(row.size) is not int
+                or type(row.mode) is not int
+                or row.mode & ~0o777
+            ):
+                msg = f"{file} has the impossible file {row.path!r}"
+                raise EntryDamagedError(msg)
+        if not all(isinstance(value, str) for value in strings):
+            msg = f"{file} has an impossible name"
+            raise EntryDamagedError(msg)
+        return Entry(
+            path, store, sha256, *strings, bool(data["purelib"]), int(data["mtime"]), files
+        )
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        msg = f"{file} cannot be read: {error}"
+        raise EntryDamagedError(msg) from error
+
+
+# --- the store ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Store:
+    """A directory with entries, which exists and may be trusted."""
+
+    root: str
+    """Absolute path."""
+    writable: bool
+
+    @classmethod
+    def open(cls, root: str) -> Store:
+        """Open a store, made if it does not exist.
+
+        :param root: absolute path
+        :raises StoreRefusedError: if it is not a directory, cannot be made, or others
+            could put files into it: an entry is code that will be imported
+        """
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.makedirs(os.path.dirname(root), exist_ok=True)
+                os.mkdir(root, 0o755)
+            status = os.stat(root)
+        except OSError as error:
+            msg = f"the store {root} cannot be made: {error.strerror}"
+            raise StoreRefusedError(msg) from error
+        if not stat.S_ISDIR(status.st_mode):
+            msg = f"the store {root} is not a directory"
+            raise StoreRefusedError(msg)
+        writable = os.access(root, os.W_OK | os.X_OK)
+        if hasattr(os, "geteuid") and writable:
+            if status.st_uid != os.geteuid():
+                msg = f"the store {root} belongs to another user"
+                raise StoreRefusedError(msg)
+            if status.st_mode & 0o022:
+                msg = f"the store {root} can be written to by others"
+                raise StoreRefusedError(msg)
+        store = cls(root, writable)
+        if not writable and not os.path.isdir(os.path.join(root, LAYOUT)):
+            msg = f"the store {root} is not writable, and has nothing in it"
+            raise StoreRefusedError(msg)
+        return store
+
+    def _entry_path(self, sha256: str) -> str:
+        return os.path.join(self.root, LAYOUT, "wheels", sha256[:2], sha256)
+
+    def entry(self, sha256: str) -> Entry | None:
+        """Return the entry of a wheel, or ``None``.
+
+        :param sha256: of the wheel's bytes, hexadecimal
+        :raises EntryDamagedError: if it is there and its manifest is not sound
+        """
+        return _load_entry(self._entry_path(sha256), self.root, sha256)
+
+    def add(  # noqa: PLR0913  # a wheel is its bytes, its digest and its name
+        self,
+        wheel: BinaryIO,
+        sha256: str,
+        name: str,
+        *,
+        umask: int,
+        replace: bool = False,
+    ) -> Entry:
+        """Unpack a wheel and publish the entry.
+
+        Of several processes that do this at once, one wins, and all get its entry.
+
+        :param wheel: open, seekable; its bytes have the digest *sha256*
+        :param name: file name of the wheel
+        :param umask: the umask in force
+        :param replace: set aside the entry that is there, because it is damaged
+        :raises WheelDeclinedError: if pip has to judge this wheel
+        :raises OSError: if it cannot be written
+        """
+        final = self._entry_path(sha256)
+        with self.staging() as staged:
+            manifest = {
+                "manifest": MANIFEST_VERSION,
+                "sha256": sha256,
+                "wheel": name,
+                **unpack(wheel, os.path.join(staged, FILES), umask=umask),
+            }
+            with open(os.path.join(staged, MANIFEST), "x", encoding="utf-8") as file:
+                json.dump(manifest, file, separators=(",", ":"))
+            if replace:
+                self.set_aside(final)
+            self.publish(staged, final)
+        entry = self.entry(sha256)
+        if entry is None:  # a clean-up came between
+            msg = f"{final} is gone"
+            raise EntryDamagedError(msg)
+        return entry
+
+    def set_aside(self, path: str) -> None:
+        """Take something damaged out of the way, and remove it.
+
+        :param path: an entry, or the bytecode of one
+        :raises OSError: if the store cannot be changed
+        """
+        with self.staging() as staged, contextlib.suppress(FileNotFoundError):
+            os.rename(path, os.path.join(staged, "aside"))
+
+    @staticmethod
+    def publish(staged: str, final: str) -> bool:
+        """Move a staged directory to its place by one rename.
+
+        :returns: whether it was moved; not if another process was faster
+        """
+        _make_directory(os.path.dirname(final))
+        try:
+            os.rename(staged, final)
+        except OSError:
+            if os.path.isdir(final):
+                return False
+            raise
+        return True
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[str]:
+        """Make a directory on the store's file system, which does not outlive its use.
+
+        The name says on which host it was made, and a lock says that its maker lives.
+        """
+        parent = os.path.join(self.root, LAYOUT, "staging")
+        _make_directory(parent)
+        self._tag()
+        sweep(parent)
+        while True:
+            path = os.path.join(parent, f"{_host()}-{os.urandom(8).hex()}")
+            os.mkdir(path, 0o755)
+            with contextlib.suppress(FileNotFoundError):
+                lock = _lock(path)
+                if os.path.isdir(path):
+                    break
+                _unlock(lock)  # pragma: no cover  # a sweeper came between the two
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+            _unlock(lock)
+
+    def _tag(self) -> None:
+        # Back-up programs know this file (https://bford.info/cachedir/).
+        path = os.path.join(self.root, "CACHEDIR.TAG")
+        if not os.path.lexists(path):
+            with open(path, "w", encoding="ascii") as file:
+                file.write(_TAG)
+
+
+def _host() -> str:
+    return re.sub(r"[^\w.]", "_", socket.gethostname()) or "host"
+
+
+def sweep(staging: str) -> None:
+    """Remove what the dead have left in a staging directory.
+
+    A lock that can be taken tells that the maker is dead, if it was on this host;
+    what another host has left must be a day old.
+
+    :param staging: the directory that holds staging directories
+    """
+    for name in os.listdir(staging):
+        path = os.path.join(staging, name)
+        with contextlib.suppress(OSError):
+            old = time.time() - os.lstat(path).st_mtime > STALE_SECONDS
+            if not old and name.rpartition("-")[0] != _host():
+                continue
+            lock = _lock(path, wait=False)
+            if lock is not None or old:
+                shutil.rmtree(path, ignore_errors=True)
+            _unlock(lock)
+
+
+if sys.platform != "win32":
+
+    def _lock(path: str, *, wait: bool = True) -> int | None:
+        """Lock a directory; ``None`` where the file system cannot.
+
+        :raises BlockingIOError: if another holds it, and *wait* is false
+        """
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                raise
+            return None
+        return descriptor
+
+    def _unlock(lock: int | None) -> None:
+        if lock is not None:
+            os.close(lock)
+
+else:
+
+    def _lock(path: str, *, wait: bool = True) -> int | None:
+        """Return ``None``: Windows does not lock directories."""
+        del path, wait
+
+    def _unlock(lock: int | None) -> None:
+        del lock
