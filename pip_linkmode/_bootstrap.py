@@ -78,7 +78,7 @@ def _patch(module: ModuleType) -> None:
         name = WATCHED[module.__name__]
         __import__(name)
         sys.modules[name].apply(module)
-    except Exception:  # noqa: BLE001, S110  # never worse than pip alone
+    except Exception:  # noqa: S110  # never worse than pip alone
         pass
 
 
@@ -89,4 +89,4 @@ def activate() -> None:
     Python 3.15 may call a ``.start`` entry point for each directory it appears in.
     """
     if not any(type(finder).__name__ == "_Trigger" for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Trigger())  # type: ignore[arg-type]  # duck-typed
+        sys.meta_path.insert(0, _Trigger())

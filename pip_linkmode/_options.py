@@ -27,14 +27,26 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pip_linkmode")
 _OPTIONS = ("--link-mode", "--link-store", "--link-exclude")
-_MODULES = ("_patches", "settings", "store", "link", "bytecode", "skeleton")
+_MODULES = (
+    "_patches",
+    "bytecode",
+    "installation",
+    "link",
+    "skeleton",
+    "store",
+    "wheel",
+)
 
-_current: Settings | None = None
-_patches: ModuleType | None = None
-_failed = False
+
+class _Process:
+    """What is in force in this process; one pip command runs at a time."""
+
+    settings: Settings | None = None
+    patches: ModuleType | None = None
+    failed = False
 
 
-def apply(module: ModuleType) -> None:
+def apply(module: Any) -> None:
     """Patch one of pip's commands, and what all of them share.
 
     :param module: ``pip._internal.commands.<command>``, just executed
@@ -42,7 +54,7 @@ def apply(module: ModuleType) -> None:
     base = sys.modules["pip._internal.cli.req_command"].RequirementCommand
     if not hasattr(base.__init__, "__wrapped__"):
         base.__init__ = _with_options(base.__init__)
-    req = sys.modules["pip._internal.req"]
+    req: Any = sys.modules["pip._internal.req"]
     stock = req.install_given_reqs
     if not hasattr(stock, "__wrapped__"):
         # Build environments installed in process look it up there.
@@ -50,10 +62,9 @@ def apply(module: ModuleType) -> None:
     if hasattr(module, "install_given_reqs"):
         stock = getattr(stock, "__wrapped__", stock)
         module.install_given_reqs = _with_session(stock, report=True)
-    if hasattr(module, "_eagerly_import_modules"):  # pip 26.1 and newer
-        module._eagerly_import_modules = _before_imports_are_blocked(  # noqa: SLF001  # pip's only door
-            module._eagerly_import_modules  # noqa: SLF001  # the same
-        )
+    name = "_eagerly_import_modules"  # pip 26.1 and newer
+    if hasattr(module, name):
+        setattr(module, name, _before_imports_are_blocked(getattr(module, name)))
     # pip 26.3: modules that are named here have their lazy imports resolved.
     eager = getattr(sys.modules["pip"], "_EAGER_IMPORTS", None)
     if isinstance(eager, set):
@@ -62,7 +73,7 @@ def apply(module: ModuleType) -> None:
 
 def _with_options(init: Callable[..., None]) -> Callable[..., None]:
     @wraps(init)
-    def init_with_options(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # pip's own signature
+    def init_with_options(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
         if not any(self.parser.has_option(option) for option in _OPTIONS):
             _add_options(self)
@@ -70,7 +81,7 @@ def _with_options(init: Callable[..., None]) -> Callable[..., None]:
     return init_with_options
 
 
-def _add_options(command: Any) -> None:  # noqa: ANN401  # a RequirementCommand
+def _add_options(command: Any) -> None:
     group = command.cmd_opts
     group.add_option(
         "--link-mode",
@@ -107,7 +118,7 @@ def _add_options(command: Any) -> None:  # noqa: ANN401  # a RequirementCommand
     run = command.run
 
     @wraps(run)
-    def run_with_settings(options: Any, args: list[str]) -> Any:  # noqa: ANN401  # pip's
+    def run_with_settings(options: Any, args: list[str]) -> Any:
         try:
             settings = _settings.from_options(options)
         except SettingsError as error:
@@ -124,15 +135,14 @@ def _add_options(command: Any) -> None:  # noqa: ANN401  # a RequirementCommand
 @contextlib.contextmanager
 def _in_force(settings: Settings) -> Iterator[None]:
     """Make the settings those of this process and of the pips that it starts."""
-    global _current  # noqa: PLW0603  # one command runs at a time
-    before, variables = _current, settings.environment()
+    before, variables = _Process.settings, settings.environment()
     saved = {name: os.environ.get(name) for name in variables}
-    _current = settings
+    _Process.settings = settings
     os.environ.update(variables)
     try:
         yield
     finally:
-        _current = before
+        _Process.settings = before
         for name, value in saved.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -142,11 +152,11 @@ def _in_force(settings: Settings) -> Iterator[None]:
 
 def _with_session(stock: Callable[..., Any], *, report: bool) -> Callable[..., Any]:
     @wraps(stock)
-    def install_given_reqs(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # pip's own
+    def install_given_reqs(*args: Any, **kwargs: Any) -> Any:
         patches = _load()
-        if patches is None or _current is None:
+        if patches is None:
             return stock(*args, **kwargs)
-        with patches.Session(_current) as session:
+        with patches.session(_Process.settings) as session:
             installed = stock(*args, **kwargs)
         if report:
             session.report()
@@ -157,7 +167,7 @@ def _with_session(stock: Callable[..., Any], *, report: bool) -> Callable[..., A
 
 def _before_imports_are_blocked(stock: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(stock)
-    def eagerly_import_modules(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # pip's own
+    def eagerly_import_modules(*args: Any, **kwargs: Any) -> Any:
         _load()
         return stock(*args, **kwargs)
 
@@ -170,27 +180,32 @@ def _load() -> ModuleType | None:
     What it needs may be beside us in a directory that has left ``sys.path``, in the
     build environment of a package that requires pip.
     """
-    global _patches, _failed  # noqa: PLW0603  # loaded once per process
-    if _patches is not None or _failed or _current is None or not _current.enabled:
-        return _patches
+    settings = _Process.settings
+    if settings is None or not settings.enabled:
+        return None
+    if _Process.patches is not None or _Process.failed:
+        return _Process.patches
     beside = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path.append(beside)
     try:
         __import__("pip_linkmode._patches")
         module = sys.modules["pip_linkmode._patches"]
         module.apply()
-        _patches = module
-    except Exception as error:  # noqa: BLE001  # never worse than pip alone
-        _failed = True
+    except Exception as error:  # never worse than pip alone
+        _Process.failed = True
         _log.warning("pip-linkmode links nothing: %s", _explain(error))
+    else:
+        _Process.patches = module
     finally:
         sys.path.remove(beside)
-    return _patches
+    return _Process.patches
 
 
 def _explain(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"{error.name} is not installed; pip install {error.name.partition('.')[0]}"
+        return (
+            f"{error.name} is not installed; pip install {error.name.partition('.')[0]}"
+        )
     if isinstance(error, LinkmodeError):
         return str(error)
     return f"{type(error).__name__}: {error}"

@@ -26,7 +26,7 @@ def apply(module: ModuleType) -> None:
     add = path_set.add
 
     @wraps(add)
-    def add_dangling_links_too(self: Any, path: str) -> None:  # noqa: ANN401  # pip's
+    def add_dangling_links_too(self: Any, path: str) -> None:
         add(self, path)
         # The same path as pip computes it: the parent resolved, the name kept.  The
         # cached function came with pip 23.1.

@@ -53,7 +53,7 @@ with open(_worker.__file__, encoding="utf-8") as _file:
 
 
 def _no_debug_ranges() -> bool:
-    return "no_debug_ranges" in sys._xoptions or bool(  # noqa: SLF001  # documented
+    return "no_debug_ranges" in sys._xoptions or bool(  # noqa: SLF001  # it is documented
         os.environ.get("PYTHONNODEBUGRANGES") and not sys.flags.ignore_environment
     )
 
@@ -86,7 +86,7 @@ def compiles_here(encoding: str) -> bool:
         return True
     try:
         compile(f"# coding: {encoding}\n".encode("ascii"), "<encoding>", "exec")
-    except Exception:  # noqa: BLE001  # pip's BlockedImportError is none of ours
+    except Exception:  # pip's BlockedImportError is none of ours
         return False
     return True
 
@@ -197,7 +197,7 @@ def _start() -> subprocess.Popen[str]:
     flags = ["-I", "-S", "-W", "ignore", *["-O"] * sys.flags.optimize]
     if _no_debug_ranges():
         flags += ["-X", "no_debug_ranges"]
-    return subprocess.Popen(  # noqa: S603  # our own text, by our own interpreter
+    return subprocess.Popen(  # our own text, by our own interpreter
         [sys.executable, *flags, "-X", "utf8", "-c", _PROGRAM],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -245,6 +245,6 @@ def compile_in_place(targets: Sequence[str]) -> Iterator[tuple[str, str]]:
             os.unlink(pyc)
         try:
             py_compile.compile(target, cfile=pyc, doraise=True)
-        except Exception:  # noqa: BLE001, S112  # as compileall; or a blocked import
+        except Exception:  # noqa: S112  # as compileall; or a blocked import
             continue
         yield target, pyc

@@ -7,9 +7,12 @@ that no clean-up can miss a user of the store.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+
+from pip_linkmode.wheel import make_directory
 
 DIRECTORY = os.path.join("v1", "environments")
 
@@ -19,6 +22,7 @@ def register(store: str, site_packages: str) -> None:
 
     :param store: absolute path of the store
     :param site_packages: absolute path of the directory that holds the dist-info
+    :raises PermissionError: if the store is read-only
     :raises OSError: if it cannot be written
     """
     directory = os.path.join(store, DIRECTORY)
@@ -26,7 +30,9 @@ def register(store: str, site_packages: str) -> None:
     path = os.path.join(directory, f"{key}.json")
     if os.path.lexists(path):
         return
-    os.makedirs(directory, mode=0o755, exist_ok=True)
+    if not os.access(store, os.W_OK):
+        raise PermissionError(errno.EROFS, os.strerror(errno.EROFS), store)
+    make_directory(directory)
     unfinished = os.path.join(directory, f"{key}.{os.getpid()}")
     with open(unfinished, "w", encoding="utf-8") as file:
         json.dump({"site_packages": site_packages}, file)

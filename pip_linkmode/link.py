@@ -95,24 +95,6 @@ class Link(NamedTuple):
     """Permission bits that pip would give the target under the current umask."""
 
 
-def mode_of_new_file(umask: int, *, executable: bool) -> int:
-    """Return the permission bits that pip gives to a file from a wheel.
-
-    :param umask: the process's file mode creation mask
-    :param executable: whether the wheel marks the file so
-    (source: pip ``_internal/utils/unpacking.py``,
-    ``set_extracted_file_to_default_mode_plus_executable``)
-    """
-    return (0o777 & ~umask) | 0o111 if executable else 0o666 & ~umask
-
-
-def current_umask() -> int:
-    """Return the umask; it can only be read by setting it."""
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
-
-
 def _create(link: Link, fill: Callable[[int], None]) -> None:
     """Create the target with pip's permissions, fill it, and give it the mtime.
 
@@ -149,7 +131,10 @@ def copy(link: Link) -> None:
     """Write the bytes again."""
 
     def fill(descriptor: int) -> None:
-        with open(link.source, "rb") as source, open(descriptor, "wb", closefd=False) as target:
+        with (
+            open(link.source, "rb") as source,
+            open(descriptor, "wb", closefd=False) as target,
+        ):
             shutil.copyfileobj(source, target, 1 << 20)
 
     _create(link, fill)
@@ -193,7 +178,9 @@ elif sys.platform == "win32":
             )
             or not flags.value & _FILE_SUPPORTS_BLOCK_REFCOUNTING
         ):
-            raise OSError(errno.ENOTSUP, "the volume does not clone blocks", link.target)
+            raise OSError(
+                errno.ENOTSUP, "the volume does not clone blocks", link.target
+            )
         _winapi.CopyFile2(link.source, link.target, 1)  # 1: fail if it exists
         os.utime(link.target, ns=(link.mtime_ns, link.mtime_ns))
 
@@ -240,11 +227,13 @@ class Linker:
     )
     refusals: dict[tuple[str, str, str], Refusal] = field(default_factory=dict)
     """By (primitive, store, area), in the order in which they were met."""
+    bytes: Counter[str] = field(default_factory=Counter)
+    """How many bytes each primitive has linked, in all."""
     exceptions: Counter[str] = field(default_factory=Counter)
     """How many single files were copied in spite of the mode, by reason."""
     _proven: set[tuple[str, str, str]] = field(default_factory=set)
 
-    def link(  # noqa: PLR0913  # one call per wheel; each is a different thing
+    def link(
         self,
         links: Iterable[Link],
         *,
@@ -271,7 +260,9 @@ class Linker:
                 # A shared inode has one mode; this target needs another.
                 chain = tuple(p for p in chain if p in ("clone", "copy"))
                 self.exceptions["the store was filled under another umask"] += 1
-            used[self._one(link, chain, store, area, made)] += 1
+            primitive = self._one(link, chain, store, area, made)
+            used[primitive] += 1
+            self.bytes[primitive] += link.size
         return used
 
     def _one(
@@ -287,7 +278,7 @@ class Linker:
                 if key not in self._proven:
                     if not _came_out(primitive, link):
                         os.unlink(link.target)
-                        raise OSError(  # noqa: TRY301  # handled as any refusal
+                        raise OSError(  # handled as any refusal
                             errno.ENOTSUP, f"the result is not a {primitive}"
                         )
                     self._proven.add(key)

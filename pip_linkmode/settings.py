@@ -31,7 +31,7 @@ MODES = ("auto", "clone", "hardlink", "symlink", "copy", "off")
 ALIASES = {"reflink": "clone"}
 CHOICES = (*MODES, *ALIASES)
 DEFAULT_STORE = "link-store"
-"""Name of the store inside pip's cache directory: ``pip cache purge`` leaves it alone."""
+"""Name of the store in pip's cache directory; ``pip cache purge`` leaves it alone."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from pip_linkmode.errors import WheelDeclinedError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pip_linkmode.store import Entry, StoredFile
+    from pip_linkmode.store import Entry
+    from pip_linkmode.wheel import StoredFile
 
 WRITTEN_BY_PIP = frozenset(
     {
@@ -124,9 +125,7 @@ def bytecode_target(layout: Layout, target: Target) -> tuple[str, str]:
     return pyc, _record_path(pyc, layout.library)
 
 
-def record(
-    text: str, layout: Layout, bytecode: Sequence[str]
-) -> str:
+def record(text: str, layout: Layout, bytecode: Sequence[str]) -> str:
     """Return the RECORD of the skeleton.
 
     :param text: the RECORD of the wheel
@@ -152,18 +151,21 @@ def record(
     return result
 
 
-def pack(path: str, entry: Entry, layout: Layout, record_text: str) -> None:
+def pack(path: str, entry: Entry, layout: Layout, bytecode: Sequence[str]) -> None:
     """Write the skeleton.
 
-    :param path: where to write it
+    :param path: where to write it; what is there is replaced
+    :param bytecode: RECORD paths of the ``.pyc`` files
+    :raises WheelDeclinedError: if the RECORD cannot be passed on unchanged
     """
     record_path = f"{entry.dist_info}/RECORD"
-    with zipfile.ZipFile(path, "x") as archive:
+    text = record(entry.read(record_path).decode(), layout, bytecode)
+    with zipfile.ZipFile(path, "w") as archive:
         for file in layout.kept:
             info = zipfile.ZipInfo(file.path)
             # Executables are marked as pip looks for it; all else is by the umask.
             info.external_attr = (0o100755 if file.mode & 0o111 else 0o100644) << 16
             content = (
-                record_text.encode() if file.path == record_path else entry.read(file.path)
+                text.encode() if file.path == record_path else entry.read(file.path)
             )
             archive.writestr(info, content)

@@ -25,9 +25,7 @@ wheel in hand.  No symlink inside the store is ever followed.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -36,29 +34,18 @@ import socket
 import stat
 import sys
 import time
-import zipfile
-import zlib
 from dataclasses import dataclass
-from email.parser import Parser
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO
 
-from pip_linkmode.errors import (
-    EntryDamagedError,
-    StoreRefusedError,
-    WheelDeclinedError,
-)
+from pip_linkmode.errors import EntryDamagedError, StoreRefusedError
+from pip_linkmode.wheel import StoredFile, is_plain, make_directory, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 if sys.platform != "win32":
     import fcntl
-
-try:
-    from lzma import LZMAError
-except ImportError:  # pragma: no cover  # a Python built without liblzma
-    LZMAError = zlib.error  # type: ignore[assignment,misc]  # then it is never raised
 
 LAYOUT = "v1"
 MANIFEST_VERSION = 1
@@ -73,212 +60,6 @@ Signature: 8a477f597d28d172789f06886806bc55
 # This directory is a cache of pip-linkmode. See https://bford.info/cachedir/
 # Environments installed with --link-mode symlink need it.
 """
-_CHUNK = 1 << 20
-# Member names that are not UTF-8 are decoded by this codec; pip 26.3 blocks imports,
-# of codecs too, once installation has begun.
-codecs.lookup("cp437")
-
-
-class StoredFile(NamedTuple):
-    """One file of an entry."""
-
-    path: str
-    """Path in the wheel, ``/``-separated."""
-    size: int
-    """Bytes."""
-    sha256: str
-    """Hexadecimal digest of the content."""
-    mode: int
-    """Permission bits."""
-
-
-# --- wheels ---------------------------------------------------------------------------
-
-_UNSAFE_NAME = re.compile(r"[\x00-\x1f\x7f\\:]|[\x85\u2028\u2029]")
-_ENTRY_POINT = re.compile(r"[^=\[\s#;][^=]*=\s*[\w.]+\s*(:\s*[\w.]+\s*)?(\[.*\]\s*)?$")
-
-
-def wheel_digest(wheel: BinaryIO) -> str:
-    """Return the sha256 of a wheel's bytes, the key of its entry.
-
-    :param wheel: open at its beginning; left at its end
-    """
-    digest = hashlib.sha256()
-    while chunk := wheel.read(_CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """Return the files of a wheel, if their names are as plain as they can be.
-
-    Whatever is odd (absolute, escaping, not normal, doubled, a link, encrypted) is
-    left to pip, which has its own answers.
-    """
-    seen: set[str] = set()
-    directories: set[str] = set()
-    members = []
-    for info in archive.infolist():
-        name = info.filename
-        plain = name.removesuffix("/")
-        parts = plain.split("/")
-        if (
-            _UNSAFE_NAME.search(name)
-            or any(part in ("", ".", "..") for part in parts)
-            or info.orig_filename != name
-            or info.flag_bits & 0x1
-        ):
-            msg = f"{name!r} is not a plain file name"
-            raise WheelDeclinedError(msg)
-        for depth in range(1, len(parts)):
-            directories.add("/".join(parts[:depth]))
-        if name.endswith("/"):
-            continue
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG):
-            msg = f"{name!r} is not a regular file"
-            raise WheelDeclinedError(msg)
-        folded = name.casefold()
-        if folded in seen:
-            msg = f"{name!r} is there twice"
-            raise WheelDeclinedError(msg)
-        seen.add(folded)
-        members.append(info)
-    if clash := seen & {directory.casefold() for directory in directories}:
-        msg = f"{min(clash)!r} is both a file and a directory"
-        raise WheelDeclinedError(msg)
-    return members
-
-
-def _is_executable(info: zipfile.ZipInfo) -> bool:
-    # pip _internal/utils/unpacking.py, zip_item_is_executable
-    mode = info.external_attr >> 16
-    return bool(mode and stat.S_ISREG(mode) and mode & 0o111)
-
-
-def _metadata(archive: zipfile.ZipFile, names: set[str]) -> dict[str, Any]:
-    """Check what pip checks before it writes the first file, and describe the wheel.
-
-    pip refuses some wheels before it has touched the environment (``parse_wheel``,
-    ``get_wheel_distribution``).  Linking comes first, so such a wheel must not be
-    linked at all.
-    """
-    dist_infos = {name.split("/", 1)[0] for name in names}
-    dist_infos = {name for name in dist_infos if name.endswith(".dist-info")}
-    if len(dist_infos) != 1:
-        msg = "it has not exactly one .dist-info directory"
-        raise WheelDeclinedError(msg)
-    (dist_info,) = dist_infos
-    texts = {}
-    for name in ("WHEEL", "METADATA", "RECORD", "entry_points.txt"):
-        path = f"{dist_info}/{name}"
-        if path in names:
-            texts[name] = archive.read(path).decode("utf-8")
-        elif name != "entry_points.txt":
-            msg = f"it has no {path}"
-            raise WheelDeclinedError(msg)
-    wheel, metadata = (Parser().parsestr(texts[name]) for name in ("WHEEL", "METADATA"))
-    if not re.fullmatch(r"1\.\d+", (wheel["Wheel-Version"] or "").strip()):
-        msg = f"its Wheel-Version is {wheel['Wheel-Version']!r}"
-        raise WheelDeclinedError(msg)
-    if not metadata["Name"] or not metadata["Version"]:
-        msg = "its METADATA has no Name or no Version"
-        raise WheelDeclinedError(msg)
-    section = False
-    for line in texts.get("entry_points.txt", "").splitlines():
-        text = line.strip()
-        if re.fullmatch(r"\[[^\[\]]+\]", text):
-            section = True
-        elif text and not text.startswith("#"):
-            if not section or not _ENTRY_POINT.match(text):
-                msg = f"its entry point {text!r} is not plain"
-                raise WheelDeclinedError(msg)
-    return {
-        "name": str(metadata["Name"]).strip(),
-        "version": str(metadata["Version"]).strip(),
-        "dist_info": dist_info,
-        "purelib": (wheel["Root-Is-Purelib"] or "").lower() == "true",
-    }
-
-
-def _write(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str) -> str:
-    """Write one member and return its sha256, in one pass over its bytes."""
-    digest = hashlib.sha256()
-    with open(path, "xb") as target:
-        if info.file_size:
-            with archive.open(info) as source:
-                while chunk := source.read(_CHUNK):
-                    digest.update(chunk)
-                    target.write(chunk)
-    return digest.hexdigest()
-
-
-def _make_directory(path: str) -> None:
-    """Make a directory of the store, and what leads to it.
-
-    Nobody else may write to it, whatever the umask says: files of others in there
-    would be imported.
-    """
-    try:
-        os.mkdir(path, 0o755)
-    except FileExistsError:
-        pass
-    except FileNotFoundError:
-        _make_directory(os.path.dirname(path))
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o755)
-
-
-def unpack(wheel: BinaryIO, directory: str, *, umask: int) -> dict[str, Any]:
-    """Unpack a wheel as pip would, and describe it.
-
-    :param wheel: open, seekable
-    :param directory: an empty directory of one's own
-    :param umask: the umask in force, from which permission bits follow
-    :returns: the manifest, without the digest and the file name of the wheel
-    :raises WheelDeclinedError: if pip has to judge this wheel
-    :raises OSError: if it cannot be written
-    """
-    mtime = int(time.time())
-    stamp = (mtime * 10**9, mtime * 10**9)
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            members = _members(archive)
-            manifest = _metadata(archive, {info.filename for info in members})
-            files = []
-            for info in members:
-                path = os.path.join(directory, info.filename)
-                _make_directory(os.path.dirname(path))
-                sha256 = _write(archive, info, path)
-                mode = 0o666 & ~umask
-                if _is_executable(info):
-                    mode = (0o777 & ~umask) | 0o111
-                os.chmod(path, mode)
-                os.utime(path, ns=stamp)
-                files.append(StoredFile(info.filename, info.file_size, sha256, mode))
-    except (
-        zipfile.BadZipFile,
-        zipfile.LargeZipFile,
-        EOFError,
-        FileExistsError,
-        KeyError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-        zlib.error,
-        LZMAError,
-    ) as error:
-        msg = f"it cannot be unpacked: {error}"
-        raise WheelDeclinedError(msg) from error
-    except OSError as error:
-        if error.errno is None:  # bz2 has no exception of its own
-            msg = f"it cannot be unpacked: {error}"
-            raise WheelDeclinedError(msg) from error
-        raise
-    return {**manifest, "mtime": mtime, "files": files}
-
-
-# --- entries --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -348,14 +129,6 @@ class Entry:
             raise EntryDamagedError(msg) from error
 
 
-def _is_plain_path(path: object) -> bool:
-    return (
-        isinstance(path, str)
-        and not _UNSAFE_NAME.search(path)
-        and not any(part in ("", ".", "..") for part in path.split("/"))
-    )
-
-
 def _load_entry(path: str, store: str, sha256: str) -> Entry | None:
     """Read a manifest; ``None`` if there is no entry.
 
@@ -376,10 +149,12 @@ def _load_entry(path: str, store: str, sha256: str) -> Entry | None:
             msg = f"{file} speaks of another entry"
             raise EntryDamagedError(msg)
         files = tuple(StoredFile(*row) for row in data["files"])
-        strings = [data[key] for key in ("wheel", "name", "version", "dist_info")]
+        wheel, name, version, dist_info = strings = [
+            data[key] for key in ("wheel", "name", "version", "dist_info")
+        ]
         for row in files:
             if (
-                not _is_plain_path(row.path)
+                not is_plain(row.path)
                 or type(row.size) is not int
                 or type(row.mode) is not int
                 or row.mode & ~0o777
@@ -390,14 +165,20 @@ def _load_entry(path: str, store: str, sha256: str) -> Entry | None:
             msg = f"{file} has an impossible name"
             raise EntryDamagedError(msg)
         return Entry(
-            path, store, sha256, *strings, bool(data["purelib"]), int(data["mtime"]), files
+            path=path,
+            store=store,
+            sha256=sha256,
+            wheel=wheel,
+            name=name,
+            version=version,
+            dist_info=dist_info,
+            purelib=bool(data["purelib"]),
+            mtime=int(data["mtime"]),
+            files=files,
         )
     except (OSError, ValueError, TypeError, KeyError) as error:
         msg = f"{file} cannot be read: {error}"
         raise EntryDamagedError(msg) from error
-
-
-# --- the store ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -452,7 +233,7 @@ class Store:
         """
         return _load_entry(self._entry_path(sha256), self.root, sha256)
 
-    def add(  # noqa: PLR0913  # a wheel is its bytes, its digest and its name
+    def add(  # a wheel is its bytes, its digest and its name
         self,
         wheel: BinaryIO,
         sha256: str,
@@ -506,7 +287,7 @@ class Store:
 
         :returns: whether it was moved; not if another process was faster
         """
-        _make_directory(os.path.dirname(final))
+        make_directory(os.path.dirname(final))
         try:
             os.rename(staged, final)
         except OSError:
@@ -522,7 +303,7 @@ class Store:
         The name says on which host it was made, and a lock says that its maker lives.
         """
         parent = os.path.join(self.root, LAYOUT, "staging")
-        _make_directory(parent)
+        make_directory(parent)
         self._tag()
         sweep(parent)
         while True:

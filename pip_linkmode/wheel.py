@@ -1,0 +1,255 @@
+"""Wheels: which of them can be stored, and what is in them.
+
+A wheel is stored only if it is of the plain shape that nearly all are.  Whatever is odd
+in it (a path that escapes, a member twice, a broken zip, a version from the future) is
+*declined*: pip gets the wheel itself and gives its own answer, which then is also ours.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import hashlib
+import os
+import re
+import stat
+import time
+import zipfile
+import zlib
+from email.parser import Parser
+from typing import Any, BinaryIO, NamedTuple
+
+from pip_linkmode.errors import WheelDeclinedError
+
+try:
+    from lzma import LZMAError
+except ImportError:  # pragma: no cover  # a Python built without liblzma
+    LZMAError = zlib.error  # type: ignore[assignment,misc]  # then it is never raised
+
+_CHUNK = 1 << 20
+# Member names that are not UTF-8 are decoded by this codec; pip 26.3 blocks imports,
+# of codecs too, once installation has begun.
+codecs.lookup("cp437")
+
+
+class StoredFile(NamedTuple):
+    """One file of an entry."""
+
+    path: str
+    """Path in the wheel, ``/``-separated."""
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hexadecimal digest of the content."""
+    mode: int
+    """Permission bits."""
+
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\:]|[\x85\u2028\u2029]")
+_ENTRY_POINT = re.compile(r"[^=\[\s#;][^=]*=\s*[\w.]+\s*(:\s*[\w.]+\s*)?(\[.*\]\s*)?$")
+
+
+def wheel_digest(wheel: BinaryIO) -> str:
+    """Return the sha256 of a wheel's bytes, the key of its entry.
+
+    :param wheel: open at its beginning; left at its end
+    """
+    digest = hashlib.sha256()
+    while chunk := wheel.read(_CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def is_plain(path: str) -> bool:
+    """Tell whether a path is relative and normal, stays below, and fits in a line."""
+    return not _UNSAFE.search(path) and not any(
+        part in ("", ".", "..") for part in path.split("/")
+    )
+
+
+def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """Return the files of a wheel, if their names are as plain as they can be.
+
+    Whatever is odd (absolute, escaping, not normal, doubled, a link, encrypted) is
+    left to pip, which has its own answers.
+    """
+    seen: set[str] = set()
+    directories: set[str] = set()
+    members = []
+    for info in archive.infolist():
+        name = info.filename
+        plain = name.removesuffix("/")
+        parts = plain.split("/")
+        if not is_plain(plain) or info.orig_filename != name or info.flag_bits & 0x1:
+            msg = f"{name!r} is not a plain file name"
+            raise WheelDeclinedError(msg)
+        for depth in range(1, len(parts)):
+            directories.add("/".join(parts[:depth]))
+        if name.endswith("/"):
+            continue
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG):
+            msg = f"{name!r} is not a regular file"
+            raise WheelDeclinedError(msg)
+        folded = name.casefold()
+        if folded in seen:
+            msg = f"{name!r} is there twice"
+            raise WheelDeclinedError(msg)
+        seen.add(folded)
+        members.append(info)
+    if clash := seen & {directory.casefold() for directory in directories}:
+        msg = f"{min(clash)!r} is both a file and a directory"
+        raise WheelDeclinedError(msg)
+    return members
+
+
+def _is_executable(info: zipfile.ZipInfo) -> bool:
+    # pip _internal/utils/unpacking.py, zip_item_is_executable
+    mode = info.external_attr >> 16
+    return bool(mode and stat.S_ISREG(mode) and mode & 0o111)
+
+
+def _metadata(archive: zipfile.ZipFile, names: set[str]) -> dict[str, Any]:
+    """Check what pip checks before it writes the first file, and describe the wheel.
+
+    pip refuses some wheels before it has touched the environment (``parse_wheel``,
+    ``get_wheel_distribution``).  Linking comes first, so such a wheel must not be
+    linked at all.
+    """
+    dist_infos = {name.split("/", 1)[0] for name in names}
+    dist_infos = {name for name in dist_infos if name.endswith(".dist-info")}
+    if len(dist_infos) != 1:
+        msg = "it has not exactly one .dist-info directory"
+        raise WheelDeclinedError(msg)
+    (dist_info,) = dist_infos
+    texts = {}
+    for name in ("WHEEL", "METADATA", "RECORD", "entry_points.txt"):
+        path = f"{dist_info}/{name}"
+        if path in names:
+            texts[name] = archive.read(path).decode("utf-8")
+        elif name != "entry_points.txt":
+            msg = f"it has no {path}"
+            raise WheelDeclinedError(msg)
+    wheel, metadata = (Parser().parsestr(texts[name]) for name in ("WHEEL", "METADATA"))
+    if not re.fullmatch(r"1\.\d+", (wheel["Wheel-Version"] or "").strip()):
+        msg = f"its Wheel-Version is {wheel['Wheel-Version']!r}"
+        raise WheelDeclinedError(msg)
+    if not metadata["Name"] or not metadata["Version"]:
+        msg = "its METADATA has no Name or no Version"
+        raise WheelDeclinedError(msg)
+    _check_entry_points(texts.get("entry_points.txt", ""))
+    return {
+        "name": str(metadata["Name"]).strip(),
+        "version": str(metadata["Version"]).strip(),
+        "dist_info": dist_info,
+        "purelib": (wheel["Root-Is-Purelib"] or "").lower() == "true",
+    }
+
+
+def _check_entry_points(text: str) -> None:
+    section = False
+    for line in map(str.strip, text.splitlines()):
+        if re.fullmatch(r"\[[^\[\]]+\]", line):
+            section = True
+        elif line and line[0] != "#" and not (section and _ENTRY_POINT.match(line)):
+            msg = f"its entry point {line!r} is not plain"
+            raise WheelDeclinedError(msg)
+
+
+def _write(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str) -> str:
+    """Write one member and return its sha256, in one pass over its bytes."""
+    digest = hashlib.sha256()
+    with open(path, "xb") as target:
+        if info.file_size:
+            with archive.open(info) as source:
+                while chunk := source.read(_CHUNK):
+                    digest.update(chunk)
+                    target.write(chunk)
+        if target.tell() != info.file_size:
+            msg = f"{info.filename!r} is shorter than it claims"
+            raise WheelDeclinedError(msg)
+    return digest.hexdigest()
+
+
+def mode_of_new_file(umask: int, *, executable: bool) -> int:
+    """Return the permission bits that pip gives to a file from a wheel.
+
+    pip ``_internal/utils/unpacking.py``,
+    ``set_extracted_file_to_default_mode_plus_executable``.
+
+    :param umask: the process's file mode creation mask
+    :param executable: whether the wheel marks the file so
+    """
+    return (0o777 & ~umask) | 0o111 if executable else 0o666 & ~umask
+
+
+def current_umask() -> int:
+    """Return the umask; it can only be read by setting it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def make_directory(path: str) -> None:
+    """Make a directory of the store, and what leads to it.
+
+    Nobody else may write to it, whatever the umask says: files of others in there
+    would be imported.
+
+    :param path: absolute path; may exist
+    """
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        make_directory(os.path.dirname(path))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o755)
+
+
+def unpack(wheel: BinaryIO, directory: str, *, umask: int) -> dict[str, Any]:
+    """Unpack a wheel as pip would, and describe it.
+
+    :param wheel: open, seekable
+    :param directory: an empty directory of one's own
+    :param umask: the umask in force, from which permission bits follow
+    :returns: the manifest, without the digest and the file name of the wheel
+    :raises WheelDeclinedError: if pip has to judge this wheel
+    :raises OSError: if it cannot be written
+    """
+    mtime = int(time.time())
+    stamp = (mtime * 10**9, mtime * 10**9)
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            members = _members(archive)
+            manifest = _metadata(archive, {info.filename for info in members})
+            files = []
+            for info in members:
+                path = os.path.join(directory, info.filename)
+                make_directory(os.path.dirname(path))
+                sha256 = _write(archive, info, path)
+                mode = mode_of_new_file(umask, executable=_is_executable(info))
+                os.chmod(path, mode)
+                os.utime(path, ns=stamp)
+                files.append(StoredFile(info.filename, info.file_size, sha256, mode))
+    except (
+        zipfile.BadZipFile,
+        zipfile.LargeZipFile,
+        EOFError,
+        FileExistsError,
+        KeyError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+        zlib.error,
+        LZMAError,
+    ) as error:
+        msg = f"it cannot be unpacked: {error}"
+        raise WheelDeclinedError(msg) from error
+    except OSError as error:
+        if error.errno is None:  # bz2 has no exception of its own
+            msg = f"it cannot be unpacked: {error}"
+            raise WheelDeclinedError(msg) from error
+        raise
+    return {**manifest, "mtime": mtime, "files": files}
