@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _COMMANDS = "pip._internal.commands."
-_UNINSTALL = "pip._internal.req.req_uninstall"
 WATCHED = {
     **dict.fromkeys(
         (f"{_COMMANDS}{name}" for name in ("install", "wheel", "download", "lock")),
         "pip_linkmode._options",
     ),
-    _UNINSTALL: "pip_linkmode._uninstall",
+    "pip._internal.req.req_uninstall": "pip_linkmode._uninstall",
+    "pip._internal.build_env": "pip_linkmode._runner",
+    "pip._internal.utils.misc": "pip_linkmode._runner",
 }
 """The modules of pip that matter, and the module of ours that patches each."""
 

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import sys
+import tempfile
 from functools import wraps
 from typing import TYPE_CHECKING
 
@@ -27,15 +28,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pip_linkmode")
 _OPTIONS = ("--link-mode", "--link-store", "--link-exclude")
-_MODULES = (
-    "_patches",
-    "bytecode",
-    "installation",
-    "link",
-    "skeleton",
-    "store",
-    "wheel",
-)
 
 
 class _Process:
@@ -62,13 +54,11 @@ def apply(module: Any) -> None:
     if hasattr(module, "install_given_reqs"):
         stock = getattr(stock, "__wrapped__", stock)
         module.install_given_reqs = _with_session(stock, report=True)
+    if hasattr(module, "TempDirectory") and hasattr(module, "install_given_reqs"):
+        module.TempDirectory = _near_its_target(module.TempDirectory)
     name = "_eagerly_import_modules"  # pip 26.1 and newer
     if hasattr(module, name):
         setattr(module, name, _before_imports_are_blocked(getattr(module, name)))
-    # pip 26.3: modules that are named here have their lazy imports resolved.
-    eager = getattr(sys.modules["pip"], "_EAGER_IMPORTS", None)
-    if isinstance(eager, set):
-        eager.update(f"pip_linkmode.{name}" for name in _MODULES)
 
 
 def _with_options(init: Callable[..., None]) -> Callable[..., None]:
@@ -153,16 +143,49 @@ def _in_force(settings: Settings) -> Iterator[None]:
 def _with_session(stock: Callable[..., Any], *, report: bool) -> Callable[..., Any]:
     @wraps(stock)
     def install_given_reqs(*args: Any, **kwargs: Any) -> Any:
-        patches = _load()
-        if patches is None:
+        patches, settings = _load(), _Process.settings
+        if patches is None or settings is None or not any(args):
             return stock(*args, **kwargs)
-        with patches.session(_Process.settings) as session:
+        if not report:
+            settings = settings.for_build_environment()
+        with patches.session(settings) as session:
             installed = stock(*args, **kwargs)
         if report:
             session.report()
         return installed
 
     return install_given_reqs
+
+
+def _near_its_target(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """Let ``--target`` install on the file system of its target.
+
+    pip installs into a temporary directory and moves; a move between file systems
+    would make copies of all that was linked.
+    """
+
+    @wraps(stock, updated=())
+    def temp_directory(*args: Any, **kwargs: Any) -> Any:
+        settings = _Process.settings
+        if kwargs.get("kind") == "target" and settings is not None:
+            near = settings.enabled and settings.target and _beside(settings.target)
+            if near:
+                kwargs.update(path=near, delete=True)
+        return stock(*args, **kwargs)
+
+    return temp_directory
+
+
+def _beside(target: str) -> str | None:
+    """Make a temporary directory on another file system than usual, if need be."""
+    while not os.path.isdir(target):
+        target = os.path.dirname(target)
+    try:
+        if os.stat(target).st_dev == os.stat(tempfile.gettempdir()).st_dev:
+            return None
+        return tempfile.mkdtemp(prefix="pip-target-", dir=target)
+    except OSError:
+        return None
 
 
 def _before_imports_are_blocked(stock: Callable[..., Any]) -> Callable[..., Any]:

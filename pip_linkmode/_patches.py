@@ -80,14 +80,14 @@ def _install_wheel(
 
     given = arguments.arguments
     scheme = {key: getattr(given["scheme"], key) for key in _SCHEME_KEYS}
-    # A wheel of a local directory, editable or not, is thrown away after this.
-    origin = type(getattr(given.get("direct_url"), "info", None)).__name__
+    # The wheel of a local directory (PEP 610), editable or not, is built each time.
+    origin = given.get("direct_url")
     _sessions[-1].install(
         install,
         given["name"],
         given["wheel_path"],
         scheme,
         pycompile=given["pycompile"],
-        keep=origin != "DirInfo",
+        keep=origin is None or "dir_info" not in origin.to_dict(),
     )
     return None

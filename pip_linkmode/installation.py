@@ -89,6 +89,7 @@ class Session:
         self.active.append(self)
         if self.settings.reason and self.settings.requested != "auto":
             self._say(self.settings.reason)
+        self.stores()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -371,7 +372,8 @@ class Session:
             return
         used = prepared.used
         mode = max((*_LINKS, "copy"), key=lambda primitive: used[primitive])
-        self.wheels[mode] += 1
+        if used[mode]:
+            self.wheels[mode] += 1
         self.files += used
         self.fresh += prepared.fresh
         if not prepared.fresh:

@@ -242,7 +242,7 @@ class Linker:
         area: str,
         made: list[str],
     ) -> Counter[str]:
-        """Link all files and return how many each primitive has made.
+        """Link all files; return how many each primitive made, and how many are empty.
 
         :param links: what to link; parent directories exist
         :param mode: a key of :data:`CHAINS`
@@ -253,9 +253,12 @@ class Linker:
         """
         used: Counter[str] = Counter()
         for link in links:
-            # An empty file costs nothing, and one shared by all has bitten pnpm
-            # (pnpm#3531): it is made.
-            chain = CHAINS[mode] if link.size else ("copy",)
+            if not link.size:
+                # It costs nothing, and one shared by all has bitten pnpm (pnpm#3531).
+                self._one(link, ("copy",), store, area, made)
+                used["empty"] += 1
+                continue
+            chain = CHAINS[mode]
             if link.wanted != link.mode:
                 # A shared inode has one mode; this target needs another.
                 chain = tuple(p for p in chain if p in ("clone", "copy"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pip_linkmode.errors import SettingsError
 
@@ -56,16 +56,23 @@ class Settings:
         """Whether anything is to be linked at all."""
         return self.mode != "off"
 
+    def for_build_environment(self) -> Settings:
+        """Return the settings for an environment that will be thrown away.
+
+        Symlinks would only be one more thing to register there; and nobody wants to
+        hear twice why a mode is not used.
+        """
+        mode = "off" if not self.stores else self.mode
+        mode = "auto" if mode == "symlink" else mode
+        return replace(self, requested=mode, mode=mode, reason=None, target=None)
+
     def environment(self) -> dict[str, str]:
         """Return the variables that hand these settings to nested pips.
 
-        Options of the command line do not reach the pips of build environments.  A
-        build environment is thrown away, so symlinks would only be one more thing to
-        register there: it gets what ``auto`` gives.
+        Options of the command line do not reach the pips of build environments.
         """
-        mode = "auto" if self.mode == "symlink" else self.mode
         return {
-            "PIP_LINK_MODE": mode if self.stores else "off",
+            "PIP_LINK_MODE": self.for_build_environment().mode,
             "PIP_LINK_STORE": os.pathsep.join(self.stores),
             "PIP_LINK_EXCLUDE": " ".join(self.exclude),
         }

@@ -1,0 +1,95 @@
+"""How we come, stay and go without being noticed."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.wheels import TRAITS, make_wheel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.environments import Bed
+
+
+@pytest.mark.parametrize("pip", ["26.1.2", "26.2.1", "26.3"])
+def test_nothing_is_imported_once_pip_installs(
+    bed: Bed, tmp_path: Path, pip: str
+) -> None:
+    """pip 26.1 and 26.2 warn of it, pip 26.3 ends the installation."""
+    environment = bed.environment(tmp_path / "environment", shim=True, pip=pip)
+    wheels = [str(wheel) for trait in TRAITS.values() for wheel in trait(tmp_path)]
+    for mode in ("auto", "clone", "hardlink", "symlink", "copy"):
+        for verbosity in ("-q", "-v", "-vvv"):
+            result = environment.pip(
+                *("install", "--no-index", "--force-reinstall", verbosity, *wheels),
+                *(f"--link-mode={mode}", f"--link-store={tmp_path / mode}"),
+            )
+            output = result.stdout + result.stderr
+            for word in ("Blocked import", "Unexpected import", "nsafe import"):
+                assert word not in output
+
+
+def test_uninstalling_removes_everything(bed: Bed, tmp_path: Path) -> None:
+    environment = bed.environment(tmp_path / "environment", shim=True)
+    environment.pip("uninstall", "--yes", "pip-linkmode")
+    assert not list(environment.site_packages.glob("pip_linkmode*"))
+    assert environment.pip("list").stderr == ""
+    result = environment.pip("install", "--link-mode=copy", "x", check=False)
+    assert "no such option: --link-mode" in result.stderr
+    # Without us pip ignores the variable.
+    wheel = str(make_wheel(tmp_path, "pkg", files={"pkg.py": ""}))
+    environment.pip("install", "--no-index", wheel, env={"PIP_LINK_MODE": "symlink"})
+
+
+@pytest.mark.parametrize(
+    "lost", ["pip_linkmode", "pip_linkmode/_bootstrap.py", "pip_linkmode/_options.py"]
+)
+def test_what_an_incomplete_removal_leaves_says_nothing(
+    bed: Bed, tmp_path: Path, lost: str
+) -> None:
+    environment = bed.environment(tmp_path / "environment", shim=True)
+    path = environment.site_packages / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for pyc in environment.site_packages.glob(f"pip_linkmode/**/{path.stem}.*.pyc"):
+        pyc.unlink()
+    started = environment.run("-c", "import sys")
+    assert (started.stdout, started.stderr) == ("", "")
+    wheel = str(make_wheel(tmp_path, "pkg", files={"pkg.py": ""}))
+    result = environment.pip("install", "--no-index", wheel)
+    assert result.stderr == ""
+    assert "Successfully installed pkg-1.0" in result.stdout
+
+
+@pytest.mark.parametrize("missing", ["wrapt", "packaging"])
+def test_a_missing_dependency_is_named_once_and_pip_works(
+    bed: Bed, tmp_path: Path, missing: str
+) -> None:
+    environment = bed.environment(tmp_path / "environment", shim=True)
+    environment.pip("uninstall", "--yes", missing)
+    wheels = [
+        str(make_wheel(tmp_path, name, files={f"{name}.py": ""})) for name in ("a", "b")
+    ]
+    result = environment.pip("install", "--no-index", *wheels)
+    assert result.stderr == (
+        f"WARNING: pip-linkmode links nothing: {missing} is not installed; "
+        f"pip install {missing}\n"
+    )
+    assert "Successfully installed a-1.0 b-1.0" in result.stdout
+
+
+def test_a_broken_installation_of_ours_never_breaks_pip(
+    bed: Bed, tmp_path: Path
+) -> None:
+    environment = bed.environment(tmp_path / "environment", shim=True)
+    module = environment.site_packages / "pip_linkmode" / "_patches.py"
+    module.write_text("raise ValueError('broken')\n")
+    wheel = str(make_wheel(tmp_path, "pkg", files={"pkg.py": ""}))
+    result = environment.pip("install", "--no-index", wheel)
+    assert result.stderr == (
+        "WARNING: pip-linkmode links nothing: ValueError: broken\n"
+    )
+    assert "Successfully installed pkg-1.0" in result.stdout
