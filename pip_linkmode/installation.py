@@ -382,7 +382,11 @@ class Session:
             "%s %s: %s%s",
             name,
             prepared.entry.version,
-            ", ".join(f"{count:,} files by {mode}" for mode, count in used.items()),
+            ", ".join(
+                f"{used[one]:,} {'empty' if one == 'empty' else f'files by {one}'}"
+                for one in (*_LINKS, "copy", "empty")
+                if used[one]
+            ),
             "; unpacked for the first time" if prepared.fresh else "",
         )
         for refusal in self.linker.refusals.values():

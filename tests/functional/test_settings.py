@@ -135,10 +135,10 @@ def test_other_commands_are_untouched(
     stock = bed.environment(tmp_path / "stock", shim=False)
     env = {"PIP_LINK_MODE": "nonsense", "PIP_LINK_STORE": "relative"}
     expected, actual = (
-        one.pip(command, "--help", env=env).stdout.replace(str(one.path), "")
+        one.pip(command, "--help", env=env).stdout.partition("Description:")[2]
         for one in (stock, environment)
     )
-    assert actual == expected
+    assert actual == expected != ""
     if command in ("list", "check"):
         assert environment.pip(command, env=env).stderr == ""
 
