@@ -397,26 +397,26 @@ class Session:
         """Say in one line what was done, if anything was."""
         if not self.wheels:
             return
-        parts = []
-        for mode, count in self.wheels.most_common():
-            packages = f"{count} package{'s' if count != 1 else ''}"
-            parts.append(
-                f"copied {packages} from the store"
-                if mode == "copy"
-                else f"linked {packages} by {mode}"
-            )
+        (mode, count), *others = self.wheels.most_common()
+        packages = f"{count} package{'s' if count != 1 else ''}"
+        line = (
+            f"Copied {packages} from the store"
+            if mode == "copy"
+            else f"Linked {packages} by {mode}"
+        )
+        line += "".join(f", {count} by {mode}" for mode, count in others)
         total = sum(self.files.values())
         details = f"{total:,} files"
         if self.bytes_saved:
             details += f", {_size(self.bytes_saved)} not written again"
-        line = f"{', '.join(parts)} ({details})"
+        line += f" ({details})"
         if self.fresh:
             line += f"; {self.fresh} unpacked for the first time"
         if self.left_to_pip:
             line += f"; {self.left_to_pip} by pip alone (-v tells why)"
         for reason, files in self.linker.exceptions.items():
             line += f"; {files:,} files copied: {reason}"
-        _log.info("%s", line[0].upper() + line[1:])
+        _log.info("%s", line)
 
 
 def _compile_in_place(layout: Layout, made: Made) -> list[str]:

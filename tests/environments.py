@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from tests.snapshot import Entry
 
@@ -182,7 +182,7 @@ class Bed:
 
         def download(directory: Path) -> None:
             requirement = ("--no-deps", f"pip=={version}")
-            _outer(
+            run_outside(
                 sys.executable, "-m", "pip", "download", "-d", directory, *requirement
             )
 
@@ -193,21 +193,35 @@ class Bed:
 
         def build(directory: Path) -> None:
             source = ("--no-deps", str(CHECKOUT))
-            _outer(sys.executable, "-m", "pip", "wheel", "-w", directory, *source)
+            run_outside(sys.executable, "-m", "pip", "wheel", "-w", directory, *source)
 
         return _only_wheel(self._once("pip-linkmode", build))
+
+    def wheelhouse(self, requirements: Sequence[str]) -> Path:
+        """Return a directory with the wheels of some requirements and their needs.
+
+        :param requirements: names or specifiers, for the running interpreter
+        """
+
+        def download(directory: Path) -> None:
+            pip = self.pip_wheel(NEWEST) / "pip"
+            flags = ("--only-binary", ":all:", "-d", directory)
+            run_outside(sys.executable, pip, "download", *flags, *requirements)
+
+        key = hashlib.sha256(" ".join(requirements).encode()).hexdigest()[:8]
+        return self._once(f"house-{key}", download)
 
     def _dependencies(self, python: str) -> Path:
         def download(directory: Path) -> None:
             pip = self.pip_wheel(NEWEST) / "pip"
             wanted = (self.shim_wheel(), *_MEASURE)
-            _outer(python, pip, "download", "-d", directory, *wanted)
+            run_outside(python, pip, "download", "-d", directory, *wanted)
 
         return self._once(f"dependencies-{_key(python)}", download)
 
     def _template(self, python: str, pip: str, *, shim: bool) -> Path:
         def build(directory: Path) -> None:
-            _outer(python, "-m", "venv", "--without-pip", directory)
+            run_outside(python, "-m", "venv", "--without-pip", directory)
             template = Environment(directory, self._root / "private")
             wanted: list[str | Path] = [self.pip_wheel(pip)]
             if shim:
@@ -239,8 +253,11 @@ class Bed:
         return target
 
 
-def _outer(*command: str | Path) -> None:
-    # The machine's own settings stay: they say where its packages come from.
+def run_outside(*command: str | Path) -> str:
+    """Run a command with the machine's own settings, and return what it printed.
+
+    They say where its packages come from.
+    """
     result = subprocess.run(
         command,
         check=False,
@@ -251,6 +268,7 @@ def _outer(*command: str | Path) -> None:
     if result.returncode:
         message = f"{' '.join(map(str, command))}: {result.returncode}\n{result.stdout}"
         raise RuntimeError(message)
+    return result.stdout
 
 
 def _only_wheel(directory: Path) -> Path:
