@@ -148,7 +148,8 @@ def _with_session(stock: Callable[..., Any], *, report: bool) -> Callable[..., A
             return stock(*args, **kwargs)
         if not report:
             settings = settings.for_build_environment()
-        with patches.session(settings) as session:
+        pycompile = kwargs.get("pycompile", True)
+        with patches.session(settings, args[0], pycompile=pycompile) as session:
             installed = stock(*args, **kwargs)
         if report:
             session.report()

@@ -22,7 +22,7 @@ from pip_linkmode.errors import LinkmodeError
 from pip_linkmode.installation import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from pip_linkmode.settings import Settings
@@ -36,9 +36,31 @@ class SeamError(LinkmodeError):
     """This pip is not of the shape that we know."""
 
 
-def session(settings: Settings) -> Session:
-    """Return a session that takes part in all installations while it is entered."""
-    return Session(settings, _sessions)
+def session(
+    settings: Settings, requirements: Iterable[Any], *, pycompile: bool
+) -> Session:
+    """Return a session that takes part in all installations while it is entered.
+
+    :param requirements: what pip is going to install, in order; what they look like
+        is not relied on, it only makes us faster
+    :param pycompile: whether pip is going to compile
+    """
+    wheels = []
+    for requirement in requirements:
+        path = getattr(requirement, "local_file_path", None)
+        origin = getattr(requirement, "download_info", None)
+        direct = getattr(requirement, "is_direct", False)
+        if path and path.endswith(".whl") and _is_kept(origin if direct else None):
+            wheels.append(path)
+    return Session(settings, _sessions, wheels, pycompile)
+
+
+def _is_kept(origin: Any) -> bool:
+    """Tell whether a wheel may be of use a second time, by where it is from.
+
+    The wheel of a local directory (:pep:`610`), editable or not, is built each time.
+    """
+    return origin is None or "dir_info" not in origin.to_dict()
 
 
 def apply() -> None:
@@ -80,14 +102,12 @@ def _install_wheel(
 
     given = arguments.arguments
     scheme = {key: getattr(given["scheme"], key) for key in _SCHEME_KEYS}
-    # The wheel of a local directory (PEP 610), editable or not, is built each time.
-    origin = given.get("direct_url")
     _sessions[-1].install(
         install,
         given["name"],
         given["wheel_path"],
         scheme,
         pycompile=given["pycompile"],
-        keep=origin is None or "dir_info" not in origin.to_dict(),
+        keep=_is_kept(given.get("direct_url")),
     )
     return None

@@ -1,7 +1,8 @@
-"""Compile Python files, in an interpreter of one's own.
+"""Unpack wheels and compile files, in an interpreter of one's own.
 
-The text of this file is run with ``-c`` by :mod:`pip_linkmode.bytecode`, because pip
-may be replacing this very package; so it imports nothing of ours, and little else.
+Jobs and answers are lines of JSON.  A job is ``["unpack", wheel, directory, umask]`` or
+``["compile", [arguments of compile_one, …]]``; an answer is ``{"done": …}``,
+``{"declined": reason}`` or ``{"errno": number, "file": path}``.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import json
 import os
 import py_compile
 import stat
-import sys
 import tokenize
+
+from pip_linkmode.errors import WheelDeclinedError
+from pip_linkmode.wheel import unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import IO
+    from typing import IO, Any
 
 
 def compile_one(
@@ -48,22 +51,26 @@ def compile_one(
     return status.st_size, status.st_mtime_ns, stat.S_IMODE(status.st_mode), encoding
 
 
-def work(jobs: IO[str], results: IO[str]) -> None:
-    """Compile until there are no more jobs.
+def answer(job: list[Any]) -> dict[str, Any]:
+    """Do one job."""
+    try:
+        if job[0] == "unpack":
+            _, path, directory, umask = job
+            with open(path, "rb") as wheel:
+                return {"done": unpack(wheel, directory, umask=umask)}
+        return {"done": [compile_one(*arguments) for arguments in job[1]]}
+    except WheelDeclinedError as error:
+        return {"declined": str(error)}
+    except OSError as error:
+        return {"errno": error.errno, "file": error.filename}
 
-    :param jobs: lines of JSON, each a list of arguments of :func:`compile_one`
-    :param results: receives a line of JSON for each line of *jobs*: a list of its
-        results, or the ``errno`` that has ended the work on that line
+
+def work(jobs: IO[str], answers: IO[str]) -> None:
+    """Do jobs until there are no more.
+
+    :param jobs: lines of JSON
+    :param answers: receives a line of JSON for each of them
     """
     for line in jobs:
-        answer: object
-        try:
-            answer = [compile_one(*job) for job in json.loads(line)]
-        except OSError as error:
-            answer = error.errno
-        results.write(json.dumps(answer) + "\n")
-        results.flush()
-
-
-if __name__ == "__main__":
-    work(sys.stdin, sys.stdout)
+        answers.write(json.dumps(answer(json.loads(line))) + "\n")
+        answers.flush()

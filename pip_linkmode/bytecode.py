@@ -1,4 +1,4 @@
-"""Compile once per wheel and interpreter, in worker interpreters.
+"""Compile once per wheel and interpreter.
 
 ``bytecode/<interpreter>/`` in a store entry holds one ``.pyc`` for every ``.py`` that
 compiles, under the path of its source with ``.pyc`` for ``.py``, and a manifest.  What
@@ -8,29 +8,24 @@ A linked ``.pyc`` is valid because the linked ``.py`` has the size and mtime tha
 stamped into it, and the import system corrects ``co_filename`` (CPython
 ``_bootstrap_external.py``, ``_compile_bytecode``).
 
-Workers are fresh interpreters, not forks: pip 26.3 blocks imports in its own process
-and in its forks, of codecs that a source may need too.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import importlib.util
 import json
 import os
 import py_compile
 import stat
-import subprocess
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from pip_linkmode import _worker
+from pip_linkmode.wheel import make_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from typing import IO, Any
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
@@ -48,11 +43,8 @@ class Compiled(NamedTuple):
     """The source's encoding."""
 
 
-with open(_worker.__file__, encoding="utf-8") as _file:
-    _PROGRAM = _file.read()
-
-
-def _no_debug_ranges() -> bool:
+def has_no_debug_ranges() -> bool:
+    """Tell whether code is compiled without column numbers."""
     return "no_debug_ranges" in sys._xoptions or bool(  # noqa: SLF001  # it is documented
         os.environ.get("PYTHONNODEBUGRANGES") and not sys.flags.ignore_environment
     )
@@ -71,7 +63,7 @@ def interpreter() -> str:
         parts.append(f"opt-{sys.flags.optimize}")
     if is_checked_hash():
         parts.append("hash")
-    if _no_debug_ranges():
+    if has_no_debug_ranges():
         parts.append("no-ranges")
     return ".".join(parts)
 
@@ -142,109 +134,52 @@ def load(path: str, sources: Sequence[str]) -> Bytecode | None:
     return bytecode if bytecode.is_whole() else None
 
 
-class Workers:
-    """Interpreters that compile, started when they are first needed."""
-
-    def __init__(self, count: int) -> None:
-        """Start nothing yet.
-
-        :param count: how many interpreters to use at the most
-        """
-        self._count = count
-        self._processes: list[subprocess.Popen[str]] = []
-
-    def compile(
-        self, jobs: Sequence[tuple[str, str, str, bool]]
-    ) -> list[Compiled | None]:
-        """Compile all files, and return what became of each, in order.
-
-        :param jobs: arguments of :func:`pip_linkmode._worker.compile_one`
-        :raises OSError: if a file cannot be read or written, or no worker is to be had
-        """
-        if not self._processes:
-            self._processes = [_start() for _ in range(self._count)]
-        step = len(self._processes)
-        results: list[Compiled | None] = [None] * len(jobs)
-        for index, process in enumerate(self._processes):
-            _stream(process.stdin).write(json.dumps(jobs[index::step]) + "\n")
-            _stream(process.stdin).flush()
-        for index, process in enumerate(self._processes):
-            line = _stream(process.stdout).readline()
-            answer = json.loads(line) if line else errno.EPIPE
-            if isinstance(answer, int):
-                self.stop()
-                raise OSError(answer, os.strerror(answer))
-            results[index::step] = [one and Compiled(*one) for one in answer]
-        return results
-
-    def stop(self) -> None:
-        """End all workers, whatever they are doing."""
-        for process in self._processes:
-            process.kill()
-            _stream(process.stdout).close()
-            with contextlib.suppress(OSError):
-                _stream(process.stdin).close()
-            process.wait()
-        self._processes = []
-
-
-def _stream(stream: IO[str] | None) -> IO[str]:
-    assert stream is not None  # noqa: S101  # both are pipes
-    return stream
-
-
-def _start() -> subprocess.Popen[str]:
-    flags = ["-I", "-S", "-W", "ignore", *["-O"] * sys.flags.optimize]
-    if _no_debug_ranges():
-        flags += ["-X", "no_debug_ranges"]
-    return subprocess.Popen(  # our own text, by our own interpreter
-        [sys.executable, *flags, "-X", "utf8", "-c", _PROGRAM],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        encoding="utf-8",
-    )
-
-
-def compile_into(
-    directory: str, sources: Mapping[str, str], workers: Workers
-) -> dict[str, Compiled | None]:
-    """Compile the sources of an entry and write the manifest.
+def jobs(
+    directory: str, sources: Mapping[str, str]
+) -> list[tuple[str, str, str, bool]]:
+    """List what to compile, as arguments of ``compile_one``, and make directories.
 
     :param directory: an empty directory of one's own
     :param sources: absolute path by path in the wheel
-    :param workers: who does it
-    :raises OSError: if it cannot be written, or no worker is to be had
+    :raises OSError: if it cannot be written
     """
     for parent in sorted({os.path.dirname(f"{directory}/{path}") for path in sources}):
-        os.makedirs(parent, mode=0o755, exist_ok=True)
+        make_directory(parent)
     checked_hash = is_checked_hash()
-    jobs = [
+    return [
         (source, f"{directory}/{path}c", path, checked_hash)
         for path, source in sources.items()
     ]
-    compiled = dict(zip(sources, workers.compile(jobs), strict=True))
-    manifest: dict[str, Any] = {"manifest": MANIFEST_VERSION, "files": compiled}
+
+
+def finish(
+    directory: str, sources: Sequence[str], compiled: Sequence[Sequence[Any] | None]
+) -> None:
+    """Write the manifest, when all is compiled.
+
+    :param directory: where it was compiled to
+    :param sources: paths in the wheel
+    :param compiled: what ``compile_one`` says of each
+    :raises OSError: if it cannot be written
+    """
+    files = dict(zip(sources, compiled, strict=True))
+    manifest = {"manifest": MANIFEST_VERSION, "files": files}
     with open(os.path.join(directory, MANIFEST), "x", encoding="utf-8") as file:
         json.dump(manifest, file, separators=(",", ":"))
-    return compiled
 
 
-def compile_in_place(targets: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Compile installed files where they are, as pip does.
+def compile_in_place(source: str, target: str) -> bool:
+    """Compile an installed file where it is, as pip does; say whether it compiles.
 
-    For when there is no store to keep the result in.  A link in the place of the
-    ``.pyc`` is removed first: ``py_compile`` refuses to replace one.
+    For when there is no store to keep the result in.
 
-    :param targets: absolute paths of installed ``.py`` files
-    :returns: pairs of source and ``.pyc``, for those that compile
+    :param source: absolute path of the ``.py``
+    :param target: absolute path of the ``.pyc``
     """
-    for target in targets:
-        pyc = importlib.util.cache_from_source(target)
-        if os.path.islink(pyc):
-            os.unlink(pyc)
-        try:
-            py_compile.compile(target, cfile=pyc, doraise=True)
-        except Exception:  # noqa: S112  # as compileall; or a blocked import
-            continue
-        yield target, pyc
+    try:
+        if os.path.islink(target):  # py_compile refuses to replace one
+            os.unlink(target)
+        py_compile.compile(source, cfile=target, doraise=True)
+    except Exception:  # as in compileall; or a blocked import
+        return False
+    return True

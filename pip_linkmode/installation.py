@@ -13,26 +13,28 @@ import shutil
 import tempfile
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from packaging.utils import canonicalize_name
 
 from pip_linkmode import bytecode, environments, skeleton
-from pip_linkmode.bytecode import Bytecode, Workers
 from pip_linkmode.errors import (
     EntryDamagedError,
     StoreRefusedError,
     WheelDeclinedError,
 )
+from pip_linkmode.intake import Intake
 from pip_linkmode.link import Link, Linker, Made, file_system
-from pip_linkmode.store import BYTECODE, Store
-from pip_linkmode.wheel import current_umask, mode_of_new_file, wheel_digest
+from pip_linkmode.store import FILES, Store
+from pip_linkmode.wheel import current_umask, mode_of_new_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from typing_extensions import Self
 
+    from pip_linkmode.bytecode import Bytecode
+    from pip_linkmode.intake import Found
     from pip_linkmode.link import Refusal
     from pip_linkmode.settings import Settings
     from pip_linkmode.skeleton import Layout
@@ -43,8 +45,16 @@ VERBOSE = 15
 """pip's level of ``-v`` (``_internal/utils/_log.py``)."""
 _ATTEMPTS = 3
 _LINKS = ("clone", "hardlink", "symlink")
+MOST_WORKERS = 8
 _KILO = 1000
 """Decimal, as pip counts bytes."""
+
+
+class Place(NamedTuple):
+    """A file to be linked, and the directory of the scheme that it is in."""
+
+    area: str
+    link: Link
 
 
 @dataclass
@@ -67,6 +77,10 @@ class Session:
     settings: Settings
     active: list[Session]
     """The sessions that are entered, this one among them while it is."""
+    ahead: Sequence[str] = ()
+    """Paths of the wheels that pip is going to install, in order."""
+    pycompile: bool = True
+    """Whether pip is going to compile."""
     linker: Linker = field(default_factory=Linker)
     wheels: Counter[str] = field(default_factory=Counter)
     """Wheels by the primitive that made most of their files."""
@@ -80,22 +94,46 @@ class Session:
 
     def __enter__(self) -> Self:
         """Take part in what pip installs from now on."""
-        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
         self.umask = current_umask()
-        self.workers = Workers(count)
-        self.exclude = {canonicalize_name(name) for name in self.settings.exclude}
-        self._stores: list[Store] | None = None
         self._said: set[str] = set()
-        self.active.append(self)
+        self._exclude = {canonicalize_name(name) for name in self.settings.exclude}
+        self._encodings: dict[str, bool] = {}
+        self._exit = contextlib.ExitStack()
         if self.settings.reason and self.settings.requested != "auto":
             self._say(self.settings.reason)
-        self.stores()
+        self._intake = self._open_stores()
+        if self._intake is not None:
+            self._directory = tempfile.mkdtemp(prefix="pip-linkmode-")
+            self._exit.callback(shutil.rmtree, self._directory, ignore_errors=True)
+            self._exit.callback(self._intake.stop)
+            self._intake.announce(self.ahead)
+        self.active.append(self)
+        self._exit.callback(self.active.remove, self)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Leave pip alone again, and no process behind."""
-        self.active.remove(self)
-        self.workers.stop()
+        self._exit.close()
+
+    def _open_stores(self) -> Intake | None:
+        stores = []
+        for root in self.settings.stores:
+            try:
+                stores.append(Store.open(root))
+            except StoreRefusedError as error:
+                self._say(
+                    f"{error}; set --link-store (PIP_LINK_STORE) to a directory of "
+                    "your own"
+                )
+        if not stores:
+            return None
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+        return Intake(
+            stores,
+            umask=self.umask,
+            pycompile=self.pycompile,
+            count=min(cores, MOST_WORKERS),
+        )
 
     # --- one wheel --------------------------------------------------------------------
 
@@ -118,32 +156,29 @@ class Session:
         :param pycompile: whether pip would compile
         :param keep: whether the wheel may be of use a second time
         """
-        if not keep or not self.stores():
+        if not keep or self._intake is None:
             install(wheel_path)
             return
         made = Made()
-        directory = tempfile.mkdtemp(prefix="pip-linkmode-")
-        path = os.path.join(directory, os.path.basename(wheel_path))
+        path = os.path.join(self._directory, os.path.basename(wheel_path))
         try:
             prepared = self._prepare(
-                name, wheel_path, scheme, made, path, pycompile=pycompile
+                self._intake, name, wheel_path, scheme, made, path, pycompile
             )
             install(wheel_path if prepared is None else path)
         except BaseException:
             made.take_back()
             raise
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
         self._count(name, prepared)
 
     def _prepare(
         self,
+        intake: Intake,
         name: str,
         wheel_path: str,
         scheme: Mapping[str, str],
         made: Made,
         skeleton_path: str,
-        *,
         pycompile: bool,
     ) -> Prepared | None:
         """Link the bulk of a wheel and pack its skeleton; ``None`` to leave it to pip.
@@ -154,154 +189,89 @@ class Session:
         reason = "its store entry keeps changing"
         for _ in range(_ATTEMPTS):
             try:
-                entry, fresh = self._entry(name, wheel_path)
-                layout = skeleton.lay_out(entry, scheme)
-                compiled = self._bytecode(entry, layout) if pycompile else None
-                links, pycs = self._plan(entry, layout, compiled)
-                skeleton.pack(skeleton_path, entry, layout, pycs)
+                found = self._find(intake, name, wheel_path)
+                layout = skeleton.lay_out(found.entry, scheme)
+                compiled = found.bytecode if pycompile else None
+                places, pycs = self._plan(found.entry, layout, compiled)
+                skeleton.pack(skeleton_path, found.entry, layout, pycs)
                 before = self._bytes_shared()
-                used = self._link(entry, layout, links, name, made)
+                used = self._link(found.entry, layout, places, name, made)
                 if pycompile and compiled is None:
                     pycs = _compile_in_place(layout, made)
-                    skeleton.pack(skeleton_path, entry, layout, pycs)
+                    skeleton.pack(skeleton_path, found.entry, layout, pycs)
             except EntryDamagedError as error:
                 made.take_back()
                 reason = str(error)
             except WheelDeclinedError as error:
                 reason = str(error)
                 break
-            except (StoreRefusedError, OSError) as error:
+            except OSError as error:
                 made.take_back()
                 self._say(f"{error}; {name} is installed by pip alone")
                 return None
             else:
-                return Prepared(entry, fresh, used, self._bytes_shared() - before)
+                size = self._bytes_shared() - before
+                return Prepared(found.entry, found.fresh, used, size)
         self._verbose("%s is left to pip: %s", name, reason)
         return None
 
     def _bytes_shared(self) -> int:
         return sum(self.linker.bytes[primitive] for primitive in _LINKS)
 
-    def _entry(self, name: str, wheel_path: str) -> tuple[Entry, bool]:
-        """Find the entry of a wheel, or make it; say whether it was made."""
-        damaged = False
-        with open(wheel_path, "rb") as wheel:
-            digest = wheel_digest(wheel)
-            stores = self.stores()
-            for store in stores:
-                try:
-                    entry = store.entry(digest)
-                    if entry is not None:
-                        entry.check()
-                        return self._named(entry, name), False
-                except EntryDamagedError as error:
-                    damaged = damaged or store is self._writable()
-                    self._verbose("%s is unpacked again: %s", name, error)
-            wheel.seek(0)
-            entry = self._writable().add(
-                wheel,
-                digest,
-                os.path.basename(wheel_path),
-                umask=self.umask,
-                replace=damaged,
-            )
-        return self._named(entry, name), True
-
-    @staticmethod
-    def _named(entry: Entry, name: str) -> Entry:
-        # pip refuses it before it writes (utils/wheel.py, wheel_dist_info_dir).
-        if not canonicalize_name(entry.dist_info).startswith(canonicalize_name(name)):
-            msg = f"its metadata is in {entry.dist_info}"
-            raise WheelDeclinedError(msg)
-        return entry
-
-    def _bytecode(self, entry: Entry, layout: Layout) -> Bytecode | None:
-        """Find the bytecode of an entry, or make it; ``None`` if it cannot be kept."""
-        sources = {
-            target.file.path: entry.source(target.file.path)
-            for target in layout.linked
-            if target.file.path.endswith(".py")
-        }
-        path = os.path.join(entry.path, BYTECODE, bytecode.interpreter())
-        found = bytecode.load(path, tuple(sources)) if sources else Bytecode(path, {})
-        if found is not None:
-            return found
-        store = next(store for store in self.stores() if store.root == entry.store)
-        if not store.writable:
-            return None
+    def _find(self, intake: Intake, name: str, wheel_path: str) -> Found:
         try:
-            with store.staging() as staged:
-                bytecode.compile_into(staged, sources, self.workers)
-                if os.path.lexists(path):
-                    store.set_aside(path)
-                store.publish(staged, path)
-        except OSError as error:
-            self._verbose("the bytecode of %s is not kept: %s", entry.wheel, error)
-            return None
-        return bytecode.load(path, tuple(sources))
+            found = intake.find(wheel_path)
+        except EntryDamagedError as error:
+            self._verbose("%s is unpacked again: %s", name, error)
+            found = intake.find(wheel_path, replace=True)
+        # pip refuses it before it writes (utils/wheel.py, wheel_dist_info_dir).
+        dist_info = canonicalize_name(found.entry.dist_info)
+        if not dist_info.startswith(canonicalize_name(name)):
+            msg = f"its metadata is in {found.entry.dist_info}"
+            raise WheelDeclinedError(msg)
+        return found
 
     def _plan(
         self, entry: Entry, layout: Layout, compiled: Bytecode | None
-    ) -> tuple[list[tuple[str, str, Link]], list[str]]:
-        """List what to link, as (directory, area, link), and the pycs for RECORD."""
+    ) -> tuple[list[Place], list[str]]:
+        """List what to link, and the RECORD paths of the bytecode among it."""
+        plain = mode_of_new_file(self.umask, executable=False)
+        executable = mode_of_new_file(self.umask, executable=True)
+        base = f"{entry.path}/{FILES}/"
         mtime_ns = entry.mtime * 10**9
-        links: dict[str, tuple[str, Link]] = {}
-        pycs = []
+        places = {}
         for target in layout.linked:
-            file = target.file
-            wanted = mode_of_new_file(self.umask, executable=bool(file.mode & 0o111))
-            links[target.path] = (
-                target.area,
-                Link(
-                    entry.source(file.path),
-                    target.path,
-                    file.size,
-                    mtime_ns,
-                    file.mode,
-                    wanted,
-                ),
-            )
-        files = compiled.files if compiled else {}
-        for target in layout.linked:
-            pyc = files.get(target.file.path)
-            if (
-                compiled is None
-                or pyc is None
-                or not bytecode.compiles_here(pyc.encoding)
-            ):
+            path, size, _, mode = target.file
+            wanted = executable if mode & 0o111 else plain
+            link = Link(base + path, target.path, size, mtime_ns, mode, wanted)
+            places[target.path] = Place(target.area, link)
+        pycs: list[str] = []
+        if compiled is None:
+            return list(places.values()), pycs
+        # py_compile gives a file its source's mode, but never makes it executable.
+        wanted = (plain | 0o200) & 0o666 & ~self.umask
+        for target, path, record in skeleton.bytecode_targets(layout):
+            pyc = compiled.files.get(target.file.path)
+            if pyc is None or not self._compiles_here(pyc.encoding):
                 continue
-            path, record = skeleton.bytecode_target(layout, target)
             pycs.append(record)
-            executable = bool(target.file.mode & 0o111)
-            wanted = mode_of_new_file(self.umask, executable=executable)
-            # py_compile gives it the source's mode, but never an executable one.
-            wanted = (wanted | 0o200) & 0o666 & ~self.umask
-            links[path] = (
-                target.area,
-                Link(
-                    compiled.source(target.file.path),
-                    path,
-                    pyc.size,
-                    pyc.mtime_ns,
-                    pyc.mode,
-                    wanted,
-                ),
-            )
-        return [
-            (os.path.dirname(path), area, link) for path, (area, link) in links.items()
-        ], pycs
+            source = compiled.source(target.file.path)
+            link = Link(source, path, pyc.size, pyc.mtime_ns, pyc.mode, wanted)
+            # It takes the place of one that the wheel may have brought.
+            places[path] = Place(target.area, link)
+        return list(places.values()), pycs
 
     def _link(
         self,
         entry: Entry,
         layout: Layout,
-        links: list[tuple[str, str, Link]],
+        places: list[Place],
         name: str,
         made: Made,
     ) -> Counter[str]:
         """Make all links of one wheel; ``made`` knows them at any time."""
         project = canonicalize_name(name)
-        mode = "copy" if project in self.exclude else self.settings.mode
+        mode = "copy" if project in self._exclude else self.settings.mode
         if mode == "symlink":
             with contextlib.suppress(PermissionError):
                 # A store that we may not write to is not ours to clean up either.
@@ -312,12 +282,13 @@ class Session:
                 # It resolves its own path to start its runner.
                 mode = "private"
         groups: dict[tuple[str, str], list[Link]] = defaultdict(list)
-        for directory in dict.fromkeys(directory for directory, _, _ in links):
+        directories = {link.target.rpartition(os.sep)[0] for _, link in places}
+        for directory in sorted(directories):
             made.directory(directory)
-        for directory, area, link in links:
+        for area, link in places:
             # pip's --target does not replace links that are directly in it.
-            private = mode == "symlink" and directory == layout.library
-            groups["private" if private else mode, area].append(link)
+            top = mode == "symlink" and os.path.dirname(link.target) == layout.library
+            groups["private" if top else mode, area].append(link)
         used: Counter[str] = Counter()
         try:
             for (chain, area), group in groups.items():
@@ -325,34 +296,16 @@ class Session:
                     group, mode=chain, store=entry.store, area=area, made=made.files
                 )
         except FileNotFoundError as error:
-            if all(os.path.lexists(link.source) for _, _, link in links):
+            if all(os.path.lexists(link.source) for _, link in places):
                 raise
             msg = f"{entry.path} was taken away"
             raise EntryDamagedError(msg) from error
         return used
 
-    # --- stores -----------------------------------------------------------------------
-
-    def stores(self) -> list[Store]:
-        """Return the stores that can be used, in the order of look-up."""
-        if self._stores is None:
-            self._stores = []
-            for root in self.settings.stores:
-                try:
-                    self._stores.append(Store.open(root))
-                except StoreRefusedError as error:
-                    self._say(
-                        f"{error}; set --link-store (PIP_LINK_STORE) to a directory "
-                        "of your own"
-                    )
-        return self._stores
-
-    def _writable(self) -> Store:
-        for store in self.stores():
-            if store.writable:
-                return store
-        msg = "the wheel is in none of the stores, which are read-only"
-        raise WheelDeclinedError(msg)
+    def _compiles_here(self, encoding: str) -> bool:
+        if encoding not in self._encodings:
+            self._encodings[encoding] = bytecode.compiles_here(encoding)
+        return self._encodings[encoding]
 
     # --- what the user sees -----------------------------------------------------------
 
@@ -420,15 +373,12 @@ class Session:
 
 
 def _compile_in_place(layout: Layout, made: Made) -> list[str]:
-    targets = {
-        os.path.join(layout.library, target.record): target
-        for target in layout.linked
-        if target.record.endswith(".py")
-    }
     records = []
-    for source, pyc in bytecode.compile_in_place(tuple(targets)):
-        made.files.append(pyc)
-        records.append(skeleton.bytecode_target(layout, targets[source])[1])
+    for target, pyc, record in skeleton.bytecode_targets(layout):
+        source = os.path.join(layout.library, target.record)
+        if bytecode.compile_in_place(source, pyc):
+            made.files.append(pyc)
+            records.append(record)
     return records
 
 

@@ -15,31 +15,24 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
+import sys
 import zipfile
 from dataclasses import dataclass
 from importlib.util import cache_from_source
 from typing import TYPE_CHECKING
 
 from pip_linkmode.errors import WheelDeclinedError
+from pip_linkmode.wheel import data_scheme, is_kept
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pip_linkmode.store import Entry
     from pip_linkmode.wheel import StoredFile
 
-WRITTEN_BY_PIP = frozenset(
-    {
-        "METADATA",
-        "WHEEL",
-        "RECORD",
-        "entry_points.txt",
-        "INSTALLER",
-        "REQUESTED",
-        "direct_url.json",
-    }
-)
-"""Files of the dist-info directory that pip reads from the wheel, or opens to write."""
+_SPECIAL = re.compile(r'[",\r\n]')
+"""What the csv module quotes."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +57,8 @@ class Layout:
     linked: tuple[Target, ...]
     kept: tuple[StoredFile, ...]
     """What goes into the skeleton."""
+    plain: bool
+    """Whether the RECORD of the wheel can be passed on as it is."""
 
 
 def _record_path(path: str, library: str) -> str:
@@ -81,48 +76,72 @@ def lay_out(entry: Entry, scheme: Mapping[str, str]) -> Layout:
     :raises WheelDeclinedError: if two files have one destination, or pip would refuse
     """
     library = scheme["purelib" if entry.purelib else "platlib"]
-    linked, kept = [], []
-    taken: set[str] = set()
+    linked, kept, moved = [], [], []
     for file in entry.files:
-        top, _, rest = file.path.partition("/")
-        record = file.path
-        if top.endswith(".data") and rest:
-            key, _, below = rest.partition("/")
+        data = data_scheme(file.path)
+        if data is None:
+            area, record = library, file.path
+            path = f"{library}{os.sep}{record}"
+        else:
+            key, below = data
             if key not in scheme or not below:
                 msg = f"{file.path!r} belongs to no scheme"
                 raise WheelDeclinedError(msg)
             area = scheme[key]
             path = os.path.join(area, below)
-            if key == "scripts":
-                kept.append(file)
-            else:
-                record = _record_path(path, library)
-                linked.append(Target(file, path, record, area))
+            record = _record_path(path, library)
+            moved.append(path)
+        if is_kept(file.path, entry.dist_info):
+            kept.append(file)
         else:
-            area = library
-            path = os.path.join(library, file.path)
-            if top == entry.dist_info and rest in WRITTEN_BY_PIP:
-                kept.append(file)
-            else:
-                linked.append(Target(file, path, record, area))
-        path = os.path.normpath(path)
-        if path in taken:
-            msg = f"{path} is the destination of two of its files"
-            raise WheelDeclinedError(msg)
-        taken.add(path)
-    if {target.record for target in linked} & {file.path for file in kept}:
+            linked.append(Target(file, path, record, area))
+    layout = Layout(library, tuple(linked), tuple(kept), entry.plain_record)
+    if moved:
+        _check_destinations(entry, layout, moved)
+    return layout
+
+
+def _check_destinations(entry: Entry, layout: Layout, moved: list[str]) -> None:
+    """Decline a wheel whose ``.data`` files meet other files where they go."""
+    roots = (
+        os.path.join(layout.library, file.path)
+        for file in entry.files
+        if data_scheme(file.path) is None
+    )
+    paths = [os.path.normpath(path) for path in (*roots, *moved)]
+    if len(set(paths)) < len(paths):
+        msg = "two of its files have one destination"
+        raise WheelDeclinedError(msg)
+    if {target.record for target in layout.linked} & {
+        file.path for file in layout.kept
+    }:
         msg = "a file would take the place of its metadata"
         raise WheelDeclinedError(msg)
-    return Layout(library, tuple(linked), tuple(kept))
 
 
-def bytecode_target(layout: Layout, target: Target) -> tuple[str, str]:
-    """Return where pip puts the ``.pyc`` of a linked ``.py``, and its RECORD path.
+def bytecode_targets(layout: Layout) -> Iterator[tuple[Target, str, str]]:
+    """List where pip puts the ``.pyc`` of each linked ``.py``.
 
-    The path is joined as pip joins it: ``sys.pycache_prefix`` mirrors it unresolved.
+    :returns: the source, the absolute path of its ``.pyc`` and its path in RECORD
     """
-    pyc = cache_from_source(os.path.join(layout.library, target.record))
-    return pyc, _record_path(pyc, layout.library)
+    suffix = os.path.basename(cache_from_source("x.py"))[1:]
+    for target in layout.linked:
+        if not target.record.endswith(".py"):
+            continue
+        if sys.pycache_prefix is not None:
+            # It mirrors the path as pip joins it, unresolved.
+            path = cache_from_source(os.path.join(layout.library, target.record))
+            yield target, path, _record_path(path, layout.library)
+            continue
+        # The same by plain strings: with tens of thousands of files it shows.
+        parent, slash, name = target.record.rpartition("/")
+        name = f"{name[:-3] or 'py'}{suffix}"
+        record = f"{parent}{slash}__pycache__/{name}"
+        if target.record is target.file.path:
+            yield target, f"{layout.library}{os.sep}{record}", record
+        else:
+            directory = os.path.dirname(target.path)
+            yield target, os.path.join(directory, "__pycache__", name), record
 
 
 def record(text: str, layout: Layout, bytecode: Sequence[str]) -> str:
@@ -132,6 +151,8 @@ def record(text: str, layout: Layout, bytecode: Sequence[str]) -> str:
     :param bytecode: RECORD paths of the ``.pyc`` files
     :raises WheelDeclinedError: if it is not one that can be passed on unchanged
     """
+    if layout.plain and not _SPECIAL.search("".join(bytecode)):
+        return "\n".join([*text.splitlines(), *(f"{path},," for path in bytecode), ""])
     rows = list(csv.reader(text.splitlines()))
     linked = {target.file.path: target.record for target in layout.linked}
     for row in rows:

@@ -12,8 +12,8 @@
 ``v1`` is the layout; a change that older versions cannot read gets another directory.
 The manifest (:data:`MANIFEST_VERSION`) is one JSON object: ``manifest``, ``sha256`` of
 the wheel, ``wheel`` (its file name), ``name``, ``version``, ``dist_info``, ``purelib``,
-``mtime`` (seconds; every file of the entry has it, to the nanosecond) and ``files``, a
-list of ``[path, size, sha256, mode]``.
+``plain_record``, ``mtime`` (seconds; every file of the entry has it, to the nanosecond)
+and ``files``, a list of ``[path, size, sha256, mode]``.
 
 An entry is *whole or absent*: it is unpacked in ``staging`` and published by one
 rename, so no lock is needed to read or to publish.  The lock on a staging directory
@@ -36,10 +36,10 @@ import sys
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from pip_linkmode.errors import EntryDamagedError, StoreRefusedError
-from pip_linkmode.wheel import StoredFile, is_plain, make_directory, unpack
+from pip_linkmode.wheel import StoredFile, compiled_sources, is_plain, make_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +77,8 @@ class Entry:
     version: str
     dist_info: str
     purelib: bool
+    plain_record: bool
+    """Whether the RECORD lists each file once, and each is installed where it says."""
     mtime: int
     """Modification time of all files, in seconds."""
     files: tuple[StoredFile, ...]
@@ -89,6 +91,11 @@ class Entry:
         """Return the content of a file, named by its path in the wheel."""
         with open(self.source(path), "rb") as file:
             return file.read()
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """The files that are compiled, by path in the wheel."""
+        return compiled_sources((file.path for file in self.files), self.dist_info)
 
     @cached_property
     def directories(self) -> tuple[str, ...]:
@@ -173,6 +180,7 @@ def _load_entry(path: str, store: str, sha256: str) -> Entry | None:
             version=version,
             dist_info=dist_info,
             purelib=bool(data["purelib"]),
+            plain_record=bool(data["plain_record"]),
             mtime=int(data["mtime"]),
             files=files,
         )
@@ -233,44 +241,29 @@ class Store:
         """
         return _load_entry(self._entry_path(sha256), self.root, sha256)
 
-    def add(  # a wheel is its bytes, its digest and its name
-        self,
-        wheel: BinaryIO,
-        sha256: str,
-        name: str,
-        *,
-        umask: int,
-        replace: bool = False,
-    ) -> Entry:
-        """Unpack a wheel and publish the entry.
+    def has(self, sha256: str) -> bool:
+        """Tell whether there is an entry of a wheel, sound or not."""
+        return os.path.lexists(self._entry_path(sha256))
+
+    def publish_entry(
+        self, staged: str, sha256: str, manifest: dict[str, Any], *, replace: bool
+    ) -> None:
+        """Make an entry of a staged directory that holds an unpacked wheel.
 
         Of several processes that do this at once, one wins, and all get its entry.
 
-        :param wheel: open, seekable; its bytes have the digest *sha256*
-        :param name: file name of the wheel
-        :param umask: the umask in force
+        :param staged: a staging directory of this store, with :data:`FILES` in it
+        :param manifest: what :func:`pip_linkmode.wheel.unpack` says, and the file name
         :param replace: set aside the entry that is there, because it is damaged
-        :raises WheelDeclinedError: if pip has to judge this wheel
         :raises OSError: if it cannot be written
         """
         final = self._entry_path(sha256)
-        with self.staging() as staged:
-            manifest = {
-                "manifest": MANIFEST_VERSION,
-                "sha256": sha256,
-                "wheel": name,
-                **unpack(wheel, os.path.join(staged, FILES), umask=umask),
-            }
-            with open(os.path.join(staged, MANIFEST), "x", encoding="utf-8") as file:
-                json.dump(manifest, file, separators=(",", ":"))
-            if replace:
-                self.set_aside(final)
-            self.publish(staged, final)
-        entry = self.entry(sha256)
-        if entry is None:  # a clean-up came between
-            msg = f"{final} is gone"
-            raise EntryDamagedError(msg)
-        return entry
+        manifest = {"manifest": MANIFEST_VERSION, "sha256": sha256, **manifest}
+        with open(os.path.join(staged, MANIFEST), "x", encoding="utf-8") as file:
+            json.dump(manifest, file, separators=(",", ":"))
+        if replace:
+            self.set_aside(final)
+        self.publish(staged, final)
 
     def set_aside(self, path: str) -> None:
         """Take something damaged out of the way, and remove it.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import csv
 import hashlib
 import os
 import re
@@ -17,9 +18,12 @@ import time
 import zipfile
 import zlib
 from email.parser import Parser
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from pip_linkmode.errors import WheelDeclinedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 try:
     from lzma import LZMAError
@@ -30,6 +34,20 @@ _CHUNK = 1 << 20
 # Member names that are not UTF-8 are decoded by this codec; pip 26.3 blocks imports,
 # of codecs too, once installation has begun.
 codecs.lookup("cp437")
+
+
+WRITTEN_BY_PIP = frozenset(
+    {
+        "METADATA",
+        "WHEEL",
+        "RECORD",
+        "entry_points.txt",
+        "INSTALLER",
+        "REQUESTED",
+        "direct_url.json",
+    }
+)
+"""Files of the dist-info directory that pip reads from the wheel, or opens to write."""
 
 
 class StoredFile(NamedTuple):
@@ -47,6 +65,44 @@ class StoredFile(NamedTuple):
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\:]|[\x85\u2028\u2029]")
 _ENTRY_POINT = re.compile(r"[^=\[\s#;][^=]*=\s*[\w.]+\s*(:\s*[\w.]+\s*)?(\[.*\]\s*)?$")
+
+
+def data_scheme(path: str) -> tuple[str, str] | None:
+    """Split a path in a ``.data`` directory into the key of the scheme and the rest.
+
+    :param path: path in the wheel
+    :returns: ``None`` for what belongs to the root of the wheel, as pip sees it (pip
+        ``_internal/operations/install/wheel.py``, ``is_data_scheme_path``)
+    """
+    top, _, rest = path.partition("/")
+    if not top.endswith(".data") or not rest:
+        return None
+    key, _, below = rest.partition("/")
+    return key, below
+
+
+def is_kept(path: str, dist_info: str) -> bool:
+    """Tell whether a file is pip's to install: scripts, and what it writes itself.
+
+    :param path: path in the wheel
+    :param dist_info: name of the wheel's dist-info directory
+    """
+    scheme = data_scheme(path)
+    if scheme is not None:
+        return scheme[0] == "scripts"
+    top, _, rest = path.partition("/")
+    return top == dist_info and rest in WRITTEN_BY_PIP
+
+
+def compiled_sources(paths: Iterable[str], dist_info: str) -> tuple[str, ...]:
+    """Return which files of a wheel pip would compile, but for scripts.
+
+    :param paths: paths in the wheel
+    :param dist_info: name of the wheel's dist-info directory
+    """
+    return tuple(
+        path for path in paths if path.endswith(".py") and not is_kept(path, dist_info)
+    )
 
 
 def wheel_digest(wheel: BinaryIO) -> str:
@@ -138,11 +194,17 @@ def _metadata(archive: zipfile.ZipFile, names: set[str]) -> dict[str, Any]:
         msg = "its METADATA has no Name or no Version"
         raise WheelDeclinedError(msg)
     _check_entry_points(texts.get("entry_points.txt", ""))
+    rows = list(csv.reader(texts["RECORD"].splitlines()))
     return {
         "name": str(metadata["Name"]).strip(),
         "version": str(metadata["Version"]).strip(),
         "dist_info": dist_info,
         "purelib": (wheel["Root-Is-Purelib"] or "").lower() == "true",
+        # Then the RECORD can be passed on as it is, and need not be parsed again.
+        "plain_record": (
+            sorted(row[0] if row else "" for row in rows) == sorted(names)
+            and all(data_scheme(name) is None for name in names)
+        ),
     }
 
 
@@ -212,15 +274,18 @@ def unpack(wheel: BinaryIO, directory: str, *, umask: int) -> dict[str, Any]:
     """Unpack a wheel as pip would, and describe it.
 
     :param wheel: open, seekable
-    :param directory: an empty directory of one's own
+    :param directory: absolute path; made, or empty
     :param umask: the umask in force, from which permission bits follow
-    :returns: the manifest, without the digest and the file name of the wheel
+    :returns: the manifest, without the file name of the wheel; its digest, of the very
+        bytes that were unpacked, is called ``wheel_sha256``
     :raises WheelDeclinedError: if pip has to judge this wheel
     :raises OSError: if it cannot be written
     """
+    sha256 = wheel_digest(wheel)
     mtime = int(time.time())
     stamp = (mtime * 10**9, mtime * 10**9)
     try:
+        make_directory(directory)
         with zipfile.ZipFile(wheel) as archive:
             members = _members(archive)
             manifest = _metadata(archive, {info.filename for info in members})
@@ -228,11 +293,11 @@ def unpack(wheel: BinaryIO, directory: str, *, umask: int) -> dict[str, Any]:
             for info in members:
                 path = os.path.join(directory, info.filename)
                 make_directory(os.path.dirname(path))
-                sha256 = _write(archive, info, path)
+                digest = _write(archive, info, path)
                 mode = mode_of_new_file(umask, executable=_is_executable(info))
                 os.chmod(path, mode)
                 os.utime(path, ns=stamp)
-                files.append(StoredFile(info.filename, info.file_size, sha256, mode))
+                files.append(StoredFile(info.filename, info.file_size, digest, mode))
     except (
         zipfile.BadZipFile,
         zipfile.LargeZipFile,
@@ -252,4 +317,4 @@ def unpack(wheel: BinaryIO, directory: str, *, umask: int) -> dict[str, Any]:
             msg = f"it cannot be unpacked: {error}"
             raise WheelDeclinedError(msg) from error
         raise
-    return {**manifest, "mtime": mtime, "files": files}
+    return {**manifest, "wheel_sha256": sha256, "mtime": mtime, "files": files}

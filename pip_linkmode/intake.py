@@ -1,0 +1,171 @@
+"""Get wheels into the store, ahead of their turn.
+
+pip names all wheels before it installs the first.  While it installs one, threads hash
+the next ones, and worker interpreters unpack and compile those that no store has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from pip_linkmode import bytecode
+from pip_linkmode.bytecode import Bytecode
+from pip_linkmode.errors import EntryDamagedError, WheelDeclinedError
+from pip_linkmode.store import BYTECODE, FILES
+from pip_linkmode.wheel import compiled_sources, unpack, wheel_digest
+from pip_linkmode.workers import Workers, WorkersError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from pip_linkmode.store import Entry, Store
+
+_CHUNK = 32
+"""Files that are compiled in one job."""
+
+
+class Taken(NamedTuple):
+    """A wheel that is in one of the stores."""
+
+    sha256: str
+    fresh: bool
+    """Whether it was unpacked just now."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that is needed to link one wheel."""
+
+    entry: Entry
+    bytecode: Bytecode | None
+    """``None`` if it is not wanted, or cannot be kept."""
+    fresh: bool
+    """Whether the wheel was unpacked just now."""
+
+
+class Intake:
+    """The way of wheels into some stores."""
+
+    def __init__(
+        self, stores: Sequence[Store], *, umask: int, pycompile: bool, count: int
+    ) -> None:
+        """Start nothing yet.
+
+        :param stores: in the order of look-up; not empty
+        :param umask: the umask in force
+        :param pycompile: whether bytecode is wanted
+        :param count: how many worker interpreters to use
+        """
+        self._stores = stores
+        self._umask = umask
+        self._pycompile = pycompile
+        self._workers = Workers(count)
+        # One more than can be worked on, so that none waits for a hash.
+        self._threads = ThreadPoolExecutor(count + 1, "pip-linkmode")
+        self._ahead: dict[str, Future[Taken]] = {}
+
+    def announce(self, wheels: Iterable[str]) -> None:
+        """Begin with wheels that will be asked for, in that order.
+
+        :param wheels: absolute paths
+        """
+        for wheel in wheels:
+            self._ahead[wheel] = self._threads.submit(self._take, wheel)
+
+    def stop(self) -> None:
+        """Leave no thread and no process behind, whatever they are doing."""
+        for future in self._ahead.values():
+            future.cancel()
+        self._workers.stop()
+        self._threads.shutdown(cancel_futures=True)
+
+    def find(self, wheel: str, *, replace: bool = False) -> Found:
+        """Return a wheel's entry and bytecode, sound as of now.
+
+        :param wheel: absolute path of the wheel
+        :param replace: unpack it anew, because its entry has turned out to be damaged
+        :raises EntryDamagedError: if it is not sound; ask again with *replace*
+        :raises WheelDeclinedError: if pip has to judge this wheel
+        :raises OSError: if the store cannot be written
+        """
+        ahead = self._ahead.pop(wheel, None)
+        taken = ahead.result() if ahead and not replace else self._take(wheel, replace)
+        for store in self._stores:
+            entry = store.entry(taken.sha256)
+            if entry is not None:
+                entry.check()
+                return Found(entry, self._bytecode(store, entry), taken.fresh)
+        msg = f"the entry of {os.path.basename(wheel)} was taken away"
+        raise EntryDamagedError(msg)
+
+    def _take(self, wheel: str, replace: bool = False) -> Taken:
+        with open(wheel, "rb") as file:
+            sha256 = wheel_digest(file)
+        for store in () if replace else self._stores:
+            if store.has(sha256):
+                return Taken(sha256, fresh=False)
+        writable = next((store for store in self._stores if store.writable), None)
+        if writable is None:
+            msg = "it is in none of the stores, which are read-only"
+            raise WheelDeclinedError(msg)
+        with writable.staging() as staged:
+            files = os.path.join(staged, FILES)
+            manifest = self._unpack(wheel, files)
+            if manifest.pop("wheel_sha256") != sha256:
+                msg = f"{wheel} was changed while it was read"
+                raise EntryDamagedError(msg)
+            paths = (path for path, *_ in manifest["files"])
+            sources = compiled_sources(paths, manifest["dist_info"])
+            if self._pycompile and sources:
+                directory = os.path.join(staged, BYTECODE, bytecode.interpreter())
+                self._compile(files, sources, directory)
+            manifest["wheel"] = os.path.basename(wheel)
+            writable.publish_entry(staged, sha256, manifest, replace=replace)
+        return Taken(sha256, fresh=True)
+
+    def _unpack(self, wheel: str, directory: str) -> dict[str, Any]:
+        try:
+            manifest: dict[str, Any]
+            job = self._workers.submit("unpack", wheel, directory, self._umask)
+            manifest = job.result()
+        except WorkersError:
+            with open(wheel, "rb") as file:
+                manifest = unpack(file, directory, umask=self._umask)
+        return manifest
+
+    def _compile(self, files: str, sources: Sequence[str], directory: str) -> None:
+        """Compile the sources of a wheel; leave nothing if that cannot be done."""
+        try:
+            jobs = bytecode.jobs(
+                directory, {path: f"{files}/{path}" for path in sources}
+            )
+            # Small portions, that all workers are busy to the end.
+            chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
+            futures = [self._workers.submit("compile", chunk) for chunk in chunks]
+            compiled = [one for future in futures for one in future.result()]
+            bytecode.finish(directory, sources, compiled)
+        except (WorkersError, OSError):
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _bytecode(self, store: Store, entry: Entry) -> Bytecode | None:
+        """Load the bytecode of an entry, compiled now if need be."""
+        path = os.path.join(entry.path, BYTECODE, bytecode.interpreter())
+        if not self._pycompile:
+            return None
+        if not entry.sources:
+            return Bytecode(path, {})
+        found = bytecode.load(path, entry.sources)
+        if found is None and store.writable:
+            with contextlib.suppress(OSError), store.staging() as staged:
+                self._compile(os.path.join(entry.path, FILES), entry.sources, staged)
+                if os.path.lexists(path):
+                    store.set_aside(path)
+                store.publish(staged, path)
+            found = bytecode.load(path, entry.sources)
+        return found
