@@ -118,7 +118,7 @@ def _stream(stream: IO[str] | None) -> IO[str]:
 
 
 def _start() -> subprocess.Popen[str]:
-    flags = ["-I", "-S", "-W", "ignore", *["-O"] * sys.flags.optimize]
+    flags = ["-I", "-S", "-B", "-W", "ignore", *["-O"] * sys.flags.optimize]
     if has_no_debug_ranges():
         flags += ["-X", "no_debug_ranges"]
     package = os.path.dirname(os.path.abspath(__file__))
