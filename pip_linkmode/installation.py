@@ -24,7 +24,7 @@ from pip_linkmode.errors import (
     WheelDeclinedError,
 )
 from pip_linkmode.intake import Intake
-from pip_linkmode.link import Link, Linker, Made, file_system
+from pip_linkmode.link import Link, Linker, Made, file_system, why_not_shared
 from pip_linkmode.store import FILES, Store
 from pip_linkmode.wheel import current_umask, mode_of_new_file
 
@@ -285,10 +285,13 @@ class Session:
         directories = {link.target.rpartition(os.sep)[0] for _, link in places}
         for directory in sorted(directories):
             made.directory(directory)
+        chains = self._chains(mode, Counter(area for area, _ in places))
         for area, link in places:
+            chain = chains[area]
             # pip's --target does not replace links that are directly in it.
-            top = mode == "symlink" and os.path.dirname(link.target) == layout.library
-            groups["private" if top else mode, area].append(link)
+            if chain == "symlink" and os.path.dirname(link.target) == layout.library:
+                chain = "private"
+            groups[chain, area].append(link)
         used: Counter[str] = Counter()
         try:
             for (chain, area), group in groups.items():
@@ -301,6 +304,19 @@ class Session:
             msg = f"{entry.path} was taken away"
             raise EntryDamagedError(msg) from error
         return used
+
+    def _chains(self, mode: str, areas: Counter[str]) -> dict[str, str]:
+        """Decide how to link in each directory of the scheme.
+
+        :param areas: how many files each of them gets
+        """
+        chains = dict.fromkeys(areas, mode)
+        for area, count in areas.items():
+            reason = why_not_shared(area) if mode != "copy" else None
+            if reason is not None:
+                chains[area] = "own"
+                self.linker.exceptions[reason] += count
+        return chains
 
     def _compiles_here(self, encoding: str) -> bool:
         if encoding not in self._encodings:
@@ -368,7 +384,7 @@ class Session:
         if self.left_to_pip:
             line += f"; {self.left_to_pip} by pip alone (-v tells why)"
         for reason, files in self.linker.exceptions.items():
-            line += f"; {files:,} files copied: {reason}"
+            line += f"; {files:,} files not shared: {reason}"
         _log.info("%s", line)
 
 

@@ -69,6 +69,7 @@ class Intake:
         # One more than can be worked on, so that none waits for a hash.
         self._threads = ThreadPoolExecutor(count + 1, "pip-linkmode")
         self._ahead: dict[str, Future[Taken]] = {}
+        self._stopped = False
 
     def announce(self, wheels: Iterable[str]) -> None:
         """Begin with wheels that will be asked for, in that order.
@@ -80,8 +81,7 @@ class Intake:
 
     def stop(self) -> None:
         """Leave no thread and no process behind, whatever they are doing."""
-        for future in self._ahead.values():
-            future.cancel()
+        self._stopped = True
         self._workers.stop()
         self._threads.shutdown(cancel_futures=True)
 
@@ -96,13 +96,18 @@ class Intake:
         """
         ahead = self._ahead.pop(wheel, None)
         taken = ahead.result() if ahead and not replace else self._take(wheel, replace)
+        problem = f"the entry of {os.path.basename(wheel)} was taken away"
         for store in self._stores:
-            entry = store.entry(taken.sha256)
-            if entry is not None:
+            try:
+                entry = store.entry(taken.sha256)
+                if entry is None:
+                    continue
                 entry.check()
+            except EntryDamagedError as error:
+                problem = str(error)
+            else:
                 return Found(entry, self._bytecode(store, entry), taken.fresh)
-        msg = f"the entry of {os.path.basename(wheel)} was taken away"
-        raise EntryDamagedError(msg)
+        raise EntryDamagedError(problem)
 
     def _take(self, wheel: str, replace: bool = False) -> Taken:
         with open(wheel, "rb") as file:
@@ -135,6 +140,8 @@ class Intake:
             job = self._workers.submit("unpack", wheel, directory, self._umask)
             manifest = job.result()
         except WorkersError:
+            if self._stopped:
+                raise
             with open(wheel, "rb") as file:
                 manifest = unpack(file, directory, umask=self._umask)
         return manifest

@@ -31,6 +31,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -230,7 +231,7 @@ class Linker:
     bytes: Counter[str] = field(default_factory=Counter)
     """How many bytes each primitive has linked, in all."""
     exceptions: Counter[str] = field(default_factory=Counter)
-    """How many single files were copied in spite of the mode, by reason."""
+    """How many files got an inode of their own in spite of the mode, by reason."""
     _proven: set[tuple[str, str, str]] = field(default_factory=set)
 
     def link(
@@ -320,6 +321,25 @@ def _only_this_file(error: OSError, link: Link) -> bool:
         and hasattr(os, "geteuid")
         and os.lstat(link.source).st_uid != os.geteuid()
     )
+
+
+def why_not_shared(directory: str) -> str | None:
+    """Return why files of a directory need an inode of their own, if they do.
+
+    New files get their group from a setgid directory, and their mode from a default
+    ACL (:manpage:`acl(5)`); a shared inode has those of the store.
+
+    :param directory: an absolute path that exists
+    """
+    status = os.stat(directory)
+    setgid = status.st_mode & stat.S_ISGID
+    if setgid and hasattr(os, "getegid") and status.st_gid != os.getegid():
+        return "the directory gives its files its own group"
+    if hasattr(os, "getxattr"):
+        with contextlib.suppress(OSError):
+            if os.getxattr(directory, "system.posix_acl_default"):
+                return "the directory has a default ACL"
+    return None
 
 
 def file_system(path: str) -> str:
