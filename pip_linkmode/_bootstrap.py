@@ -6,8 +6,6 @@ never prints.  What it waits for is named by pip's *submodules*, because pip's o
 runner for build environments answers for the name ``pip`` itself.
 """
 
-from __future__ import annotations
-
 import sys
 
 TYPE_CHECKING = False
@@ -35,9 +33,9 @@ class _Trigger:
     def find_spec(
         self,
         fullname: str,
-        path: Sequence[str] | None = None,
-        target: ModuleType | None = None,
-    ) -> ModuleSpec | None:
+        path: "Sequence[str] | None" = None,
+        target: "ModuleType | None" = None,
+    ) -> "ModuleSpec | None":
         """Return the spec that the other finders give for a watched module."""
         if fullname not in WATCHED:
             return None
@@ -61,7 +59,7 @@ class _PatchingLoader:
     def __getattr__(self, name: str) -> object:
         return getattr(self._loader, name)
 
-    def exec_module(self, module: ModuleType) -> None:
+    def exec_module(self, module: "ModuleType") -> None:
         """Execute the module as its own loader does, then patch it."""
         loader = self._loader
         if module.__spec__ is not None:
@@ -71,7 +69,7 @@ class _PatchingLoader:
         _patch(module)
 
 
-def _patch(module: ModuleType) -> None:
+def _patch(module: "ModuleType") -> None:
     # A build backend may import pip where our directory has left sys.path; the
     # package's own __path__ still leads to the patch.  Whatever goes wrong there,
     # pip must work as if we were not installed.

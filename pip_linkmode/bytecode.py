@@ -16,11 +16,13 @@ import importlib.util
 import json
 import os
 import py_compile
-import stat
 import sys
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from pip_linkmode.errors import EntryDamagedError
+from pip_linkmode.store import IMPOSSIBLE, check_files
 from pip_linkmode.wheel import make_directory
 
 if TYPE_CHECKING:
@@ -96,21 +98,6 @@ class Bytecode:
         """Return the absolute path of the ``.pyc`` of a source."""
         return f"{self.path}/{path}c"
 
-    def is_whole(self) -> bool:
-        """Compare every file with the manifest, by size, mtime and mode."""
-        try:
-            for path, compiled in self.files.items():
-                status = os.lstat(self.source(path))
-                if (
-                    status.st_size != compiled.size
-                    or status.st_mtime_ns != compiled.mtime_ns
-                    or status.st_mode != stat.S_IFREG | compiled.mode
-                ):
-                    return False
-        except OSError:
-            return False
-        return True
-
 
 def load(path: str, sources: Sequence[str]) -> Bytecode | None:
     """Read the bytecode of an entry; ``None`` if it is not there, or not whole.
@@ -128,10 +115,16 @@ def load(path: str, sources: Sequence[str]) -> Bytecode | None:
             for source, compiled in data["files"].items()
             if compiled is not None
         }
-    except (OSError, ValueError, TypeError, KeyError):
+        check_files(
+            path,
+            (
+                (f"{source}c", one.size, one.mtime_ns, one.mode)
+                for source, one in files.items()
+            ),
+        )
+    except (OSError, EntryDamagedError, *IMPOSSIBLE):
         return None
-    bytecode = Bytecode(path, files)
-    return bytecode if bytecode.is_whole() else None
+    return Bytecode(path, files)
 
 
 def jobs(
@@ -179,7 +172,9 @@ def compile_in_place(source: str, target: str) -> bool:
     try:
         if os.path.islink(target):  # py_compile refuses to replace one
             os.unlink(target)
-        py_compile.compile(source, cfile=target, doraise=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore")
+            py_compile.compile(source, cfile=target, doraise=True)
     except Exception:  # as in compileall; or a blocked import
         return False
     return True

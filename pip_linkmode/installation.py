@@ -362,9 +362,14 @@ class Session:
             if refusal.primitive == self.settings.requested:
                 self._say(_reason(refusal))
 
+    def _alone(self) -> str:
+        return f"{self.left_to_pip} by pip alone (-v tells why)"
+
     def report(self) -> None:
         """Say in one line what was done, if anything was."""
         if not self.wheels:
+            if self.left_to_pip:
+                _log.info("Linked nothing; %s", self._alone())
             return
         (mode, count), *others = self.wheels.most_common()
         packages = f"{count} package{'s' if count != 1 else ''}"
@@ -382,7 +387,7 @@ class Session:
         if self.fresh:
             line += f"; {self.fresh} unpacked for the first time"
         if self.left_to_pip:
-            line += f"; {self.left_to_pip} by pip alone (-v tells why)"
+            line += f"; {self._alone()}"
         for reason, files in self.linker.exceptions.items():
             line += f"; {files:,} files not shared: {reason}"
         _log.info("%s", line)
@@ -392,6 +397,7 @@ def _compile_in_place(layout: Layout, made: Made) -> list[str]:
     records = []
     for target, pyc, record in skeleton.bytecode_targets(layout):
         source = os.path.join(layout.library, target.record)
+        made.directory(os.path.dirname(pyc))
         if bytecode.compile_in_place(source, pyc):
             made.files.append(pyc)
             records.append(record)

@@ -142,6 +142,7 @@ class Intake:
         except WorkersError:
             if self._stopped:
                 raise
+            shutil.rmtree(directory, ignore_errors=True)
             with open(wheel, "rb") as file:
                 manifest = unpack(file, directory, umask=self._umask)
         return manifest

@@ -262,8 +262,10 @@ class Linker:
             chain = CHAINS[mode]
             if link.wanted != link.mode:
                 # A shared inode has one mode; this target needs another.
-                chain = tuple(p for p in chain if p in ("clone", "copy"))
-                self.exceptions["the store was filled under another umask"] += 1
+                own = tuple(p for p in chain if p in ("clone", "copy"))
+                if own[0] != chain[0]:
+                    self.exceptions["the store was filled under another umask"] += 1
+                chain = own
             primitive = self._one(link, chain, store, area, made)
             used[primitive] += 1
             self.bytes[primitive] += link.size

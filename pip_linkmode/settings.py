@@ -82,10 +82,13 @@ def parse_stores(value: str) -> tuple[str, ...]:
     """Split a path-separated list of stores.
 
     :param value: the setting ``link-store``
-    :raises SettingsError: if one of the paths is relative: the links of an environment
-        must not depend on the directory in which pip was started
+    :raises SettingsError: if there is none, or one is relative: the links of an
+        environment must not depend on the directory in which pip was started
     """
     stores = tuple(os.path.expanduser(path) for path in value.split(os.pathsep) if path)
+    if not stores:
+        msg = f"--link-store (PIP_LINK_STORE) names no store: {value!r}"
+        raise SettingsError(msg)
     for path in stores:
         if not os.path.isabs(path):
             msg = (

@@ -26,6 +26,7 @@ wheel in hand.  No symlink inside the store is ever followed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -42,7 +43,7 @@ from pip_linkmode.errors import EntryDamagedError, StoreRefusedError
 from pip_linkmode.wheel import StoredFile, compiled_sources, is_plain, make_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 if sys.platform != "win32":
     import fcntl
@@ -52,6 +53,15 @@ MANIFEST_VERSION = 1
 MANIFEST = "manifest.json"
 FILES = "files"
 BYTECODE = "bytecode"
+IMPOSSIBLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What reading a manifest that we have not written can raise."""
 STALE_SECONDS = 24 * 60 * 60
 """Age at which a staging directory of another host is taken for a left-over."""
 
@@ -97,43 +107,52 @@ class Entry:
         """The files that are compiled, by path in the wheel."""
         return compiled_sources((file.path for file in self.files), self.dist_info)
 
-    @cached_property
-    def directories(self) -> tuple[str, ...]:
-        """All directories below the entry, ``/``-separated."""
-        found = {FILES}
-        for file in self.files:
-            parent = f"{FILES}/{file.path}".rpartition("/")[0]
-            while parent not in found:
-                found.add(parent)
-                parent = parent.rpartition("/")[0]
-        return tuple(sorted(found))
-
     def check(self) -> None:
         """Compare every file with the manifest, by size, mtime and mode.
 
         :raises EntryDamagedError: if one was edited, truncated, removed or replaced
         """
         mtime_ns = self.mtime * 10**9
-        lstat = os.lstat
-        base = f"{self.path}/{FILES}/"
-        path = ""
-        try:
-            for path in self.directories:
-                if not stat.S_ISDIR(lstat(f"{self.path}/{path}").st_mode):
-                    msg = f"{self.path}/{path} is not a directory"
+        check_files(
+            f"{self.path}/{FILES}",
+            ((path, size, mtime_ns, mode) for path, size, _, mode in self.files),
+        )
+
+
+def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
+    """Compare files with what a manifest says of them.
+
+    :param base: absolute path of a directory
+    :param files: path below it, size in bytes, mtime in ns, and permission bits
+    :raises EntryDamagedError: if one is different, or is reached through a link
+    """
+    lstat, directories = os.lstat, {base}
+    try:
+        for path, size, mtime_ns, mode in files:
+            name = f"{base}/{path}"
+            status = lstat(name)
+            if (
+                status.st_size != size
+                or status.st_mtime_ns != mtime_ns
+                or status.st_mode != stat.S_IFREG | mode
+            ):
+                msg = f"{name} is not as it was written"
+                raise EntryDamagedError(msg)
+            directories.add(name.rpartition("/")[0])
+        for directory in sorted(directories):
+            while directory not in ("", base):
+                if not stat.S_ISDIR(lstat(directory).st_mode):
+                    msg = f"{directory} is not a directory"
                     raise EntryDamagedError(msg)
-            for path, size, _, mode in self.files:
-                status = lstat(base + path)
-                if (
-                    status.st_size != size
-                    or status.st_mtime_ns != mtime_ns
-                    or status.st_mode != stat.S_IFREG | mode
-                ):
-                    msg = f"{base}{path} is not as it was unpacked"
-                    raise EntryDamagedError(msg)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            msg = f"{error.filename} is gone"
-            raise EntryDamagedError(msg) from error
+                directory = directory.rpartition("/")[0]  # noqa: PLW2901  # upwards
+                if directory in directories:
+                    break
+        if not stat.S_ISDIR(lstat(base).st_mode):
+            msg = f"{base} is not a directory"
+            raise EntryDamagedError(msg)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        msg = f"{error.filename} is gone"
+        raise EntryDamagedError(msg) from error
 
 
 def _load_entry(path: str, store: str, sha256: str) -> Entry | None:
@@ -168,7 +187,9 @@ def _load_entry(path: str, store: str, sha256: str) -> Entry | None:
             ):
                 msg = f"{file} has the impossible file {row.path!r}"
                 raise EntryDamagedError(msg)
-        if not all(isinstance(value, str) for value in strings):
+        if not all(isinstance(value, str) for value in strings) or not (
+            is_plain(dist_info) and "/" not in dist_info
+        ):
             msg = f"{file} has an impossible name"
             raise EntryDamagedError(msg)
         return Entry(
@@ -184,7 +205,7 @@ def _load_entry(path: str, store: str, sha256: str) -> Entry | None:
             mtime=int(data["mtime"]),
             files=files,
         )
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, *IMPOSSIBLE) as error:
         msg = f"{file} cannot be read: {error}"
         raise EntryDamagedError(msg) from error
 
@@ -297,6 +318,8 @@ class Store:
         """
         parent = os.path.join(self.root, LAYOUT, "staging")
         make_directory(parent)
+        if os.path.islink(parent):
+            raise NotADirectoryError(errno.ENOTDIR, "Is a link", parent)
         self._tag()
         sweep(parent)
         while True:

@@ -63,7 +63,7 @@ class StoredFile(NamedTuple):
     """Permission bits."""
 
 
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\:]|[\x85\u2028\u2029]")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\:\x85\u2028\u2029\ud800-\udfff]")
 _ENTRY_POINT = re.compile(r"[^=\[\s#;][^=]*=\s*[\w.]+\s*(:\s*[\w.]+\s*)?(\[.*\]\s*)?$")
 
 
@@ -75,7 +75,7 @@ def data_scheme(path: str) -> tuple[str, str] | None:
         ``_internal/operations/install/wheel.py``, ``is_data_scheme_path``)
     """
     top, _, rest = path.partition("/")
-    if not top.endswith(".data") or not rest:
+    if not top.endswith(".data"):
         return None
     key, _, below = rest.partition("/")
     return key, below
@@ -172,7 +172,8 @@ def _metadata(archive: zipfile.ZipFile, names: set[str]) -> dict[str, Any]:
     ``get_wheel_distribution``).  Linking comes first, so such a wheel must not be
     linked at all.
     """
-    dist_infos = {name.split("/", 1)[0] for name in names}
+    # pip looks at directory entries too.
+    dist_infos = {name.split("/", 1)[0] for name in archive.namelist()}
     dist_infos = {name for name in dist_infos if name.endswith(".dist-info")}
     if len(dist_infos) != 1:
         msg = "it has not exactly one .dist-info directory"
@@ -307,6 +308,7 @@ def unpack(wheel: BinaryIO, directory: str, *, umask: int) -> dict[str, Any]:
         NotImplementedError,
         RuntimeError,
         ValueError,
+        csv.Error,
         zlib.error,
         LZMAError,
     ) as error:

@@ -74,7 +74,8 @@ class Workers:
             line = _stream(process.stdout).readline()
         except (OSError, ValueError):
             line = ""
-        if not line:
+        if not line.endswith("\n"):
+            self._local.process = None
             msg = "a process that unpacks and compiles has died"
             raise WorkersError(msg)
         answer = json.loads(line)

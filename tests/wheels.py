@@ -339,7 +339,7 @@ def shipped_bytecode(directory: Path) -> list[Path]:
     files: Files = {
         "shipped/__init__.py": "",
         "shipped/module.py": "VALUE = 1\n",
-        "shipped/broken.py": "not python\n",
+        "shipped/broken.py": "no python\n",
         "shipped/sourceless.pyc": b"sourceless",
         "shipped/__pycache__/module.cpython-26.pyc": b"of Python 2.6",
     }
