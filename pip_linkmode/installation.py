@@ -7,6 +7,7 @@ path of a wheel, the directories of the scheme, and the installer itself.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import shutil
@@ -107,6 +108,10 @@ class Session:
             self._exit.callback(shutil.rmtree, self._directory, ignore_errors=True)
             self._exit.callback(self._intake.stop)
             self._intake.announce(self.ahead)
+        # Tens of thousands of small objects come; the many that pip has already made
+        # need not be looked at each time.
+        gc.freeze()
+        self._exit.callback(gc.unfreeze)
         self.active.append(self)
         self._exit.callback(self.active.remove, self)
         return self

@@ -23,7 +23,7 @@ COVERAGE = ENVIRONMENT / "coverage"
 def run(program: str, *arguments: str, **variables: str) -> bool:
     """Run a program of the environment and return whether it succeeded."""
     print(f"+ {program} {' '.join(arguments)}", flush=True)
-    command = [SCRIPTS / program, *arguments]
+    command = [str(SCRIPTS / program), *arguments]
     env = {**os.environ, **variables}
     return subprocess.run(command, check=False, cwd=CHECKOUT, env=env).returncode == 0
 
