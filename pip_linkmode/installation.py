@@ -395,6 +395,11 @@ class Session:
             line += f"; {self._alone()}"
         for reason, files in self.linker.exceptions.items():
             line += f"; {files:,} files not shared: {reason}"
+        if self.settings.requested == "auto" and self.wheels["copy"]:
+            for refusal in self.linker.refusals.values():
+                if refusal.primitive == "hardlink":
+                    line += f"; {_refused(refusal)}"
+                    break
         _log.info("%s", line)
 
 
@@ -409,12 +414,18 @@ def _compile_in_place(layout: Layout, made: Made) -> list[str]:
     return records
 
 
-def _reason(refusal: Refusal) -> str:
+def _refused(refusal: Refusal) -> str:
     return (
         f"no {refusal.primitive} from {refusal.source} "
         f"({file_system(refusal.source)}) to {refusal.target} "
-        f"({file_system(refusal.target)}): {refusal.error.strerror}; set --link-store "
-        "to a directory on the file system of the environment, or --link-mode auto"
+        f"({file_system(refusal.target)}): {refusal.error.strerror}"
+    )
+
+
+def _reason(refusal: Refusal) -> str:
+    return (
+        f"{_refused(refusal)}; set --link-store to a directory on the file system of "
+        "the environment, or --link-mode auto"
     )
 
 

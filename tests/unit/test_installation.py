@@ -12,6 +12,7 @@ import sys
 import tempfile
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from pip_linkmode import bytecode, installation, workers
 from pip_linkmode import link as link_module
 from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.installation import VERBOSE, Session, _size
-from pip_linkmode.link import PRIMITIVES, Link, Linker
+from pip_linkmode.link import PRIMITIVES, Link, Linker, Refusal
 from pip_linkmode.settings import Settings
 from pip_linkmode.store import Entry, Store
 from tests.wheels import TRAITS, make_wheel
@@ -934,6 +935,25 @@ def test_report_of_what_was_not_linked(
     assert "; 2 by pip alone (-v tells why)" in line
     assert "; 1,000 files not shared: Too many links" in line
     assert line.endswith("; 1 files not shared: another umask")
+
+
+@pytest.mark.parametrize("requested", ["auto", "copy"])
+def test_auto_says_in_its_line_why_it_had_to_copy(
+    bench: Bench, caplog: pytest.LogCaptureFixture, requested: str
+) -> None:
+    refusals = {
+        (primitive, "/", "/"): Refusal(primitive, OSError(18, "Cross"), "/", "/")
+        for primitive in ("clone", "hardlink")
+    }
+    line = report_line(
+        bench,
+        caplog,
+        {"copy": 1},
+        linker=Linker(refusals=refusals),
+        settings=replace(bench.settings(), requested=requested),
+    )
+    told = line.endswith("): Cross") and "; no hardlink from / (" in line
+    assert told == (requested == "auto")
 
 
 def test_wheel_with_nothing_to_link_is_not_said_to_be_linked(
