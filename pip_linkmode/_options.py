@@ -210,6 +210,7 @@ def _load() -> ModuleType | None:
     if _Process.patches is not None or _Process.failed:
         return _Process.patches
     beside = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    path = list(sys.path)
     sys.path.append(beside)
     try:
         __import__("pip_linkmode._patches")
@@ -221,7 +222,7 @@ def _load() -> ModuleType | None:
     else:
         _Process.patches = module
     finally:
-        sys.path.remove(beside)
+        sys.path[:] = path
     return _Process.patches
 
 
