@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from pip_linkmode.settings import Settings
 
 _log = logging.getLogger("pip_linkmode")
+_SHAPE = {
+    "RequirementCommand": "pip._internal.cli.req_command",
+    "install_given_reqs": "pip._internal.req",
+}
+"""What we rely on here, and the module of pip that has it."""
 _OPTIONS = ("--link-mode", "--link-store", "--link-exclude")
 
 
@@ -43,6 +48,10 @@ def apply(module: Any) -> None:
 
     :param module: ``pip._internal.commands.<command>``, just executed
     """
+    for name, where in _SHAPE.items():
+        if not hasattr(sys.modules.get(where), name):
+            _give_up(f"no {name}")
+            return
     base = sys.modules["pip._internal.cli.req_command"].RequirementCommand
     if not hasattr(base.__init__, "__wrapped__"):
         base.__init__ = _with_options(base.__init__)
@@ -65,7 +74,10 @@ def _with_options(init: Callable[..., None]) -> Callable[..., None]:
     @wraps(init)
     def init_with_options(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        if not any(self.parser.has_option(option) for option in _OPTIONS):
+        taken = [option for option in _OPTIONS if self.parser.has_option(option)]
+        if taken:
+            _give_up(f"a {taken[0]} of its own")
+        else:
             _add_options(self)
 
     return init_with_options
@@ -224,6 +236,14 @@ def _load() -> ModuleType | None:
     finally:
         sys.path[:] = path
     return _Process.patches
+
+
+def _give_up(what: str) -> None:
+    """Say once that this pip is none that we know; its logging is not set up yet."""
+    if not _Process.failed:
+        _Process.failed = True
+        pip = sys.modules["pip"].__version__
+        sys.stderr.write(f"WARNING: pip-linkmode links nothing: pip {pip} has {what}\n")
 
 
 def _explain(error: Exception) -> str:

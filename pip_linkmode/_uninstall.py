@@ -38,4 +38,16 @@ def apply(module: ModuleType) -> None:
             if link.endswith(".py"):
                 self.add(cache_from_source(link))
 
+    permitted = path_set._permitted  # noqa: SLF001  # pip's
+
+    @wraps(permitted)
+    def permitted_where_the_link_is(self: Any, path: str) -> bool:
+        # Debian's asks where a link leads (pip 23.0.1+dfsg, utils/misc.py, is_local)
+        # and leaves it; everybody else's asks where it is.
+        return bool(
+            permitted(self, path)
+            or (os.path.islink(path) and permitted(self, os.path.dirname(path)))
+        )
+
     path_set.add = add_dangling_links_too
+    path_set._permitted = permitted_where_the_link_is  # noqa: SLF001  # pip's

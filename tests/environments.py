@@ -221,14 +221,17 @@ class Bed:
 
     def _template(self, python: str, pip: str, *, shim: bool) -> Path:
         def build(directory: Path) -> None:
-            run_outside(python, "-m", "venv", "--without-pip", directory)
-            template = Environment(directory, self._root / "private")
-            wanted: list[str | Path] = [self.pip_wheel(pip)]
-            if shim:
-                wanted += ["--find-links", self._dependencies(python)]
-                wanted += [self.shim_wheel(), *_MEASURE]
             installer = self.pip_wheel(NEWEST) / "pip"
-            template.run(installer, "install", "--no-index", *wanted)
+            template = Environment(directory, self._root / "private")
+            if shim:
+                # Not made by venv anew: pip need not be compiled twice.
+                stock = self._template(python, pip, shim=False)
+                shutil.copytree(stock, directory, symlinks=True, dirs_exist_ok=True)
+                wanted = ("--find-links", self._dependencies(python), self.shim_wheel())
+                template.run(installer, "install", "--no-index", *wanted, *_MEASURE)
+            else:
+                run_outside(python, "-m", "venv", "--without-pip", directory)
+                template.run(installer, "install", "--no-index", self.pip_wheel(pip))
             if shim and _COVERAGE:
                 # Sorts before pip_linkmode.pth, so that start-up is measured as well.
                 pth = template.site_packages / "_coverage.pth"

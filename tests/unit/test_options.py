@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -205,7 +205,15 @@ def test_options_are_added_to_every_command_once(pip: dict[str, Any]) -> None:
     assert len(command.ran_with) == 1
 
 
-def test_options_that_pip_has_itself_are_left_alone(pip: dict[str, Any]) -> None:
+def test_options_that_pip_has_itself_are_left_alone(
+    pip: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(_options._Process, "failed", False)
+    pip["pip"] = SimpleNamespace(__version__="99")
+    monkeypatch.setitem(sys.modules, "pip", pip["pip"])
+
     class Modern(Requirement):
         def add_options(self) -> None:
             self.cmd_opts.add_option("--link-mode", dest="link_mode", default="pip's")
@@ -215,6 +223,10 @@ def test_options_that_pip_has_itself_are_left_alone(pip: dict[str, Any]) -> None
     command = Modern("x")
     command.main("package")
     assert command.ran_with == [({}, None)]
+    Modern("y")
+    assert capsys.readouterr().err == (
+        "WARNING: pip-linkmode links nothing: pip 99 has a --link-mode of its own\n"
+    )
 
 
 # --- in force while the command runs --------------------------------------------------

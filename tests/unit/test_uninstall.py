@@ -101,10 +101,20 @@ def test_bytecode_that_lives_is_taken_with_its_source(
 def test_link_outside_of_the_environment_is_refused(
     path_set: OldPathSet, tmp_path: Path
 ) -> None:
-    link = dangling(tmp_path / FORBIDDEN)
+    (tmp_path / FORBIDDEN).mkdir()
+    link = dangling(tmp_path / FORBIDDEN / "link")
     path_set.add(str(link))
     assert path_set._paths == set()
     assert path_set._refuse == {str(link)}
+
+
+def test_link_is_permitted_by_where_it_is_not_by_where_it_leads(
+    path_set: OldPathSet, tmp_path: Path
+) -> None:
+    """Debian's pip asks the latter."""
+    link = dangling(tmp_path / FORBIDDEN)
+    path_set.add(str(link))
+    assert path_set._paths == {str(link)}
 
 
 def test_all_else_is_left_to_pip(path_set: OldPathSet, tmp_path: Path) -> None:

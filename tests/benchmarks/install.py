@@ -1,0 +1,281 @@
+"""Install 193 pinned wheels in every way, side by side: time, memory, disk.
+
+Usage: ``python -m tests.benchmarks.install [--runs N] [--directory DIR] [--json FILE]
+[--svg FILE] [--only NAME …]``
+
+Downloads the wheels once, then installs them offline: stock pip, pip with the shim
+(each mode, cold and warm), uv with the same link modes with and without bytecode, and
+``cp -al`` of the same tree as the floor.  The ways take turns, each in a fresh
+directory, on one file system (memory, unless ``--directory`` says otherwise); medians
+are reported.  Nothing is deleted between runs on a disk: on ext4 that would slow down
+what comes after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import stat as stat_module
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.environments import Bed, Environment, run_outside
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+MODES = ("hardlink", "symlink", "clone", "copy")
+# Runs pip and says how long its installer took.
+DRIVER = """\
+import sys, time
+from pip._internal.req.req_install import InstallRequirement
+stock, spent = InstallRequirement.install, 0.0
+def install(self, *args, **kwargs):
+    global spent
+    start = time.perf_counter()
+    try:
+        return stock(self, *args, **kwargs)
+    finally:
+        spent += time.perf_counter() - start
+InstallRequirement.install = install
+from pip._internal.cli.main import main
+code = main(sys.argv[2:])
+with open(sys.argv[1], "w") as file:
+    file.write(str(spent))
+sys.exit(code)
+"""
+
+
+@dataclass
+class Run:
+    """One installation, measured from outside; seconds and bytes."""
+
+    wall: float
+    user: float
+    system: float
+    memory: int
+    """Peak of the largest process."""
+    written: int
+    """Blocks of files of the environment that are not links."""
+    inside: float | None
+    """Inside pip's installer."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to install everything."""
+
+    name: str
+    tool: str
+    mode: str = ""
+    cold: bool = False
+    compiled: bool = True
+
+
+WAYS = (
+    Way("stock pip", "pip"),
+    *(Way(f"{mode}, warm", "shim", mode) for mode in MODES),
+    Way("hardlink, cold", "shim", "hardlink", cold=True),
+    *(Way(f"uv, {mode}", "uv", mode, compiled=False) for mode in MODES),
+    Way("uv, hardlink, compiled", "uv", "hardlink"),
+    Way("cp -al", "cp"),
+)
+
+
+class Bench:
+    """A directory in which all of this happens."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.bed = Bed(root / "bed")
+        self.wheels = self._download()
+        self.uv = self._uv()
+        self.count = 0
+        self.tree: Path | None = None
+
+    def _download(self) -> Path:
+        house = self.root / "house"
+        if not house.exists():
+            flags = ("--no-deps", "--only-binary", ":all:", "-d", house)
+            run_outside(
+                *(sys.executable, "-m", "pip", "download", "-q"),
+                *flags,
+                "-r",
+                REQUIREMENTS,
+            )
+        listing = self.root / "wheels.txt"
+        listing.write_text("".join(f"{path}\n" for path in sorted(house.glob("*.whl"))))
+        return listing
+
+    def _uv(self) -> Path:
+        environment = self.root / "uv"
+        if not environment.exists():
+            run_outside(sys.executable, "-m", "venv", environment)
+            run_outside(
+                environment / "bin" / "python", "-m", "pip", "install", "-q", "uv"
+            )
+        return environment / "bin" / "uv"
+
+    def measure(self, way: Way) -> Run:
+        """Install once, in a fresh environment."""
+        self.count += 1
+        place = self.root / f"run-{self.count}"
+        if way.tool == "cp":
+            assert self.tree is not None  # the first way has left one
+            return self._timed(["cp", "-al", str(self.tree), str(place)], place, {})
+        environment = self.bed.environment(
+            place / "environment", shim=way.tool == "shim", private=place / "private"
+        )
+        for directory in ("home", "tmp"):
+            (place / "private" / directory).mkdir(parents=True)
+        before = written(environment.path)
+        if way.tool == "uv":
+            run = self._timed(self._uv_command(way, environment), place, {})
+        else:
+            run = self._timed(self._pip_command(way, environment, place), place, {})
+            run.inside = float((place / "inside").read_text())
+        run.written = written(environment.path) - before
+        if self.tree is None:
+            self.tree = environment.path
+        return run
+
+    def _pip_command(
+        self, way: Way, environment: Environment, place: Path
+    ) -> list[str]:
+        command = [
+            *(str(environment.python), "-c", DRIVER, str(place / "inside")),
+            *("install", "--quiet", "--no-index", "--no-deps"),
+            *("--cache-dir", str(place / "cache"), "-r", str(self.wheels)),
+        ]
+        if way.tool == "shim":
+            store = place / "store" if way.cold else self.root / "store"
+            command += ["--link-mode", way.mode, "--link-store", str(store)]
+        return command
+
+    def _uv_command(self, way: Way, environment: Environment) -> list[str]:
+        return [
+            *(str(self.uv), "pip", "install", "--quiet", "--no-index", "--no-deps"),
+            *("--cache-dir", str(self.root / "uv-cache")),
+            *("--python", str(environment.python), "--link-mode", way.mode),
+            *(("--compile-bytecode",) if way.compiled else ()),
+            *("-r", str(self.wheels)),
+        ]
+
+    @staticmethod
+    def _timed(command: Sequence[str], place: Path, extra: dict[str, str]) -> Run:
+        kept = {
+            k: v for k, v in os.environ.items() if not k.startswith(("PIP_", "UV_"))
+        }
+        env = {
+            **kept,
+            **extra,
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "TMPDIR": str(place / "private" / "tmp") if place.exists() else "/tmp",
+        }
+        start = time.perf_counter()
+        process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
+        memory = usage.ru_maxrss * 1024
+        return Run(wall, usage.ru_utime, usage.ru_stime, memory, 0, None)
+
+
+def written(root: Path) -> int:
+    """Return the bytes in blocks of a tree's files, links not counted."""
+    total = 0
+    for directory, _, files in os.walk(root):
+        for name in files:
+            status = os.lstat(os.path.join(directory, name))
+            if stat_module.S_ISREG(status.st_mode) and status.st_nlink == 1:
+                total += status.st_blocks * 512
+    return total
+
+
+def table(runs: dict[str, list[Run]]) -> list[str]:
+    """Return the medians as a Markdown table."""
+    heads = ("way", "wall s", "user s", "sys s", "inside s", "peak MB", "written MB")
+    lines = [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1)]
+    for name, measured in runs.items():
+        inside = [run.inside for run in measured if run.inside is not None]
+        cells = [
+            *(
+                f"{statistics.median(getattr(run, key) for run in measured):.2f}"
+                for key in ("wall", "user", "system")
+            ),
+            f"{statistics.median(inside):.2f}" if inside else "",
+            f"{statistics.median(run.memory for run in measured) / 1e6:.0f}",
+            f"{statistics.median(run.written for run in measured) / 1e6:.1f}",
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def bars(runs: dict[str, list[Run]]) -> str:
+    """Return the medians of the wall time as an SVG bar chart."""
+    medians = {
+        name: statistics.median(run.wall for run in measured)
+        for name, measured in runs.items()
+    }
+    longest, rows = max(medians.values()), []
+    for index, (name, seconds) in enumerate(medians.items()):
+        y, width = 24 * index + 8, max(1.0, 420 * seconds / longest)
+        colour = "#888" if name.startswith(("stock", "uv", "cp")) else "#2a7"
+        rows.append(
+            f'<text x="168" y="{y + 12}" text-anchor="end">{name}</text>'
+            f'<rect x="176" y="{y}" width="{width:.0f}" height="16" fill="{colour}"/>'
+            f'<text x="{182 + width:.0f}" y="{y + 12}">{seconds:.1f} s</text>'
+        )
+    height = 24 * len(rows) + 12
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="680" height="{height}" '
+        'font-family="sans-serif" font-size="12">'
+        f"{''.join(rows)}</svg>\n"
+    )
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--directory", type=Path, default=Path("/dev/shm"))
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--svg", type=Path)
+    parser.add_argument("--only", nargs="*", help="names of ways", default=None)
+    options = parser.parse_args()
+    ways = [way for way in WAYS if not options.only or way.name in options.only]
+    root = Path(tempfile.mkdtemp(prefix="pip-linkmode-bench-", dir=options.directory))
+    try:
+        bench = Bench(root)
+        runs: dict[str, list[Run]] = {way.name: [] for way in ways}
+        for number in range(-1, options.runs):
+            for way in ways:
+                run = bench.measure(way)
+                # The first round fills the stores and warms the caches.
+                if number >= 0:
+                    runs[way.name].append(run)
+                    print(f"{number} {way.name}: {run.wall:.2f} s", file=sys.stderr)
+        print("\n".join(table(runs)))
+        if options.json:
+            data = {name: [asdict(run) for run in all_] for name, all_ in runs.items()}
+            options.json.write_text(json.dumps(data, indent=1) + "\n")
+        if options.svg:
+            options.svg.write_text(bars(runs))
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
