@@ -63,7 +63,8 @@ class Layout:
 
 def _record_path(path: str, library: str) -> str:
     # pip wheel.py, _fs_to_record_path
-    if os.path.splitdrive(path)[0].lower() == os.path.splitdrive(library)[0].lower():
+    drive = os.path.splitdrive(library)[0].lower()
+    if os.path.splitdrive(path)[0].lower() == drive:  # pragma: no branch  # Windows
         path = os.path.relpath(path, library)
     return path.replace(os.path.sep, "/")
 

@@ -45,7 +45,7 @@ from pip_linkmode.wheel import StoredFile, compiled_sources, is_plain, make_dire
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-if sys.platform != "win32":
+if sys.platform != "win32":  # pragma: no branch  # Windows
     import fcntl
 
 LAYOUT = "v1"
@@ -368,7 +368,7 @@ def sweep(staging: str) -> None:
             _unlock(lock)
 
 
-if sys.platform != "win32":
+if sys.platform != "win32":  # pragma: no branch  # Windows
 
     def _lock(path: str, *, wait: bool = True) -> int | None:
         """Lock a directory; ``None`` where the file system cannot.
@@ -389,7 +389,7 @@ if sys.platform != "win32":
         if lock is not None:
             os.close(lock)
 
-else:
+else:  # pragma: no cover  # Windows
 
     def _lock(path: str, *, wait: bool = True) -> int | None:
         """Return ``None``: Windows does not lock directories."""

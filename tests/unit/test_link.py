@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from pip_linkmode import link as link_module
-from pip_linkmode.link import CHAINS, PRIMITIVES, Link, Linker, Made, file_system
+from pip_linkmode.link import (
+    CHAINS,
+    PRIMITIVES,
+    Link,
+    Linker,
+    Made,
+    file_system,
+    why_not_shared,
+)
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -657,3 +665,35 @@ def test_unknown_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
 @on_linux
 def test_file_system_of_this_machine() -> None:
     assert file_system("/proc") == "proc"
+
+
+# --- what cannot be shared ------------------------------------------------------------
+
+
+def test_a_plain_directory_shares(tmp_path: Path) -> None:
+    assert why_not_shared(str(tmp_path)) is None
+
+
+def test_a_directory_that_gives_its_group_does_not_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o2755)
+    assert why_not_shared(str(tmp_path)) is None
+    monkeypatch.setattr(os, "getegid", lambda: tmp_path.stat().st_gid + 1)
+    assert (
+        why_not_shared(str(tmp_path)) == "the directory gives its files its own group"
+    )
+
+
+def test_a_directory_with_a_default_acl_does_not_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def getxattr(path: str, name: str) -> bytes:
+        asked.append((path, name))
+        return b"x"
+
+    monkeypatch.setattr(os, "getxattr", getxattr)
+    assert why_not_shared(str(tmp_path)) == "the directory has a default ACL"
+    assert asked == [(str(tmp_path), "system.posix_acl_default")]

@@ -196,3 +196,8 @@ def test_build_environments_get_no_symlinks() -> None:
 
 def test_nested_pips_do_not_make_a_store_of_their_own() -> None:
     assert variables("hardlink")["PIP_LINK_MODE"] == "off"
+
+
+def test_a_list_without_a_store_is_a_usage_error() -> None:
+    with pytest.raises(SettingsError, match="names no store"):
+        parse_stores(os.pathsep)
