@@ -157,13 +157,23 @@ def _with_session(stock: Callable[..., Any], *, report: bool) -> Callable[..., A
     def install_given_reqs(*args: Any, **kwargs: Any) -> Any:
         patches, settings = _load(), _Process.settings
         if patches is None or settings is None or not any(args):
+            if report and settings is not None and settings.is_disappointing:
+                _log.warning("pip-linkmode: %s", settings.reason)
             return stock(*args, **kwargs)
         if not report:
             settings = settings.for_build_environment()
-        pycompile = kwargs.get("pycompile", True)
-        with patches.session(settings, args[0], pycompile=pycompile) as session:
+        with contextlib.ExitStack() as stack:
+            pycompile = kwargs.get("pycompile", True)
+            session = patches.session(settings, args[0], pycompile=pycompile)
+            try:
+                stack.enter_context(session)
+            except Exception as error:  # never worse than pip alone
+                _log.warning("pip-linkmode links nothing: %s", _explain(error))
+                report_now = False
+            else:
+                report_now = report
             installed = stock(*args, **kwargs)
-        if report:
+        if report_now:
             session.report()
         return installed
 

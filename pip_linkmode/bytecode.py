@@ -13,7 +13,6 @@ stamped into it, and the import system corrects ``co_filename`` (CPython
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import py_compile
 import sys
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pip_linkmode.errors import EntryDamagedError
-from pip_linkmode.store import IMPOSSIBLE, check_files
+from pip_linkmode.store import IMPOSSIBLE, check_files, read_manifest, write_manifest
 from pip_linkmode.wheel import make_directory
 
 if TYPE_CHECKING:
@@ -106,8 +105,7 @@ def load(path: str, sources: Sequence[str]) -> Bytecode | None:
     :param sources: the paths of all ``.py`` files in the wheel
     """
     try:
-        with open(os.path.join(path, MANIFEST), "rb") as file:
-            data = json.loads(file.read())
+        data = read_manifest(os.path.join(path, MANIFEST))
         if data["manifest"] != MANIFEST_VERSION or list(data["files"]) != list(sources):
             return None
         files = {
@@ -157,8 +155,7 @@ def finish(
     """
     files = dict(zip(sources, compiled, strict=True))
     manifest = {"manifest": MANIFEST_VERSION, "files": files}
-    with open(os.path.join(directory, MANIFEST), "x", encoding="utf-8") as file:
-        json.dump(manifest, file, separators=(",", ":"))
+    write_manifest(os.path.join(directory, MANIFEST), manifest)
 
 
 def compile_in_place(source: str, target: str) -> bool:

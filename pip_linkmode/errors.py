@@ -24,5 +24,9 @@ class EntryDamagedError(LinkmodeError):
     """A store entry is not what its manifest says: set it aside and rebuild it."""
 
 
+class EntryGoneError(EntryDamagedError):
+    """Another process has taken an entry away, to put a better one in its place."""
+
+
 class SettingsError(LinkmodeError):
     """A setting has a value that cannot be meant."""

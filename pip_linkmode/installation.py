@@ -7,6 +7,7 @@ path of a wheel, the directories of the scheme, and the installer itself.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -21,6 +22,7 @@ from packaging.utils import canonicalize_name
 from pip_linkmode import bytecode, environments, skeleton
 from pip_linkmode.errors import (
     EntryDamagedError,
+    EntryGoneError,
     StoreRefusedError,
     WheelDeclinedError,
 )
@@ -99,21 +101,22 @@ class Session:
         self._said: set[str] = set()
         self._exclude = {canonicalize_name(name) for name in self.settings.exclude}
         self._encodings: dict[str, bool] = {}
-        self._exit = contextlib.ExitStack()
-        if self.settings.reason and self.settings.requested != "auto":
-            self._say(self.settings.reason)
-        self._intake = self._open_stores()
-        if self._intake is not None:
-            self._directory = tempfile.mkdtemp(prefix="pip-linkmode-")
-            self._exit.callback(shutil.rmtree, self._directory, ignore_errors=True)
-            self._exit.callback(self._intake.stop)
-            self._intake.announce(self.ahead)
-        # Tens of thousands of small objects come; the many that pip has already made
-        # need not be looked at each time.
-        gc.freeze()
-        self._exit.callback(gc.unfreeze)
-        self.active.append(self)
-        self._exit.callback(self.active.remove, self)
+        with contextlib.ExitStack() as stack:
+            if self.settings.reason and self.settings.requested != "auto":
+                self._say(self.settings.reason)
+            self._intake = self._open_stores()
+            if self._intake is not None:
+                self._directory = tempfile.mkdtemp(prefix="pip-linkmode-")
+                stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
+                stack.callback(self._intake.stop)
+                self._intake.announce(self.ahead)
+            # Tens of thousands of small objects come; the many that pip has already
+            # made need not be looked at each time.
+            gc.freeze()
+            stack.callback(gc.unfreeze)
+            self.active.append(self)
+            stack.callback(self.active.remove, self)
+            self._exit = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -191,10 +194,21 @@ class Session:
         What can be refused is looked at before the first file is touched.  If linking
         itself fails, pip gets the wheel: either it succeeds, or the error is its own.
         """
-        reason = "its store entry keeps changing"
+        reason, replace = "its store entry keeps changing", False
         for _ in range(_ATTEMPTS):
             try:
-                found = self._find(intake, name, wheel_path)
+                found = self._find(intake, name, wheel_path, replace=replace)
+            except EntryDamagedError as error:
+                self._verbose("%s is unpacked again: %s", name, error)
+                reason, replace = str(error), True
+                continue
+            except WheelDeclinedError as error:
+                reason = str(error)
+                break
+            except Exception as error:  # never worse than pip alone
+                self._say(self._trouble(error))
+                return None
+            try:
                 layout = skeleton.lay_out(found.entry, scheme)
                 compiled = found.bytecode if pycompile else None
                 places, pycs = self._plan(found.entry, layout, compiled)
@@ -206,11 +220,11 @@ class Session:
                     skeleton.pack(skeleton_path, found.entry, layout, pycs)
             except EntryDamagedError as error:
                 made.take_back()
-                reason = str(error)
+                reason, replace = str(error), True
             except WheelDeclinedError as error:
                 reason = str(error)
                 break
-            except OSError as error:
+            except Exception as error:  # the same
                 made.take_back()
                 self._say(f"{error}; {name} is installed by pip alone")
                 return None
@@ -220,15 +234,21 @@ class Session:
         self._verbose("%s is left to pip: %s", name, reason)
         return None
 
+    def _trouble(self, error: Exception) -> str:
+        """Say in one sentence why a store is of no use."""
+        stores = os.pathsep.join(self.settings.stores)
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return (
+            f"the store {stores} cannot be used: {reason or type(error).__name__}; "
+            "what is not in it is installed by pip alone"
+        )
+
     def _bytes_shared(self) -> int:
         return sum(self.linker.bytes[primitive] for primitive in _LINKS)
 
-    def _find(self, intake: Intake, name: str, wheel_path: str) -> Found:
-        try:
-            found = intake.find(wheel_path)
-        except EntryDamagedError as error:
-            self._verbose("%s is unpacked again: %s", name, error)
-            found = intake.find(wheel_path, replace=True)
+    @staticmethod
+    def _find(intake: Intake, name: str, wheel_path: str, *, replace: bool) -> Found:
+        found = intake.find(wheel_path, replace=replace)
         # pip refuses it before it writes (utils/wheel.py, wheel_dist_info_dir).
         dist_info = canonicalize_name(found.entry.dist_info)
         if not dist_info.startswith(canonicalize_name(name)):
@@ -306,8 +326,8 @@ class Session:
         except FileNotFoundError as error:
             if all(os.path.lexists(link.source) for _, link in places):
                 raise
-            msg = f"{entry.path} was taken away"
-            raise EntryDamagedError(msg) from error
+            msg = f"{entry.path} is gone"
+            raise EntryGoneError(msg) from error
         return used
 
     def _chains(self, mode: str, areas: Counter[str]) -> dict[str, str]:
@@ -423,10 +443,11 @@ def _refused(refusal: Refusal) -> str:
 
 
 def _reason(refusal: Refusal) -> str:
-    return (
-        f"{_refused(refusal)}; set --link-store to a directory on the file system of "
-        "the environment, or --link-mode auto"
-    )
+    if refusal.error.errno == errno.EXDEV:
+        hint = "set --link-store to a directory on the file system of the environment"
+    else:
+        hint = "--link-mode auto takes the best that can be had"
+    return f"{_refused(refusal)}; {hint}"
 
 
 def _size(count: int) -> str:

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pip_linkmode import bytecode
 from pip_linkmode.bytecode import Bytecode
-from pip_linkmode.errors import EntryDamagedError, WheelDeclinedError
+from pip_linkmode.errors import (
+    EntryDamagedError,
+    EntryGoneError,
+    StoreRefusedError,
+    WheelDeclinedError,
+)
 from pip_linkmode.store import BYTECODE, FILES
 from pip_linkmode.wheel import compiled_sources, unpack, wheel_digest
 from pip_linkmode.workers import Workers, WorkersError
@@ -92,11 +97,13 @@ class Intake:
         :param replace: unpack it anew, because its entry has turned out to be damaged
         :raises EntryDamagedError: if it is not sound; ask again with *replace*
         :raises WheelDeclinedError: if pip has to judge this wheel
+        :raises StoreRefusedError: if the store is not fit to hold it
         :raises OSError: if the store cannot be written
         """
         ahead = self._ahead.pop(wheel, None)
         taken = ahead.result() if ahead and not replace else self._take(wheel, replace)
-        problem = f"the entry of {os.path.basename(wheel)} was taken away"
+        name = os.path.basename(wheel)
+        problem: EntryDamagedError = EntryGoneError(f"the entry of {name} is gone")
         for store in self._stores:
             try:
                 entry = store.entry(taken.sha256)
@@ -104,10 +111,13 @@ class Intake:
                     continue
                 entry.check()
             except EntryDamagedError as error:
-                problem = str(error)
+                problem = error
             else:
                 return Found(entry, self._bytecode(store, entry), taken.fresh)
-        raise EntryDamagedError(problem)
+        if taken.fresh and not isinstance(problem, EntryGoneError):
+            msg = f"the store does not keep what is written to it: {problem}"
+            raise StoreRefusedError(msg)
+        raise problem
 
     def _take(self, wheel: str, replace: bool = False) -> Taken:
         with open(wheel, "rb") as file:
@@ -117,7 +127,8 @@ class Intake:
                 return Taken(sha256, fresh=False)
         writable = next((store for store in self._stores if store.writable), None)
         if writable is None:
-            msg = "it is in none of the stores, which are read-only"
+            what = "is damaged" if replace else "is in none of the stores"
+            msg = f"it {what}, and they are read-only"
             raise WheelDeclinedError(msg)
         with writable.staging() as staged:
             files = os.path.join(staged, FILES)
@@ -172,8 +183,6 @@ class Intake:
         if found is None and store.writable:
             with contextlib.suppress(OSError), store.staging() as staged:
                 self._compile(os.path.join(entry.path, FILES), entry.sources, staged)
-                if os.path.lexists(path):
-                    store.set_aside(path)
-                store.publish(staged, path)
+                store.publish(staged, path, replace=os.path.lexists(path))
             found = bytecode.load(path, entry.sources)
         return found

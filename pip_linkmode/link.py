@@ -356,7 +356,7 @@ def file_system(path: str) -> str:
     try:
         # proc_pid_mountinfo(5): field 5 is the mount point, the one after " - " the
         # type; the last of the longest mount points is the visible one.
-        with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
             for line in mounts:
                 front, _, back = line.partition(" - ")
                 mount = front.split(" ")[4].replace("\\040", " ")

@@ -54,7 +54,12 @@ class Settings:
     @property
     def enabled(self) -> bool:
         """Whether anything is to be linked at all."""
-        return self.mode != "off"
+        return self.mode != "off" and bool(self.stores)
+
+    @property
+    def is_disappointing(self) -> bool:
+        """Whether the user asked for a mode, and there is no store to have it from."""
+        return bool(self.reason) and not self.stores and self.requested != "auto"
 
     def for_build_environment(self) -> Settings:
         """Return the settings for an environment that will be thrown away.
@@ -124,7 +129,9 @@ def from_options(options: Options) -> Settings:
     """
     requested = ALIASES.get(options.link_mode, options.link_mode)
     reason = None
-    if options.link_store:
+    if requested == "off":
+        stores: tuple[str, ...] = ()
+    elif options.link_store:
         stores = parse_stores(options.link_store)
     elif options.cache_dir:
         stores = (os.path.join(str(options.cache_dir), DEFAULT_STORE),)

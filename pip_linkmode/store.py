@@ -39,7 +39,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pip_linkmode.errors import EntryDamagedError, StoreRefusedError
+from pip_linkmode.errors import (
+    EntryDamagedError,
+    EntryGoneError,
+    StoreRefusedError,
+)
 from pip_linkmode.wheel import StoredFile, compiled_sources, is_plain, make_directory
 
 if TYPE_CHECKING:
@@ -128,6 +132,10 @@ def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
     """
     lstat, directories = os.lstat, {base}
     try:
+        # What another user owns, after a chown of an environment with hard links, that
+        # user can change without a trace.
+        owner = lstat(base)
+        uid, gid = owner.st_uid, owner.st_gid
         for path, size, mtime_ns, mode in files:
             name = f"{base}/{path}"
             status = lstat(name)
@@ -135,6 +143,8 @@ def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
                 status.st_size != size
                 or status.st_mtime_ns != mtime_ns
                 or status.st_mode != stat.S_IFREG | mode
+                or status.st_uid != uid
+                or status.st_gid != gid
             ):
                 msg = f"{name} is not as it was written"
                 raise EntryDamagedError(msg)
@@ -152,7 +162,41 @@ def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
             raise EntryDamagedError(msg)
     except (FileNotFoundError, NotADirectoryError) as error:
         msg = f"{error.filename} is gone"
-        raise EntryDamagedError(msg) from error
+        raise EntryGoneError(msg) from error
+
+
+def write_manifest(path: str, manifest: dict[str, Any]) -> None:
+    """Write a manifest that nobody else can change, whatever the umask says.
+
+    :param path: absolute path, must not exist
+    :raises OSError: if it cannot be written
+    """
+
+    def private(path: str, flags: int) -> int:
+        return os.open(path, flags, 0o644)
+
+    with open(path, "x", encoding="utf-8", opener=private) as file:
+        json.dump(manifest, file, separators=(",", ":"))
+
+
+def read_manifest(path: str) -> Any:
+    """Read a manifest that nobody else can have changed.
+
+    :param path: absolute path; a link is not followed
+    :raises EntryDamagedError: if others can write to it
+    :raises OSError: if it cannot be read
+    :raises ValueError: if it is no JSON
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if hasattr(os, "geteuid") and (
+            status.st_mode & 0o022
+            or status.st_uid != os.lstat(os.path.dirname(path)).st_uid
+        ):
+            msg = f"{path} can be written to by others"
+            raise EntryDamagedError(msg)
+        return json.loads(file.read())
 
 
 def _load_entry(path: str, store: str, sha256: str) -> Entry | None:
@@ -168,9 +212,7 @@ def _load_entry(path: str, store: str, sha256: str) -> Entry | None:
     except FileNotFoundError:
         return None
     try:
-        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-        with open(descriptor, "rb") as manifest:
-            data = json.loads(manifest.read())
+        data = read_manifest(file)
         if data["manifest"] != MANIFEST_VERSION or data["sha256"] != sha256:
             msg = f"{file} speaks of another entry"
             raise EntryDamagedError(msg)
@@ -280,34 +322,29 @@ class Store:
         """
         final = self._entry_path(sha256)
         manifest = {"manifest": MANIFEST_VERSION, "sha256": sha256, **manifest}
-        with open(os.path.join(staged, MANIFEST), "x", encoding="utf-8") as file:
-            json.dump(manifest, file, separators=(",", ":"))
-        if replace:
-            self.set_aside(final)
-        self.publish(staged, final)
+        write_manifest(os.path.join(staged, MANIFEST), manifest)
+        self.publish(staged, final, replace=replace)
 
-    def set_aside(self, path: str) -> None:
-        """Take something damaged out of the way, and remove it.
-
-        :param path: an entry, or the bytecode of one
-        :raises OSError: if the store cannot be changed
-        """
-        with self.staging() as staged, contextlib.suppress(FileNotFoundError):
-            os.rename(path, os.path.join(staged, "aside"))
-
-    @staticmethod
-    def publish(staged: str, final: str) -> bool:
+    def publish(self, staged: str, final: str, *, replace: bool = False) -> bool:
         """Move a staged directory to its place by one rename.
 
+        :param replace: take what is there out of the way first, at the last moment:
+            environments with symlinks have no files in between
         :returns: whether it was moved; not if another process was faster
+        :raises OSError: if the store cannot be changed
         """
         make_directory(os.path.dirname(final))
-        try:
-            os.rename(staged, final)
-        except OSError:
-            if os.path.isdir(final):
-                return False
-            raise
+        with contextlib.ExitStack() as stack:
+            if replace:
+                aside = stack.enter_context(self.staging())
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(final, os.path.join(aside, "aside"))
+            try:
+                os.rename(staged, final)
+            except OSError:
+                if os.path.isdir(final):
+                    return False
+                raise
         return True
 
     @contextlib.contextmanager

@@ -74,11 +74,15 @@ class Workers:
             line = _stream(process.stdout).readline()
         except (OSError, ValueError):
             line = ""
-        if not line.endswith("\n"):
+        try:
+            answer = json.loads(line) if line.endswith("\n") else None
+        except ValueError:  # an interpreter that says other things too
+            answer = None
+        if not isinstance(answer, dict):
             self._local.process = None
+            process.kill()
             msg = "a process that unpacks and compiles has died"
             raise WorkersError(msg)
-        answer = json.loads(line)
         if "declined" in answer:
             raise WheelDeclinedError(answer["declined"])
         if "errno" in answer:
@@ -124,6 +128,9 @@ def _start() -> subprocess.Popen[str]:
         flags += ["-X", "no_debug_ranges"]
     package = os.path.dirname(os.path.abspath(__file__))
     init = os.path.join(package, "__init__.py")
+    if not sys.executable:
+        msg = "it is not known which interpreter this is"
+        raise WorkersError(msg)
     program = _PROGRAM.format(init=ascii(init), package=ascii(package))
     try:
         return subprocess.Popen(

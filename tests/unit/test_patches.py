@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,10 @@ SETTINGS = Settings("copy", "copy", (), ())
 @pytest.fixture
 def wheel() -> Iterator[Any]:
     """Pip's module, as it was afterwards."""
-    stock = _patches.pip_wheel.install_wheel
-    yield _patches.pip_wheel
-    _patches.pip_wheel.install_wheel = stock
+    module: Any = vars(_patches)["pip_wheel"]
+    stock = module.install_wheel
+    yield module
+    module.install_wheel = stock
 
 
 def install_wheel(
@@ -93,8 +95,12 @@ def test_what_pip_is_going_to_install_is_known_ahead_but_for_throw_away_wheels()
     assert not session.pycompile
 
 
-@pytest.mark.parametrize("shape", [None, lambda wheel, name: None])
+def other_shape(wheel: str, name: str) -> None:
+    del wheel, name
+
+
+@pytest.mark.parametrize("shape", [None, other_shape])
 def test_an_unknown_shape_is_named(wheel: Any, shape: Any) -> None:
     wheel.install_wheel = shape
-    with pytest.raises(_patches.SeamError, match=_patches.pip.__version__):
+    with pytest.raises(_patches.SeamError, match=version("pip")):
         _patches.apply()

@@ -6,16 +6,17 @@ import os
 import runpy
 import subprocess
 import sys
+import tempfile
 from types import ModuleType
 from typing import TYPE_CHECKING
-
-import pytest
 
 from pip_linkmode import _runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import pytest
 
 
 def patched(real: Path | str) -> Callable[[], str]:
@@ -55,7 +56,7 @@ def test_without_a_place_for_it_pips_own_file_runs(
     def full(**_: object) -> str:
         raise OSError
 
-    monkeypatch.setattr(_runner.tempfile, "mkdtemp", full)
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
     real = str(tmp_path / "__pip-runner__.py")
     assert patched(real)() == real
 
