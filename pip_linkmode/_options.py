@@ -164,16 +164,15 @@ def _with_session(stock: Callable[..., Any], *, report: bool) -> Callable[..., A
             settings = settings.for_build_environment()
         with contextlib.ExitStack() as stack:
             pycompile = kwargs.get("pycompile", True)
-            session = patches.session(settings, args[0], pycompile=pycompile)
+            session = None
             try:
-                stack.enter_context(session)
+                session = stack.enter_context(
+                    patches.session(settings, args[0], pycompile=pycompile)
+                )
             except Exception as error:  # never worse than pip alone
                 _log.warning("pip-linkmode links nothing: %s", _explain(error))
-                report_now = False
-            else:
-                report_now = report
             installed = stock(*args, **kwargs)
-        if report_now:
+        if report and session is not None:
             session.report()
         return installed
 

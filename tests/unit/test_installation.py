@@ -22,6 +22,7 @@ from pip_linkmode import bytecode, installation, workers
 from pip_linkmode import link as link_module
 from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.installation import VERBOSE, Session, _size
+from pip_linkmode.intake import Intake
 from pip_linkmode.link import PRIMITIVES, Link, Linker, Refusal
 from pip_linkmode.settings import Settings
 from pip_linkmode.store import Entry, Store
@@ -998,3 +999,30 @@ def test_sizes_are_decimal_as_pips(count: int, text: str) -> None:
 def test_verbose_level_is_between_pips(bench: Bench) -> None:
     assert bench.root.exists()
     assert logging.DEBUG < installation.VERBOSE < logging.INFO
+
+
+def test_a_session_that_cannot_begin_leaves_nothing_behind(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads may not be had, where processes are counted."""
+
+    def announce(self: object, wheels: object) -> None:
+        del self, wheels
+        msg = "can't start new thread"
+        raise RuntimeError(msg)
+
+    directory = bench.root / "temporary"
+    directory.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(directory))
+    monkeypatch.setattr(Intake, "announce", announce)
+    session = bench.session()
+    with pytest.raises(RuntimeError), session:
+        pass
+    assert list(directory.iterdir()) == []
+    assert session.active == []
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.EOPNOTSUPP])
+def test_hint_fits_the_reason(code: int) -> None:
+    refusal = Refusal("clone", OSError(code, os.strerror(code)), "/", "/")
+    assert ("--link-store" in installation._reason(refusal)) == (code == errno.EXDEV)

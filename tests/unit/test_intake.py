@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pip_linkmode import bytecode, intake, workers
-from pip_linkmode.errors import EntryDamagedError, WheelDeclinedError
+from pip_linkmode.errors import (
+    EntryDamagedError,
+    StoreRefusedError,
+    WheelDeclinedError,
+)
 from pip_linkmode.intake import Intake
-from pip_linkmode.store import Store
+from pip_linkmode.store import Entry, Store
 from pip_linkmode.wheel import wheel_digest
 from tests.wheels import make_wheel
 
@@ -87,11 +91,11 @@ def test_entry_is_published_with_its_bytecode(
     published = []
     stock = Store.publish
 
-    def publish(staged: str, final: str) -> bool:
+    def publish(self: Store, staged: str, final: str, *, replace: bool) -> bool:
         published.append(sorted(os.listdir(staged)))
-        return stock(staged, final)
+        return stock(self, staged, final, replace=replace)
 
-    monkeypatch.setattr(Store, "publish", staticmethod(publish))
+    monkeypatch.setattr(Store, "publish", publish)
     make(store).find(wheel)
     assert published == [["bytecode", "files", "manifest.json"]]
 
@@ -360,7 +364,7 @@ def test_entry_that_is_taken_away_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Store, "entry", lambda *_: None)
-    with pytest.raises(EntryDamagedError, match="taken away"):
+    with pytest.raises(EntryDamagedError, match="is gone"):
         make(store).find(wheel)
 
 
@@ -436,3 +440,20 @@ def test_damage_in_a_read_only_store_is_repaired_in_the_other(
         found = made.find(wheel, replace=True)
     assert found.entry.store == store.root
     found.entry.check()
+
+
+def test_store_that_does_not_keep_what_is_written_is_refused(
+    make: Callable[..., Intake],
+    store: Store,
+    wheel: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A file system without permission bits: unpacking again would not help."""
+
+    def check(self: Entry) -> None:
+        msg = f"{self.path} is not as it was written"
+        raise EntryDamagedError(msg)
+
+    monkeypatch.setattr(Entry, "check", check)
+    with pytest.raises(StoreRefusedError, match="does not keep what is written"):
+        make(store).find(wheel)

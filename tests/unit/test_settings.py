@@ -201,3 +201,15 @@ def test_nested_pips_do_not_make_a_store_of_their_own() -> None:
 def test_a_list_without_a_store_is_a_usage_error() -> None:
     with pytest.raises(SettingsError, match="names no store"):
         parse_stores(os.pathsep)
+
+
+def test_off_asks_for_nothing_else() -> None:
+    settings = from_options(Options(link_mode="off", link_store="relative"))
+    assert not settings.enabled
+    assert settings.reason is None
+
+
+def test_disappointment_is_only_of_those_who_asked() -> None:
+    for mode, disappointed in (("auto", False), ("symlink", True)):
+        settings = from_options(Options(link_mode=mode, cache_dir=False))
+        assert settings.is_disappointing == disappointed

@@ -287,16 +287,41 @@ def test_publishing_says_who_was_faster(store: Store, tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()
     final = os.path.join(store.root, "v1", "deep", "final")
-    assert Store.publish(str(tmp_path / "one"), final)
-    assert not Store.publish(str(tmp_path / "two"), final)
+    assert store.publish(str(tmp_path / "one"), final)
+    assert not store.publish(str(tmp_path / "two"), final)
     assert os.listdir(final) == ["one"]
 
 
-def test_publishing_in_the_place_of_a_file_is_an_error(tmp_path: Path) -> None:
+def test_publishing_in_the_place_of_a_file_is_an_error(
+    store: Store, tmp_path: Path
+) -> None:
     (tmp_path / "staged").mkdir()
     (tmp_path / "final").touch()
     with pytest.raises(NotADirectoryError):
-        Store.publish(str(tmp_path / "staged"), str(tmp_path / "final"))
+        store.publish(str(tmp_path / "staged"), str(tmp_path / "final"))
+
+
+def test_replacing_removes_the_old_only_when_the_new_is_there(
+    store: Store, entry: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Environments with symlinks have no files in between."""
+    removed = []
+
+    def rmtree(_: str, **__: object) -> None:
+        removed.append(os.path.exists(os.path.join(entry.path, "new")))
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    with store.staging() as staged:
+        Path(staged, "new").touch()
+        store.publish(staged, entry.path, replace=True)
+    assert removed == [True, True]
+
+
+def test_what_is_not_there_can_be_replaced(store: Store) -> None:
+    final = os.path.join(store.root, "v1", "nothing")
+    with store.staging() as new:
+        assert store.publish(new, final, replace=True)
+    assert os.path.isdir(final)
 
 
 # --- damage ---------------------------------------------------------------------------
@@ -425,11 +450,6 @@ def test_entry_that_is_a_file_is_damaged(
     add(store, wheel, replace=True).check()
 
 
-def test_what_is_not_there_can_be_set_aside(store: Store) -> None:
-    store.set_aside(os.path.join(store.root, "v1", "nothing"))
-    assert staged(store) == []
-
-
 @pytest.mark.parametrize("planted", ["files/package", "files/file", "bytecode"])
 def test_planted_link_is_not_followed_when_deleting(
     store: Store, entry: Entry, tmp_path: Path, planted: str
@@ -441,9 +461,49 @@ def test_planted_link_is_not_followed_when_deleting(
     if path.exists():
         shutil.rmtree(path)
     path.symlink_to(precious / "file" if planted == "files/file" else precious)
-    store.set_aside(entry.path)
-    assert not os.path.lexists(entry.path)
+    with store.staging() as new:
+        Path(new, "new").touch()
+        assert store.publish(new, entry.path, replace=True)
+    assert os.listdir(entry.path) == ["new"]
+    assert staged(store) == []
     assert (precious / "file").exists()
+
+
+def test_file_that_another_user_owns_is_damage(
+    entry: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a ``chown -R`` of an environment, its user could change it untraced."""
+    stock = os.lstat
+
+    def lstat(path: str) -> os.stat_result:
+        status = stock(path)
+        if not path.endswith("module.py"):
+            return status
+        fields = list(status)
+        fields[stat.ST_UID] += 1
+        return os.stat_result(fields, {"st_mtime_ns": status.st_mtime_ns})
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    with pytest.raises(EntryDamagedError, match=r"module\.py is not as it was"):
+        entry.check()
+
+
+def test_manifest_that_others_can_write_to_is_damage(
+    store: Store, entry: Entry
+) -> None:
+    os.chmod(os.path.join(entry.path, "manifest.json"), 0o664)
+    with pytest.raises(EntryDamagedError, match="can be written to by others"):
+        store.entry(entry.sha256)
+
+
+def test_manifest_is_private_whatever_the_umask(store: Store, wheel: Path) -> None:
+    before = os.umask(0)
+    try:
+        made = add(store, wheel)
+    finally:
+        os.umask(before)
+    manifest = os.path.join(made.path, "manifest.json")
+    assert stat.S_IMODE(os.stat(manifest).st_mode) == 0o644
 
 
 # --- manifests ------------------------------------------------------------------------

@@ -298,3 +298,23 @@ def test_error_without_a_number_is_still_one(
     program(monkeypatch, f"import sys\nsys.stdin.readline()\nprint({answer!r})\n")
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         one.submit("compile", []).result()
+
+
+@pytest.mark.parametrize("executable", ["", None])
+def test_without_an_interpreter_there_are_no_workers(
+    one: Workers, monkeypatch: pytest.MonkeyPatch, executable: str | None
+) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
+    with pytest.raises(WorkersError, match="not known which interpreter"):
+        one.submit("compile", []).result()
+
+
+def test_an_interpreter_that_says_other_things_is_of_no_use(
+    one: Workers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    banner = tmp_path / "banner"
+    banner.write_text(f'#!/bin/sh\necho hello\nexec {sys.executable} "$@"\n')
+    banner.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(banner))
+    with pytest.raises(WorkersError, match="died"):
+        one.submit("compile", []).result(timeout=30)
