@@ -166,7 +166,7 @@ def said(caplog: pytest.LogCaptureFixture) -> Callable[..., list[str]]:
 
 
 def no_temporary_files(bench: Bench) -> bool:
-    return os.listdir(bench.root / "for-temporary-files") == []
+    return os.listdir(bench.root / "temporary") == []
 
 
 # --- what is linked and what is not ---------------------------------------------------
@@ -1011,9 +1011,7 @@ def test_a_session_that_cannot_begin_leaves_nothing_behind(
         msg = "can't start new thread"
         raise RuntimeError(msg)
 
-    directory = bench.root / "for-temporary-files"
-    directory.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(directory))
+    directory = bench.root / "temporary"
     monkeypatch.setattr(Intake, "announce", announce)
     session = bench.session()
     with pytest.raises(RuntimeError), session:
