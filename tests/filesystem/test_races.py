@@ -1,0 +1,130 @@
+"""Many pips at once, one store."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.filesystem.support import (
+    INSTALL,
+    entries,
+    left_over,
+    settings,
+    under,
+)
+from tests.parity import delta
+from tests.wheels import make_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.environments import Bed, Environment
+    from tests.snapshot import Entry
+
+MODES = ("auto", "clone", "hardlink", "symlink", "copy")
+PIPS = 16
+NAMES = "abcdef"
+Changes = dict[str, "Entry | None"]
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Wheels without scripts, in whose first line the path of an environment is."""
+    directory = tmp_path_factory.mktemp("wheels")
+    text = "".join(f"def function_{n}():\n    return {n}\n" for n in range(60))
+    return {
+        name: make_wheel(
+            directory,
+            f"race-{name}",
+            files={
+                **{f"race_{name}/module_{n}.py": text for n in range(8)},
+                f"race_{name}/data": random.Random(name).randbytes(50_000),
+            },
+        )
+        for name in NAMES
+    }
+
+
+@pytest.fixture(scope="module")
+def stock(
+    bed: Bed, tmp_path_factory: pytest.TempPathFactory, wheels: dict[str, Path]
+) -> Changes:
+    """What stock pip makes of all of them."""
+    environment = bed.environment(tmp_path_factory.mktemp("stock") / "e", shim=False)
+    before = environment.snapshot()
+    environment.pip(*INSTALL, *map(str, wheels.values()))
+    return delta(before, environment.snapshot())
+
+
+def of(names: list[str], stock: Changes) -> Changes:
+    """Pick what belongs to some wheels."""
+    return {
+        path: entry
+        for path, entry in stock.items()
+        if any(f"/site-packages/race_{name}" in path for name in names)
+    }
+
+
+def install_all(
+    bed: Bed,
+    place: Path,
+    wheels: dict[str, Path],
+    stock: Changes,
+    mode: str,
+    count: int,
+    prepare: Callable[[Environment], Environment] = lambda environment: environment,
+) -> Path:
+    """Install different sets at the same time and compare each with stock pip's."""
+    store = place / "store"
+    chance = random.Random(mode)
+    sets = [chance.sample(NAMES, 4) for _ in range(count)]
+    environments = [
+        bed.environment(place / f"e{number}", shim=True) for number in range(count)
+    ]
+    before = environments[0].snapshot()
+
+    def install(environment: Environment, names: list[str]) -> None:
+        chosen = [str(wheels[name]) for name in names]
+        prepare(environment).pip(*INSTALL, *chosen, env=settings(mode, store))
+
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(install, environments, sets))
+    for environment, names in zip(environments, sets, strict=True):
+        assert delta(before, environment.snapshot()) == of(names, stock)
+    wanted = {name for names in sets for name in names}
+    assert entries(store) == len(wanted)
+    assert left_over(store) == []
+    return store
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_sixteen_pips_fill_one_store(
+    bed: Bed,
+    tmp_path: Path,
+    on: Callable[[str], Path],
+    wheels: dict[str, Path],
+    stock: Changes,
+    mode: str,
+) -> None:
+    place = on("xfs") if mode in ("auto", "clone") else tmp_path
+    install_all(bed, place, wheels, stock, mode, PIPS)
+
+
+@pytest.mark.usefixtures("strace")
+def test_pips_that_publish_at_the_same_moment_agree(
+    bed: Bed, tmp_path: Path, wheels: dict[str, Path], stock: Changes
+) -> None:
+    """Each is held up before it publishes, until all others have unpacked as well."""
+
+    def slow(environment: Environment) -> Environment:
+        return under(
+            environment,
+            *("strace", "-f", "-qq", "-o", "/dev/null", "--seccomp-bpf"),
+            *("-e", "trace=rename", "-e", "inject=rename:delay_enter=1500000:when=1"),
+        )
+
+    install_all(bed, tmp_path, wheels, stock, "hardlink", 4, slow)
