@@ -1024,3 +1024,21 @@ def test_a_session_that_cannot_begin_leaves_nothing_behind(
 def test_hint_fits_the_reason(code: int) -> None:
     refusal = Refusal("clone", OSError(code, os.strerror(code)), "/", "/")
     assert ("--link-store" in installation._reason(refusal)) == (code == errno.EXDEV)
+
+
+def test_where_a_directory_gives_its_own_group_nothing_is_shared(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installation, "why_not_shared", lambda _: "its own group")
+    session = bench.run()
+    assert not session.files["hardlink"]
+    assert session.linker.exceptions["its own group"] == sum(session.files.values())
+
+
+def test_what_does_not_compile_in_place_gets_no_row(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bytecode, "load", lambda *_: None)
+    monkeypatch.setattr(bytecode, "compile_in_place", lambda *_: False)
+    bench.run()
+    assert not any(path.endswith(".pyc") for path in bench.tree())

@@ -544,3 +544,21 @@ def test_target_that_cannot_be_written_to_is_left_to_pip(
     monkeypatch.setattr(tempfile, "mkdtemp", refuse)
     target = tmp_path / "target"
     assert temporary_of_install(pip, f"--target={target}") == {"kind": "target"}
+
+
+def test_a_session_that_cannot_begin_leaves_pip_alone(
+    installable: tuple[dict[str, Any], Requirement, Patches],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Threads may not be had, where processes are counted."""
+    pip, command, patches = installable
+
+    def session(*_: object, **__: object) -> None:
+        msg = "can't start new thread"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(patches, "session", session)
+    with caplog.at_level(logging.WARNING, "pip_linkmode"):
+        assert install(pip, command) == STOCK
+    assert "links nothing: RuntimeError: can't start" in caplog.text
