@@ -1038,7 +1038,8 @@ def test_where_a_directory_gives_its_own_group_nothing_is_shared(
 def test_what_does_not_compile_in_place_gets_no_row(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bytecode, "load", lambda *_: None)
+    monkeypatch.setattr(bytecode, "finish", fail_to_keep)
     monkeypatch.setattr(bytecode, "compile_in_place", lambda *_: False)
-    bench.run()
-    assert not any(path.endswith(".pyc") for path in bench.tree())
+    bench.run(pycompile=True)
+    assert bench.tree() == sorted(BULK)
+    assert recorded_bytecode(bench) == []
