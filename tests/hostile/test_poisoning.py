@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import stat
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from tests.parity import assert_parity, store_digest
 from tests.wheels import make_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.environments import Bed, Environment
@@ -333,7 +334,23 @@ def test_planted_hard_link_is_let_go(bench: Bench, tmp_path: Path) -> None:
     assert precious.stat().st_nlink == 1
 
 
+@pytest.fixture
+def in_time() -> Iterator[None]:
+    """Give a test a minute."""
+
+    def too_late(*_: object) -> None:
+        message = "it waits"
+        raise AssertionError(message)
+
+    before = signal.signal(signal.SIGALRM, too_late)
+    signal.setitimer(signal.ITIMER_REAL, 60)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
 @pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFSOCK])
+@pytest.mark.usefixtures("in_time")
 def test_planted_pipe_is_not_waited_for(bench: Bench, kind: int) -> None:
     for name in ("files/pkg/module.py", "manifest.json"):
         path = bench.entry / name
