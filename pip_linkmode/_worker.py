@@ -7,10 +7,14 @@ Jobs and answers are lines of JSON.  A job is ``["unpack", wheel, directory, uma
 
 from __future__ import annotations
 
+import errno
 import json
+import marshal
 import os
 import py_compile
+import re
 import stat
+import time
 import tokenize
 
 from pip_linkmode.errors import WheelDeclinedError
@@ -19,6 +23,12 @@ from pip_linkmode.wheel import unpack
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import IO, Any
+
+
+_FOREIGN = re.compile(rb"(\A\xef\xbb\xbf)|[\x80-\xff]")
+"""What is not ASCII, but for a byte order mark."""
+_HEADER = 16
+"""Bytes before the code in a ``.pyc`` (:pep:`552`)."""
 
 
 def compile_one(
@@ -37,7 +47,10 @@ def compile_one(
     modes = py_compile.PycInvalidationMode
     try:
         with open(source, "rb") as file:
-            encoding, _ = tokenize.detect_encoding(file.readline)
+            # Comments may have bytes of another encoding; the compiler does not mind.
+            encoding, _ = tokenize.detect_encoding(
+                lambda: _FOREIGN.sub(rb"\1?", file.readline())
+            )
         py_compile.compile(
             source,
             cfile=target,
@@ -47,6 +60,16 @@ def compile_one(
         )
     except (py_compile.PyCompileError, SyntaxError, UnicodeError):
         return None
+    with open(target, "rb") as file:
+        try:
+            # Written a moment ago, by this process.
+            marshal.loads(memoryview(file.read())[_HEADER:])  # noqa: S302  # as above
+        except (EOFError, TypeError, ValueError) as error:
+            # A short write is no error to CPython before 3.13.1 (gh-126606).
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target) from error
+    # Whole seconds: squashfs and tar keep no more.
+    mtime_ns = int(time.time()) * 10**9
+    os.utime(target, ns=(mtime_ns, mtime_ns))
     status = os.stat(target)
     return status.st_size, status.st_mtime_ns, stat.S_IMODE(status.st_mode), encoding
 

@@ -104,6 +104,8 @@ def load(path: str, sources: Sequence[str]) -> Bytecode | None:
     :param path: absolute path of the directory
     :param sources: the paths of all ``.py`` files in the wheel
     """
+    if os.path.islink(os.path.dirname(path)):
+        return None
     try:
         data = read_manifest(os.path.join(path, MANIFEST))
         if data["manifest"] != MANIFEST_VERSION or list(data["files"]) != list(sources):

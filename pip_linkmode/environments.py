@@ -33,7 +33,7 @@ def register(store: str, site_packages: str) -> None:
     if not os.access(store, os.W_OK):
         raise PermissionError(errno.EROFS, os.strerror(errno.EROFS), store)
     make_directory(directory)
-    unfinished = os.path.join(directory, f"{key}.{os.getpid()}")
-    with open(unfinished, "w", encoding="utf-8") as file:
+    unfinished = os.path.join(directory, f"{key}.{os.urandom(8).hex()}")
+    with open(unfinished, "x", encoding="utf-8") as file:
         json.dump({"site_packages": site_packages}, file)
     os.replace(unfinished, path)

@@ -32,7 +32,7 @@ from pip_linkmode.store import FILES, Store
 from pip_linkmode.wheel import current_umask, mode_of_new_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -94,11 +94,11 @@ class Session:
     """Wheels that were unpacked for the first time."""
     left_to_pip: int = 0
     """Wheels that pip had to install alone."""
+    _said: set[object] = field(default_factory=set)
 
     def __enter__(self) -> Self:
         """Take part in what pip installs from now on."""
         self.umask = current_umask()
-        self._said: set[str] = set()
         self._exclude = {canonicalize_name(name) for name in self.settings.exclude}
         self._encodings: dict[str, bool] = {}
         with contextlib.ExitStack() as stack:
@@ -226,7 +226,9 @@ class Session:
                 break
             except Exception as error:  # the same
                 made.take_back()
-                self._say(f"{error}; {name} is installed by pip alone")
+                # A full disk is met by every wheel.
+                number = getattr(error, "errno", None)
+                self._say(f"{error}; {name} is installed by pip alone", number)
                 return None
             else:
                 size = self._bytes_shared() - before
@@ -350,10 +352,13 @@ class Session:
 
     # --- what the user sees -----------------------------------------------------------
 
-    def _say(self, sentence: str) -> None:
-        """Warn, once."""
-        if sentence not in self._said:
-            self._said.add(sentence)
+    def _say(self, sentence: str, kind: object = None) -> None:
+        """Warn, once.
+
+        :param kind: of what else this is one more case, which need not be told
+        """
+        if (kind or sentence) not in self._said:
+            self._said.add(kind or sentence)
             _log.warning("pip-linkmode: %s", sentence)
 
     @staticmethod
@@ -385,7 +390,8 @@ class Session:
         )
         for refusal in self.linker.refusals.values():
             if refusal.primitive == self.settings.requested:
-                self._say(_reason(refusal))
+                # A wheel may have files in several areas.
+                self._say(_reason(refusal), (refusal.primitive, refusal.error.errno))
 
     def _alone(self) -> str:
         return f"{self.left_to_pip} by pip alone (-v tells why)"
@@ -413,14 +419,20 @@ class Session:
             line += f"; {self.fresh} unpacked for the first time"
         if self.left_to_pip:
             line += f"; {self._alone()}"
+        _log.info("%s", line + "".join(self._not_shared()))
+
+    def _not_shared(self) -> Iterator[str]:
+        """List what to add to the summary; who asked for a link is warned."""
+        requested = self.settings.requested
         for reason, files in self.linker.exceptions.items():
-            line += f"; {files:,} files not shared: {reason}"
-        if self.settings.requested == "auto" and self.wheels["copy"]:
+            if requested in _LINKS:
+                self._say(f"{files:,} files without a {requested}: {reason}")
+            yield f"; {files:,} files not shared: {reason}"
+        if requested == "auto" and self.wheels["copy"]:
             for refusal in self.linker.refusals.values():
                 if refusal.primitive == "hardlink":
-                    line += f"; {_refused(refusal)}"
+                    yield f"; {_refused(refusal)}"
                     break
-        _log.info("%s", line)
 
 
 def _compile_in_place(layout: Layout, made: Made) -> list[str]:

@@ -183,6 +183,9 @@ class Intake:
         if found is None and store.writable:
             with contextlib.suppress(OSError), store.staging() as staged:
                 self._compile(os.path.join(entry.path, FILES), entry.sources, staged)
+                parent = os.path.dirname(path)
+                if os.path.islink(parent):
+                    os.unlink(parent)
                 store.publish(staged, path, replace=os.path.lexists(path))
             found = bytecode.load(path, entry.sources)
         return found

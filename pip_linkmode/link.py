@@ -233,6 +233,8 @@ class Linker:
     exceptions: Counter[str] = field(default_factory=Counter)
     """How many files got an inode of their own in spite of the mode, by reason."""
     _proven: set[tuple[str, str, str]] = field(default_factory=set)
+    _replaced: set[str] = field(default_factory=set)
+    """Targets that were there before."""
 
     def link(
         self,
@@ -249,7 +251,8 @@ class Linker:
         :param mode: a key of :data:`CHAINS`
         :param store: the store that the sources are in
         :param area: the directory tree that the targets are in
-        :param made: receives each target as soon as it exists, to take it back
+        :param made: receives each target as soon as it exists, to take it back; but
+            none that has replaced a file, which could not be put back
         :raises OSError: for what no other primitive can help
         """
         used: Counter[str] = Counter()
@@ -296,7 +299,8 @@ class Linker:
                 else:
                     self.refusals[key] = Refusal(primitive, error, store, area)
             else:
-                made.append(link.target)
+                if link.target not in self._replaced:
+                    made.append(link.target)
                 return primitive
         # A chain ends in copy, which is never given up.
         raise AssertionError(chain)  # pragma: no cover  # so it is not reached
@@ -307,6 +311,7 @@ class Linker:
             self.primitives[primitive](link)
         except FileExistsError:
             os.unlink(link.target)
+            self._replaced.add(link.target)
             self.primitives[primitive](link)
 
 

@@ -19,6 +19,7 @@ import re
 import sys
 import zipfile
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import cache_from_source
 from typing import TYPE_CHECKING
 
@@ -109,7 +110,12 @@ def _check_destinations(entry: Entry, layout: Layout, moved: list[str]) -> None:
         for file in entry.files
         if data_scheme(file.path) is None
     )
-    paths = [os.path.normpath(path) for path in (*roots, *moved)]
+    # A directory may have two names: lib64 is a link to lib in most environments.
+    real = lru_cache(maxsize=None)(os.path.realpath)
+    paths = [
+        os.path.join(real(os.path.dirname(path)), os.path.basename(path))
+        for path in map(os.path.normpath, (*roots, *moved))
+    ]
     if len(set(paths)) < len(paths):
         msg = "two of its files have one destination"
         raise WheelDeclinedError(msg)

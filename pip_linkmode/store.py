@@ -54,6 +54,7 @@ if sys.platform != "win32":  # pragma: no branch  # Windows
 
 LAYOUT = "v1"
 MANIFEST_VERSION = 1
+_DIRECTORIES = ("wheels", "staging", "environments")
 MANIFEST = "manifest.json"
 FILES = "files"
 BYTECODE = "bytecode"
@@ -187,7 +188,10 @@ def read_manifest(path: str) -> Any:
     :raises OSError: if it cannot be read
     :raises ValueError: if it is no JSON
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    flags = os.O_RDONLY
+    for name in ("O_NOFOLLOW", "O_NONBLOCK"):  # a pipe would be waited for
+        flags |= getattr(os, name, 0)
+    descriptor = os.open(path, flags)
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if hasattr(os, "geteuid") and (
@@ -206,9 +210,10 @@ def _load_entry(path: str, store: str, sha256: str) -> Entry | None:
     """
     file = os.path.join(path, MANIFEST)
     try:
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
-            msg = f"{path} is not a directory"
-            raise EntryDamagedError(msg)
+        for directory in (os.path.dirname(path), path):
+            if not stat.S_ISDIR(os.lstat(directory).st_mode):
+                msg = f"{directory} is not a directory"
+                raise EntryDamagedError(msg)
     except FileNotFoundError:
         return None
     try:
@@ -233,6 +238,12 @@ def _load_entry(path: str, store: str, sha256: str) -> Entry | None:
             is_plain(dist_info) and "/" not in dist_info
         ):
             msg = f"{file} has an impossible name"
+            raise EntryDamagedError(msg)
+        paths = {row.path for row in files}
+        if len(paths) < len(files) or not paths.issuperset(
+            f"{dist_info}/{one}" for one in ("METADATA", "WHEEL", "RECORD")
+        ):
+            msg = f"{file} lists a file twice, or not all metadata"
             raise EntryDamagedError(msg)
         return Entry(
             path=path,
@@ -279,6 +290,10 @@ class Store:
         if not stat.S_ISDIR(status.st_mode):
             msg = f"the store {root} is not a directory"
             raise StoreRefusedError(msg)
+        for part in (LAYOUT, *(f"{LAYOUT}/{name}" for name in _DIRECTORIES)):
+            if os.path.islink(os.path.join(root, part)):
+                msg = f"the store {root} has a link in the place of {part}"
+                raise StoreRefusedError(msg)
         writable = os.access(root, os.W_OK | os.X_OK)
         if hasattr(os, "geteuid") and writable:
             if status.st_uid != os.geteuid():
@@ -334,6 +349,7 @@ class Store:
         :raises OSError: if the store cannot be changed
         """
         make_directory(os.path.dirname(final))
+        _refuse_link(os.path.dirname(final))
         with contextlib.ExitStack() as stack:
             if replace:
                 aside = stack.enter_context(self.staging())
@@ -355,14 +371,14 @@ class Store:
         """
         parent = os.path.join(self.root, LAYOUT, "staging")
         make_directory(parent)
-        if os.path.islink(parent):
-            raise NotADirectoryError(errno.ENOTDIR, "Is a link", parent)
+        _refuse_link(parent)
         self._tag()
         sweep(parent)
         while True:
             path = os.path.join(parent, f"{_host()}-{os.urandom(8).hex()}")
             os.mkdir(path, 0o755)
             with contextlib.suppress(FileNotFoundError):
+                _disinherit(path)
                 lock = _lock(path)
                 if os.path.isdir(path):
                     break
@@ -379,6 +395,19 @@ class Store:
         if not os.path.lexists(path):
             with open(path, "w", encoding="ascii") as file:
                 file.write(_TAG)
+
+
+def _refuse_link(directory: str) -> None:
+    if os.path.islink(directory):
+        raise NotADirectoryError(errno.ENOTDIR, "Is a link", directory)
+
+
+def _disinherit(directory: str) -> None:
+    """Keep group and ACL of the store's place away from files that will be shared."""
+    os.chmod(directory, os.stat(directory).st_mode & 0o777)
+    if hasattr(os, "removexattr"):
+        with contextlib.suppress(OSError):
+            os.removexattr(directory, "system.posix_acl_default")
 
 
 def _host() -> str:

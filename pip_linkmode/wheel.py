@@ -18,6 +18,7 @@ import time
 import zipfile
 import zlib
 from email.parser import Parser
+from io import UnsupportedOperation
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from pip_linkmode.errors import WheelDeclinedError
@@ -65,6 +66,14 @@ class StoredFile(NamedTuple):
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\:\x85\u2028\u2029\ud800-\udfff]")
 _ENTRY_POINT = re.compile(r"[^=\[\s#;][^=]*=\s*[\w.]+\s*(:\s*[\w.]+\s*)?(\[.*\]\s*)?$")
+# What pip makes a script of, and nothing that it refuses to when all else is installed
+# (distlib ``ENTRY_RE``, pip ``_raise_for_invalid_entrypoint``).
+_SCRIPT = re.compile(
+    r"\w[\w.+-]*\s*=\s*\w+(\.\w+)*:\w+(\.\w+)*\s*(\[\s*[\w-]+(,\s*\w+)*\s*\]\s*)?$"
+)
+_SCRIPT_GROUPS = ("[console_scripts]", "[gui_scripts]")
+SCHEMES = ("platlib", "purelib", "headers", "scripts", "data")
+"""The keys of an installation scheme."""
 
 
 def data_scheme(path: str) -> tuple[str, str] | None:
@@ -196,6 +205,11 @@ def _metadata(archive: zipfile.ZipFile, names: set[str]) -> dict[str, Any]:
         raise WheelDeclinedError(msg)
     _check_entry_points(texts.get("entry_points.txt", ""))
     rows = list(csv.reader(texts["RECORD"].splitlines()))
+    if not all(rows):
+        msg = "its RECORD has an empty row"
+        raise WheelDeclinedError(msg)
+    for name in names:
+        _check_data(name, dist_info)
     return {
         "name": str(metadata["Name"]).strip(),
         "version": str(metadata["Version"]).strip(),
@@ -209,12 +223,28 @@ def _metadata(archive: zipfile.ZipFile, names: set[str]) -> dict[str, Any]:
     }
 
 
+def _check_data(path: str, dist_info: str) -> None:
+    scheme = data_scheme(path)
+    if scheme is None:
+        return
+    key, below = scheme
+    if key not in SCHEMES or not below:
+        msg = f"{path!r} belongs to no scheme"
+        raise WheelDeclinedError(msg)
+    if dist_info in below.split("/"):
+        # pip opens some of what is there for writing, after it was linked.
+        msg = f"{path!r} is metadata that comes another way"
+        raise WheelDeclinedError(msg)
+
+
 def _check_entry_points(text: str) -> None:
-    section = False
+    group = ""
     for line in map(str.strip, text.splitlines()):
         if re.fullmatch(r"\[[^\[\]]+\]", line):
-            section = True
-        elif line and line[0] != "#" and not (section and _ENTRY_POINT.match(line)):
+            group = line
+            continue
+        plain = _SCRIPT if group in _SCRIPT_GROUPS else _ENTRY_POINT
+        if line and line[0] != "#" and not (group and plain.match(line)):
             msg = f"its entry point {line!r} is not plain"
             raise WheelDeclinedError(msg)
 
@@ -271,6 +301,15 @@ def make_directory(path: str) -> None:
             os.mkdir(path, 0o755)
 
 
+def _stamp(wheel: BinaryIO) -> tuple[int, int, int] | None:
+    """Return what tells whether a file was written to; nobody can set a ctime."""
+    try:
+        status = os.fstat(wheel.fileno())
+    except UnsupportedOperation:  # it is in memory
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 def unpack(wheel: BinaryIO, directory: str, *, umask: int) -> dict[str, Any]:
     """Unpack a wheel as pip would, and describe it.
 
@@ -282,6 +321,7 @@ def unpack(wheel: BinaryIO, directory: str, *, umask: int) -> dict[str, Any]:
     :raises WheelDeclinedError: if pip has to judge this wheel
     :raises OSError: if it cannot be written
     """
+    before = _stamp(wheel)
     sha256 = wheel_digest(wheel)
     mtime = int(time.time())
     stamp = (mtime * 10**9, mtime * 10**9)
@@ -319,4 +359,7 @@ def unpack(wheel: BinaryIO, directory: str, *, umask: int) -> dict[str, Any]:
             msg = f"it cannot be unpacked: {error}"
             raise WheelDeclinedError(msg) from error
         raise
+    if _stamp(wheel) != before:
+        msg = "it was changed while it was read"
+        raise WheelDeclinedError(msg)
     return {**manifest, "wheel_sha256": sha256, "mtime": mtime, "files": files}

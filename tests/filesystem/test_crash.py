@@ -46,6 +46,7 @@ STAGES = {
     b"b": "before the store",
     b"s": "between wheels",
     b"u": "unpacking, compiling, checking",
+    b"r": "publishing",
     b"l": "linking",
     b"p": "in pip's own part",
     b"a": "after",
@@ -73,6 +74,7 @@ def patch(module):
     session.__enter__ = around(b"s", session.__enter__, b"s")
     session.__exit__ = around(b"a", session.__exit__, b"a")
     module.Intake.find = around(b"u", module.Intake.find, b"s")
+    module.Store.publish = around(b"r", module.Store.publish, b"u")
     module.Linker.link = around(b"l", module.Linker.link, b"s")
     install = session.install
     session.install = lambda self, pips, *args, **kwargs: install(
@@ -223,7 +225,7 @@ class Victim:
     ) -> None:
         """Wait for a stage, or for the end."""
         while not until(self.stage()) and process.poll() is None:
-            time.sleep(0.0005)
+            time.sleep(0.0002)
 
     def duration(self) -> tuple[float, float]:
         """Let pip finish; return seconds until the store is opened, and after."""

@@ -153,17 +153,20 @@ def link_to_the_limit(source: Path, directory: Path) -> int:
 def test_emlink(
     bed: Bed, on: Callable[[str], Path], wheels: list[Path], mode: str
 ) -> None:
-    """The one file that has as many names as ext4 gives is copied, and no other."""
+    """The one file that has as many names as ext4 gives is copied, and no other.
+
+    Not even if it is the very first, when it is not known yet what the pair can do.
+    """
     place = on("ext4")
     store = place / "store"
-    mounts.fill(store, *wheels)
-    (source,) = store.glob("v1/wheels/*/*/files/pkg/data.bin")
+    mounts.fill(store, wheels[0])
+    (source,) = store.glob("v1/wheels/*/*/files/pkg/__init__.py")
     assert link_to_the_limit(source, place / "names") == 64_999
-    done = compare(bed, place, install(*wheels), settings(mode, store))
+    done = compare(bed, place, install(wheels[0]), settings(mode, store))
     made = primitives(done.environment, store)
-    assert made.pop("pkg/data.bin") == "copy"
+    assert made.pop("pkg/__init__.py") == "copy"
     assert set(made.values()) == {"hardlink"}
-    assert done.summary.startswith("Linked 2 packages by hardlink")
+    assert done.summary.startswith("Linked 1 package by hardlink")
     if mode == "auto":
         assert "1 files not shared: Too many links" in done.summary
     assert_told(done, mode, "Too many links")

@@ -223,6 +223,21 @@ def test_a_store_that_others_can_fill_is_refused(
     assert module(done).stat().st_nlink == 1
 
 
+def test_a_file_of_somebody_else_is_not_handed_out(
+    bed: Bed, on: Callable[[str], Path], wheel: Path, root: None
+) -> None:
+    """Its owner could change it at any time: the entry is rebuilt."""
+    del root
+    place = on("ext4")
+    store = place / "store"
+    mounts.fill(store, wheel)
+    (source,) = store.glob("v1/wheels/*/*/files/pkg/module.py")
+    os.chown(source, 65534, 65534)
+    done = compare(bed, place, [*INSTALL, str(wheel)], settings("hardlink", store))
+    assert "; 1 unpacked for the first time" in done.summary
+    assert module(done).stat().st_uid == source.stat().st_uid == 0
+
+
 def test_a_store_of_root_is_good_for_all(
     bed: Bed,
     on: Callable[[str], Path],

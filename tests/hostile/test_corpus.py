@@ -259,6 +259,34 @@ def test_upgrades_that_pip_takes_back(bed: Bed, tmp_path: Path, house: House) ->
         assert (package / "only_good.py").read_text() == "VALUE = 'good'\n"
 
 
+def test_failure_after_linking_loses_no_file(bed: Bed, tmp_path: Path) -> None:
+    """What was there before is what stock pip leaves, not nothing."""
+    runs = Runs(tmp_path)
+    good, new = (
+        make_wheel(
+            tmp_path / kind,
+            "pkg",
+            files={"pkg/__init__.py": f"VALUE = {kind!r}\n", "pkg/data": kind * 99},
+            entry_points=points,
+        )
+        for kind, points in (("old", ""), ("new", "[console_scripts]\nx = pkg:main\n"))
+    )
+
+    def block(environment: Environment) -> None:
+        (environment.scripts / "x" / "in the way").mkdir(parents=True)
+
+    steps = [
+        runs.install(good, code=0),
+        block,
+        runs.install(new, flags=OVER, code=1),
+    ]
+    house = House(tmp_path, {}, {})
+    # The wheel's own in the one, and the skeleton's in the other.
+    environment = runs.compare(bed, house, steps, ignore=["*.dist-info/RECORD"])
+    text = (environment.site_packages / "pkg" / "__init__.py").read_text()
+    assert text == "VALUE = 'new'\n"
+
+
 ESCAPING = ("entry-point-escapes", "entry-point-is-absolute")
 OLD = (
     *("parent", "absolute", "backslash", "twice", "data-unknown", "crc-of-the-data"),

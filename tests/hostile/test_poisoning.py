@@ -296,7 +296,7 @@ def test_planted_link_is_not_written_through(
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     path.symlink_to(tmp_path / "written")
-    (bench.store / "v1" / "environments").mkdir(exist_ok=True)
+    shutil.rmtree(bench.entry)
     bench.assert_pristine(bench.install("environment", "symlink"))
     assert not (tmp_path / "written").exists()
 

@@ -553,7 +553,6 @@ def listing(*names: str) -> bytes:
         (listing(*list(PLAIN)[1:]), False),
         (listing(*PLAIN, "ghost"), False),
         (listing(*PLAIN, "plain/data"), False),
-        (listing(*PLAIN) + b"\n", False),
         (b"", False),
     ],
 )
@@ -562,6 +561,11 @@ def test_record_is_plain_if_it_lists_each_file_once(
 ) -> None:
     wheel = archive({f"{INFO}/RECORD": record})
     assert unpacked(wheel, tmp_path)["plain_record"] is plain
+
+
+def test_record_with_an_empty_row_is_declined(tmp_path: Path) -> None:
+    with pytest.raises(WheelDeclinedError, match="empty row"):
+        unpacked(archive({f"{INFO}/RECORD": listing(*PLAIN) + b"\n"}), tmp_path)
 
 
 def test_record_is_not_plain_if_files_go_elsewhere(tmp_path: Path) -> None:
