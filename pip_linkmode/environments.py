@@ -1,39 +1,300 @@
-"""Which environments have symlinks into a store.
+"""Which environments use a store, and what is installed in an environment.
 
-Each is one file in ``<store>/v1/environments``, named after the sha256 of its path and
-holding ``{"site_packages": path}``.  It is written before the first symlink is, so
-that no clean-up can miss a user of the store.
+Each environment that has files from a store is one directory there::
+
+    <store>/v1/environments/<key>/environment.json   {"site_packages": path}
+                                  <sha256>.<mode>    an entry it was linked to, and how
+                                  witness            a hard link to its pyvenv.cfg
+
+``<key>`` is the sha256 of the path.  All of it is written before the first link is, so
+that no clean-up can miss a user of an entry.  The witness tells an environment that was
+deleted from one that was moved away: its file has another name as long as the
+environment is anywhere on the file system.
 """
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import errno
+import glob
 import hashlib
 import json
 import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from pip_linkmode.errors import EnvironmentUnknownError
+from pip_linkmode.settings import is_temporary
 from pip_linkmode.wheel import make_directory
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    State = Literal["present", "unreadable", "moved", "missing", "gone"]
+
 DIRECTORY = os.path.join("v1", "environments")
+_NAME = "environment.json"
+_WITNESS = "witness"
+_SYMLINK = ".symlink"
+_LIBRARIES = ("lib*/python*/site-packages", "lib*/python*/dist-packages")
+_WINDOWS_LIBRARY = "Lib/site-packages"
 
 
-def register(store: str, site_packages: str) -> None:
-    """Note that an environment is about to get symlinks into a store.
+# --- who uses a store -----------------------------------------------------------------
+
+
+def register(store: str, site_packages: str, sha256: str, mode: str) -> None:
+    """Note that an environment is about to get files of an entry.
 
     :param store: absolute path of the store
     :param site_packages: absolute path of the directory that holds the dist-info
+    :param sha256: of the entry
+    :param mode: the link mode
     :raises PermissionError: if the store is read-only
     :raises OSError: if it cannot be written
     """
-    directory = os.path.join(store, DIRECTORY)
     key = hashlib.sha256(os.fsencode(site_packages)).hexdigest()
-    path = os.path.join(directory, f"{key}.json")
-    if os.path.lexists(path):
+    directory = os.path.join(store, DIRECTORY, key)
+    marker = os.path.join(directory, f"{sha256}.{mode}")
+    if os.path.lexists(marker):
         return
     if not os.access(store, os.W_OK):
         raise PermissionError(errno.EROFS, os.strerror(errno.EROFS), store)
+    if os.path.islink(directory):
+        raise NotADirectoryError(errno.ENOTDIR, "Is a link", directory)
+    if not os.path.lexists(os.path.join(directory, _NAME)):
+        _introduce(directory, site_packages)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+
+
+def _introduce(directory: str, site_packages: str) -> None:
     make_directory(directory)
-    unfinished = os.path.join(directory, f"{key}.{os.urandom(8).hex()}")
+    unfinished = os.path.join(directory, os.urandom(8).hex())
     with open(unfinished, "x", encoding="utf-8") as file:
         json.dump({"site_packages": site_packages}, file)
-    os.replace(unfinished, path)
+    _call_witness(directory, site_packages)
+    os.replace(unfinished, os.path.join(directory, _NAME))
+
+
+def _call_witness(directory: str, site_packages: str) -> None:
+    """Give the environment's ``pyvenv.cfg`` a second name, if that can be done."""
+    witness = os.path.join(directory, _WITNESS)
+    root = site_packages
+    for _ in range(3):
+        root = os.path.dirname(root)
+        configuration = os.path.join(root, "pyvenv.cfg")
+        with contextlib.suppress(OSError):
+            if not os.path.lexists(witness):
+                os.link(configuration, witness, follow_symlinks=False)
+            elif not os.path.samestat(os.lstat(configuration), os.lstat(witness)):
+                os.unlink(witness)
+                os.link(configuration, witness, follow_symlinks=False)
+            return
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What a store knows of one environment."""
+
+    directory: str
+    """Absolute path of the directory in the store."""
+    site_packages: str
+
+    def state(self) -> State:
+        """Return what has become of the environment.
+
+        :returns: ``gone`` if it was deleted; ``moved`` if it is elsewhere on the file
+            system; ``missing`` if it cannot be told which; ``unreadable`` if it is not
+            to be had for another reason
+        """
+        try:
+            os.listdir(self.site_packages)
+        except (FileNotFoundError, NotADirectoryError):
+            try:
+                status = os.lstat(os.path.join(self.directory, _WITNESS))
+            except OSError:
+                # pip empties and removes where it prepares --target.
+                return "gone" if is_temporary(self.site_packages) else "missing"
+            return "gone" if status.st_nlink == 1 else "moved"
+        except OSError:
+            return "unreadable"
+        return "present"
+
+    def refresh(self) -> None:
+        """Look for a witness anew, in an environment that is present."""
+        _call_witness(self.directory, self.site_packages)
+
+    def entries(self, *, depends: bool = False) -> set[str]:
+        """Return the entries that were linked, by sha256.
+
+        :param depends: only those that were linked by symlinks
+        """
+        with contextlib.suppress(FileNotFoundError):
+            return {
+                name.partition(".")[0]
+                for name in os.listdir(self.directory)
+                if len(name.partition(".")[0]) == hashlib.sha256().digest_size * 2
+                and (name.endswith(_SYMLINK) or not depends)
+            }
+        return set()
+
+    def release(self) -> None:
+        """Forget the environment, and with it what it uses."""
+        with contextlib.suppress(FileNotFoundError):
+            # The name goes first: without it the rest means nothing.
+            os.unlink(os.path.join(self.directory, _NAME))
+            for name in os.listdir(self.directory):
+                os.unlink(os.path.join(self.directory, name))
+            os.rmdir(self.directory)
+
+
+def registrations(store: str) -> Iterator[Registration]:
+    """List the environments that are known to use a store, by path.
+
+    :param store: absolute path of the store
+    """
+    found = []
+    with (
+        contextlib.suppress(FileNotFoundError),
+        os.scandir(os.path.join(store, DIRECTORY)) as directories,
+    ):
+        for one in directories:
+            if not one.is_dir(follow_symlinks=False):
+                continue
+            with (
+                contextlib.suppress(OSError, TypeError, ValueError, LookupError),
+                open(os.path.join(one.path, _NAME), encoding="utf-8") as file,
+            ):
+                found.append(Registration(one.path, json.load(file)["site_packages"]))
+    yield from sorted(found, key=lambda registration: registration.site_packages)
+
+
+def entries_behind_symlinks(store: str, directory: str) -> set[str]:
+    """Return the entries to which symlinks lead, anywhere below a directory.
+
+    :param store: absolute path of the store, as it stands in the symlinks
+    :param directory: absolute path
+    :returns: by sha256
+    :raises OSError: if a directory cannot be read: then nothing is known
+    """
+    prefix = os.path.join(store, "v1", "wheels", "")
+    found = set()
+    waiting = [directory]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    leads_to = os.readlink(entry.path)
+                    if leads_to.startswith(prefix):
+                        found.add(leads_to[len(prefix) :].split(os.sep)[1])
+                elif entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+    return found
+
+
+# --- what is in an environment --------------------------------------------------------
+
+
+class Row(NamedTuple):
+    """One row of an installed RECORD."""
+
+    record: str
+    """The path as it stands there."""
+    path: str
+    """Absolute path."""
+    sha256: str | None
+    """As it stands there, base64 without padding; ``None`` for no or another hash."""
+    size: int | None
+    """Bytes."""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """One installed distribution."""
+
+    library: str
+    """Absolute path of the directory that holds the dist-info."""
+    dist_info: str
+    """Name of the dist-info directory."""
+
+    @property
+    def name(self) -> str:
+        """The project, as it stands in the name of the directory."""
+        return self.dist_info.removesuffix(".dist-info").partition("-")[0]
+
+    @property
+    def version(self) -> str:
+        """The version, as it stands in the name of the directory."""
+        return self.dist_info.removesuffix(".dist-info").partition("-")[2]
+
+    def rows(self) -> list[Row]:
+        """Read RECORD; empty if there is none, as for what a system has installed.
+
+        :raises OSError: if it cannot be read
+        :raises ValueError: if it is not a RECORD
+        """
+        path = os.path.join(self.library, self.dist_info, "RECORD")
+        rows = []
+        with (
+            contextlib.suppress(FileNotFoundError),
+            open(path, encoding="utf-8", newline="") as file,
+        ):
+            for row in filter(None, csv.reader(file)):
+                record, digest, size = (*row, "", "")[:3]
+                algorithm, _, value = digest.partition("=")
+                rows.append(
+                    Row(
+                        record,
+                        os.path.normpath(os.path.join(self.library, record)),
+                        value if algorithm == "sha256" else None,
+                        int(size) if size else None,
+                    )
+                )
+        return rows
+
+
+def distributions(library: str) -> list[Distribution]:
+    """List what is installed, by name.
+
+    :param library: absolute path of a site-packages directory
+    :raises OSError: if it cannot be read
+    """
+    return [
+        Distribution(library, name)
+        for name in sorted(os.listdir(library))
+        if name.endswith(".dist-info")
+    ]
+
+
+def find(path: str) -> list[str]:
+    """Return the site-packages directories that a user means by a path.
+
+    :param path: an environment, its interpreter, or a site-packages directory
+    :returns: absolute paths, at least one
+    :raises EnvironmentUnknownError: if it is none of these
+    """
+    path = os.path.abspath(path)
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        msg = f"{path} is no environment: {error.strerror}"
+        raise EnvironmentUnknownError(msg) from error
+    if not stat.S_ISDIR(mode):
+        path = os.path.dirname(os.path.dirname(path))
+    if os.path.basename(path) in ("site-packages", "dist-packages"):
+        return [path]
+    escaped = glob.escape(path)
+    found: dict[str, str] = {}
+    for pattern in (*_LIBRARIES, _WINDOWS_LIBRARY):
+        for library in sorted(glob.glob(os.path.join(escaped, pattern))):
+            # lib64 is a link to lib.
+            found.setdefault(os.path.realpath(library), library)
+    if not found and glob.glob(os.path.join(escaped, "*.dist-info")):
+        return [path]  # made by --target
+    if not found:
+        msg = f"{path} is no environment: it has no site-packages"
+        raise EnvironmentUnknownError(msg)
+    return list(found.values())

@@ -30,3 +30,7 @@ class EntryGoneError(EntryDamagedError):
 
 class SettingsError(LinkmodeError):
     """A setting has a value that cannot be meant."""
+
+
+class EnvironmentUnknownError(LinkmodeError):
+    """A path is not that of an environment."""

@@ -28,7 +28,8 @@ from pip_linkmode.errors import (
 )
 from pip_linkmode.intake import Intake
 from pip_linkmode.link import Link, Linker, Made, file_system, why_not_shared
-from pip_linkmode.store import FILES, Store
+from pip_linkmode.settings import is_temporary
+from pip_linkmode.store import FILES, MANIFEST, Store
 from pip_linkmode.wheel import current_umask, mode_of_new_file
 
 if TYPE_CHECKING:
@@ -299,15 +300,10 @@ class Session:
         """Make all links of one wheel; ``made`` knows them at any time."""
         project = canonicalize_name(name)
         mode = "copy" if project in self._exclude else self.settings.mode
-        if mode == "symlink":
-            with contextlib.suppress(PermissionError):
-                # A store that we may not write to is not ours to clean up either.
-                environments.register(
-                    entry.store, self.settings.target or layout.library
-                )
-            if project == "pip":
-                # It resolves its own path to start its runner.
-                mode = "private"
+        self._register(entry, layout.library, mode)
+        if mode == "symlink" and project == "pip":
+            # It resolves its own path to start its runner.
+            mode = "private"
         groups: dict[tuple[str, str], list[Link]] = defaultdict(list)
         directories = {link.target.rpartition(os.sep)[0] for _, link in places}
         for directory in sorted(directories):
@@ -325,12 +321,33 @@ class Session:
                 used += self.linker.link(
                     group, mode=chain, store=entry.store, area=area, made=made.files
                 )
+            if mode == "symlink":
+                # A clean-up may have looked here before the links were there.
+                os.lstat(os.path.join(entry.path, MANIFEST))
         except FileNotFoundError as error:
-            if all(os.path.lexists(link.source) for _, link in places):
+            if os.path.lexists(os.path.join(entry.path, MANIFEST)) and all(
+                os.path.lexists(link.source) for _, link in places
+            ):
                 raise
             msg = f"{entry.path} is gone"
             raise EntryGoneError(msg) from error
         return used
+
+    def _register(self, entry: Entry, library: str, mode: str) -> None:
+        """Note who is going to use an entry."""
+        target = self.settings.target
+        if mode == "symlink":
+            # pip moves from the one to the other.
+            users = [library, target] if target else [library]
+            # A store that we may not write to is not ours to clean up either.
+            ignored: type[OSError] = PermissionError
+        else:
+            # What is temporary need not be known; and it would only be for information.
+            users = [target or library] if not is_temporary(target or library) else []
+            ignored = OSError
+        for user in users:
+            with contextlib.suppress(ignored):
+                environments.register(entry.store, user, entry.sha256, mode)
 
     def _chains(self, mode: str, areas: Counter[str]) -> dict[str, str]:
         """Decide how to link in each directory of the scheme.

@@ -109,13 +109,18 @@ def _is_within(path: str, directory: str) -> bool:
     return real == parent or real.startswith(os.path.join(parent, ""))
 
 
+def is_temporary(path: str) -> bool:
+    """Tell whether a path is in the directory for temporary files."""
+    return _is_within(path, tempfile.gettempdir())
+
+
 def _no_symlinks(stores: Sequence[str], root: object) -> str | None:
     """Return why links into these stores would dangle, if they would."""
     if root:
         return "--root stages files for another root, where the store is not"
-    temporary = tempfile.gettempdir()
     for store in stores:
-        if _is_within(store, temporary):
+        if is_temporary(store):
+            temporary = tempfile.gettempdir()
             return f"the store {store} is in the temporary directory {temporary}"
     return None
 

@@ -101,8 +101,7 @@ def test_settings_of_the_command_line_reach_nested_pips(
     assert {"needed/deep/__init__.py", "nested.py", "source.py"} <= kept
     assert not (environment.cache / "link-store").exists()
     # An environment that is gone is no user of the store.
-    users = list((store / "v1" / "environments").glob("*"))
-    assert len(users) == (mode == "symlink")
+    assert len(list((store / "v1" / "environments").glob("*"))) == 1
 
 
 @pytest.mark.parametrize("command", ["wheel", "download"])

@@ -26,7 +26,7 @@ IMPORTS: dict[str, set[str]] = {
     "_worker": {"errors", "wheel"},
     "bytecode": {"errors", "store", "wheel"},
     "cli": {"environments", "errors", "link", "settings", "store", "wheel"},
-    "environments": {"errors", "link", "wheel"},
+    "environments": {"errors", "settings", "wheel"},
     "errors": set(),
     "installation": {
         "bytecode",
@@ -34,6 +34,7 @@ IMPORTS: dict[str, set[str]] = {
         "errors",
         "intake",
         "link",
+        "settings",
         "skeleton",
         "store",
         "wheel",

@@ -1,55 +1,93 @@
-"""Who has symlinks into a store is on record before the first symlink is."""
+"""Who uses a store is on record before the first link is; and what is installed."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
+import shutil
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pip_linkmode.environments import DIRECTORY, register
+from pip_linkmode.environments import (
+    DIRECTORY,
+    Distribution,
+    Registration,
+    distributions,
+    entries_behind_symlinks,
+    find,
+    register,
+    registrations,
+)
+from pip_linkmode.errors import EnvironmentUnknownError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+ONE, TWO = "1" * 64, "2" * 64
+
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # All of the test's directory would be temporary otherwise.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     (tmp_path / "store").mkdir()
     return tmp_path / "store"
 
 
-def registered(store: Path) -> list[object]:
-    files = (store / DIRECTORY).iterdir()
-    return [json.loads(file.read_text())["site_packages"] for file in files]
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    path = tmp_path / "env" / "lib" / "python3.11" / "site-packages"
+    path.mkdir(parents=True)
+    (tmp_path / "env" / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    return path
+
+
+def registered(store: Path) -> list[str]:
+    return [one.site_packages for one in registrations(str(store))]
+
+
+def the_only(store: Path) -> Registration:
+    (registration,) = registrations(str(store))
+    return registration
+
+
+# --- registration ---------------------------------------------------------------------
 
 
 def test_environment_is_registered_once(store: Path) -> None:
-    register(str(store), "/env/site-packages")
-    (file,) = (store / DIRECTORY).iterdir()
-    before = file.stat()
-    register(str(store), "/env/site-packages")
+    register(str(store), "/env/site-packages", ONE, "symlink")
+    (directory,) = (store / DIRECTORY).iterdir()
+    before = (directory / "environment.json").stat()
+    register(str(store), "/env/site-packages", ONE, "symlink")
+    register(str(store), "/env/site-packages", TWO, "hardlink")
     assert registered(store) == ["/env/site-packages"]
-    assert file.stat().st_ino == before.st_ino
+    assert (directory / "environment.json").stat().st_ino == before.st_ino
 
 
-def test_each_environment_has_a_file(store: Path) -> None:
+def test_entries_are_known_with_their_mode(store: Path) -> None:
+    register(str(store), "/env", ONE, "symlink")
+    register(str(store), "/env", TWO, "hardlink")
+    assert the_only(store).entries() == {ONE, TWO}
+    assert the_only(store).entries(depends=True) == {ONE}
+
+
+def test_each_environment_has_a_registration(store: Path) -> None:
     paths = ["/one", "/two", "/drei \N{SNOWMAN}", "/undecodable \udcff"]
     for path in paths:
-        register(str(store), path)
-    assert sorted(map(str, registered(store))) == sorted(paths)
+        register(str(store), path, ONE, "symlink")
+    assert registered(store) == sorted(paths)
 
 
 def test_nobody_else_may_write_there(store: Path) -> None:
     before = os.umask(0)
     try:
-        register(str(store), "/env")
+        register(str(store), "/env", ONE, "symlink")
     finally:
         os.umask(before)
-    for directory in (store / "v1", store / DIRECTORY):
-        assert not directory.stat().st_mode & 0o022
+    for path in (store / "v1", store / DIRECTORY, *(store / DIRECTORY).iterdir()):
+        assert not path.stat().st_mode & 0o022
 
 
 def test_read_only_store_is_refused_untouched(
@@ -57,7 +95,7 @@ def test_read_only_store_is_refused_untouched(
 ) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(PermissionError) as caught:
-        register(str(store), "/env")
+        register(str(store), "/env", ONE, "symlink")
     assert caught.value.errno == errno.EROFS
     assert not any(store.iterdir())
 
@@ -65,7 +103,205 @@ def test_read_only_store_is_refused_untouched(
 def test_environment_of_a_read_only_store_may_be_known_already(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    register(str(store), "/env")
+    register(str(store), "/env", ONE, "symlink")
     monkeypatch.setattr(os, "access", lambda *_: False)
-    register(str(store), "/env")
+    register(str(store), "/env", ONE, "symlink")
     assert registered(store) == ["/env"]
+
+
+def test_planted_links_are_not_followed(store: Path, tmp_path: Path) -> None:
+    register(str(store), "/env", ONE, "symlink")
+    (directory,) = (store / DIRECTORY).iterdir()
+    shutil.move(directory, tmp_path / "outside")
+    directory.symlink_to(tmp_path / "outside")
+    with pytest.raises(NotADirectoryError):
+        register(str(store), "/env", TWO, "symlink")
+    assert registered(store) == []
+
+
+def test_marker_is_not_written_through(store: Path, tmp_path: Path) -> None:
+    register(str(store), "/env", ONE, "symlink")
+    (directory,) = (store / DIRECTORY).iterdir()
+    (directory / f"{TWO}.symlink").symlink_to(tmp_path / "written")
+    register(str(store), "/env", TWO, "symlink")
+    assert not (tmp_path / "written").exists()
+
+
+def test_two_at_once_are_no_error(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(str(store), "/env", ONE, "symlink")
+    monkeypatch.setattr(os.path, "lexists", lambda _: False)
+    register(str(store), "/env", ONE, "symlink")
+    assert the_only(store).entries() == {ONE}
+
+
+def test_no_store_has_no_users(tmp_path: Path) -> None:
+    assert list(registrations(str(tmp_path / "nothing"))) == []
+
+
+def test_what_is_no_registration_is_passed_over(store: Path) -> None:
+    register(str(store), "/env", ONE, "symlink")
+    directory = store / DIRECTORY
+    (directory / "file").touch()
+    (directory / "empty").mkdir()
+    for number, text in enumerate(("{", "{}", "[]")):
+        (directory / str(number)).mkdir()
+        (directory / str(number) / "environment.json").write_text(text)
+    assert registered(store) == ["/env"]
+
+
+# --- what has become of them ----------------------------------------------------------
+
+
+def test_environment_that_is_there(store: Path, library: Path) -> None:
+    register(str(store), str(library), ONE, "symlink")
+    assert the_only(store).state() == "present"
+
+
+def test_environment_that_was_deleted(store: Path, library: Path) -> None:
+    register(str(store), str(library), ONE, "symlink")
+    shutil.rmtree(library.parents[2])
+    assert the_only(store).state() == "gone"
+
+
+def test_environment_that_was_moved(store: Path, library: Path, tmp_path: Path) -> None:
+    register(str(store), str(library), ONE, "symlink")
+    environment = library.parents[2]
+    environment.rename(tmp_path / "aside")
+    assert the_only(store).state() == "moved"
+    (tmp_path / "aside").rename(environment)
+    assert the_only(store).state() == "present"
+
+
+def test_environment_without_a_witness(store: Path, library: Path) -> None:
+    (library.parents[2] / "pyvenv.cfg").unlink()
+    register(str(store), str(library), ONE, "symlink")
+    shutil.rmtree(library)
+    assert the_only(store).state() == "missing"
+
+
+def test_temporary_environment_needs_no_witness(
+    store: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (library.parents[2] / "pyvenv.cfg").unlink()
+    register(str(store), str(library), ONE, "symlink")
+    shutil.rmtree(library)
+    monkeypatch.setattr(tempfile, "tempdir", str(library.parent))
+    assert the_only(store).state() == "gone"
+
+
+def test_environment_that_cannot_be_read(
+    store: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(str(store), str(library), ONE, "symlink")
+
+    def refuse(path: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    assert the_only(store).state() == "unreadable"
+
+
+def test_witness_is_called_anew(store: Path, library: Path, tmp_path: Path) -> None:
+    register(str(store), str(library), ONE, "symlink")
+    configuration = library.parents[2] / "pyvenv.cfg"
+    configuration.unlink()
+    configuration.write_text("home = /elsewhere\n")
+    the_only(store).refresh()
+    library.parents[2].rename(tmp_path / "aside")
+    assert the_only(store).state() == "moved"
+
+
+def test_witness_that_has_not_changed_is_kept(store: Path, library: Path) -> None:
+    register(str(store), str(library), ONE, "symlink")
+    the_only(store).refresh()
+    assert (library.parents[2] / "pyvenv.cfg").stat().st_nlink == 2
+
+
+def test_released_environment_is_forgotten(store: Path, library: Path) -> None:
+    register(str(store), str(library), ONE, "symlink")
+    registration = the_only(store)
+    registration.release()
+    assert registered(store) == []
+    assert not any((store / DIRECTORY).iterdir())
+    assert registration.entries() == set()
+    registration.release()
+
+
+# --- symlinks into a store ------------------------------------------------------------
+
+
+def test_entries_behind_symlinks_are_found_at_any_depth(
+    store: Path, library: Path, tmp_path: Path
+) -> None:
+    deep = library / "package" / "__pycache__"
+    deep.mkdir(parents=True)
+    (deep / "a.pyc").symlink_to(store / f"v1/wheels/11/{ONE}/bytecode/x/a.pyc")
+    (library / "b.py").symlink_to(store / f"v1/wheels/22/{TWO}/files/b.py")
+    (library / "elsewhere").symlink_to(tmp_path)
+    (library / "file").touch()
+    assert entries_behind_symlinks(str(store), str(library)) == {ONE, TWO}
+
+
+def test_directory_that_cannot_be_read_is_an_error(store: Path, library: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        entries_behind_symlinks(str(store), str(library / "nothing"))
+
+
+# --- what is installed ----------------------------------------------------------------
+
+
+def test_distributions_and_their_rows(library: Path) -> None:
+    for name in ("b-2.0.dist-info", "a-1.0.post1.dist-info", "other"):
+        (library / name).mkdir()
+    (library / "a-1.0.post1.dist-info" / "RECORD").write_text(
+        "a.py,sha256=abc,12\n../../../bin/a,sha384=x,3\n\n"
+        "__pycache__/a.cpython-311.pyc,,\nshort\n"
+    )
+    first, second = distributions(str(library))
+    assert (first.name, first.version) == ("a", "1.0.post1")
+    assert (second.name, second.version) == ("b", "2.0")
+    assert second.rows() == []
+    environment = str(library.parents[2])
+    assert [tuple(row) for row in first.rows()] == [
+        ("a.py", f"{library}/a.py", "abc", 12),
+        ("../../../bin/a", f"{environment}/bin/a", None, 3),
+        (
+            "__pycache__/a.cpython-311.pyc",
+            f"{library}/__pycache__/a.cpython-311.pyc",
+            None,
+            None,
+        ),
+        ("short", f"{library}/short", None, None),
+    ]
+
+
+def test_record_that_is_none_is_an_error(library: Path) -> None:
+    (library / "a-1.dist-info").mkdir()
+    (library / "a-1.dist-info" / "RECORD").write_text("a.py,sha256=abc,long\n")
+    with pytest.raises(ValueError, match="long"):
+        Distribution(str(library), "a-1.dist-info").rows()
+
+
+def test_environment_is_found_by_each_of_its_names(library: Path) -> None:
+    environment = library.parents[2]
+    (environment / "lib64").symlink_to("lib")
+    (environment / "bin").mkdir()
+    (environment / "bin" / "python").touch()
+    for path in (environment, environment / "bin" / "python", library):
+        assert find(str(path)) == [str(library)]
+
+
+def test_environment_made_by_target_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a-1.dist-info").mkdir()
+    assert find(str(tmp_path)) == [str(tmp_path)]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("", "it has no site-packages"), ("nothing", "No such file or directory")],
+)
+def test_what_is_no_environment_is_refused(
+    tmp_path: Path, name: str, reason: str
+) -> None:
+    with pytest.raises(EnvironmentUnknownError, match=reason):
+        find(str(tmp_path / name))

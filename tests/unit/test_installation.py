@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pip_linkmode import bytecode, installation, workers
+from pip_linkmode import bytecode, environments, installation, workers
 from pip_linkmode import link as link_module
 from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.installation import VERBOSE, Session, _size
@@ -703,7 +703,7 @@ def test_copy_shares_nothing(bench: Bench) -> None:
 def test_excluded_package_gets_private_files(bench: Bench, name: str) -> None:
     session = bench.run(bench.settings("symlink", exclude=("other", name)))
     assert session.files == {"copy": 5, "empty": 1}
-    assert not list(bench.store.glob("v1/environments/*"))
+    assert not list(bench.store.glob("v1/environments/*/*.symlink"))
 
 
 def test_symlinks_are_for_all_but_what_is_directly_in_the_library(
@@ -733,17 +733,21 @@ def test_pip_itself_gets_no_symlinks(bench: Bench) -> None:
 
 
 def registered(bench: Bench) -> list[str]:
-    files = bench.store.glob("v1/environments/*.json")
-    return [path.read_text() for path in files]
+    users = environments.registrations(str(bench.store))
+    return [user.site_packages for user in users]
 
 
+@pytest.mark.parametrize("mode", ["auto", "hardlink", "symlink", "copy"])
 @pytest.mark.parametrize("target", [None, "/target"])
-def test_environment_with_symlinks_is_registered(
-    bench: Bench, target: str | None
-) -> None:
-    bench.run(bench.settings("symlink", target=target))
-    (text,) = registered(bench)
-    assert (target or str(bench.library)) in text
+def test_environment_is_registered(bench: Bench, target: str | None, mode: str) -> None:
+    """Before pip moves to the target, too, if there are symlinks."""
+    bench.run(bench.settings(mode, target=target))
+    users = {target or str(bench.library)}
+    if mode == "symlink":
+        users.add(str(bench.library))
+    assert registered(bench) == sorted(users)
+    markers = bench.store.glob(f"v1/environments/*/{bench.entry().sha256}.{mode}")
+    assert len(list(markers)) == len(users)
 
 
 def test_environment_is_registered_before_the_first_symlink(bench: Bench) -> None:
@@ -753,9 +757,42 @@ def test_environment_is_registered_before_the_first_symlink(bench: Bench) -> Non
     assert len(registered(bench)) == 1
 
 
-def test_environment_without_symlinks_is_not_registered(bench: Bench) -> None:
+def test_temporary_environment_without_symlinks_is_not_registered(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(bench.root))
     bench.run()
     assert registered(bench) == []
+
+
+def test_registration_that_fails_matters_to_symlinks_only(bench: Bench) -> None:
+    bench.run()
+    shutil.rmtree(bench.env)
+    shutil.rmtree(bench.store / "v1" / "environments")
+    (bench.store / "v1" / "environments").touch()
+    assert bench.run().wheels == {"hardlink": 1}
+    assert bench.run(bench.settings("symlink")).left_to_pip == 1
+
+
+def test_entry_that_is_cleared_away_while_it_is_linked_is_unpacked_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clean-up that has seen no symlink yet cannot leave dangling ones."""
+    bench.run(bench.settings("symlink"))
+    shutil.rmtree(bench.env)
+    entry, aside = Path(bench.entry().path), bench.root / "aside"
+    register = environments.register
+
+    def clear(*arguments: str) -> None:
+        register(*arguments)
+        if not aside.exists():
+            (entry / "manifest.json").rename(aside)
+
+    monkeypatch.setattr(environments, "register", clear)
+    session = bench.run(bench.settings("symlink"))
+    assert session.wheels == {"symlink": 1}
+    assert session.fresh == 1
+    bench.entry().check()
 
 
 @pytest.mark.parametrize("mask", [0o077, 0o002])
@@ -874,7 +911,11 @@ def reported(bench: Bench, caplog: pytest.LogCaptureFixture, **state: Any) -> li
     caplog.set_level(logging.INFO, "pip_linkmode")
     caplog.clear()
     session.report()
-    return [record.getMessage() for record in caplog.records]
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno == logging.INFO
+    ]
 
 
 def test_nothing_is_reported_if_nothing_was_linked(
@@ -935,6 +976,7 @@ def test_report_of_what_was_not_linked(
     )
     assert "; 2 by pip alone (-v tells why)" in line
     assert "; 1,000 files not shared: Too many links" in line
+    assert "1,000 files without a hardlink: Too many links" in caplog.text
     assert line.endswith("; 1 files not shared: another umask")
 
 
