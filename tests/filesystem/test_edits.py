@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,27 +12,23 @@ from tests.parity import store_digest
 from tests.wheels import make_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
     from tests.environments import Bed
 
 SHARED = ("hardlink", "symlink")
 """Modes in which an edit reaches the store."""
 PRIVATE = ("copy", "clone")
-BTRFS = "PIP_LINKMODE_TEST_BTRFS"
 
 
 @pytest.fixture
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A directory where the mode of the test can be had."""
     if request.getfixturevalue("mode") != "clone":
-        yield tmp_path
-        return
-    if BTRFS not in os.environ:
-        pytest.skip(f"needs {BTRFS}, a directory on a file system with reflinks")
-    path = Path(tempfile.mkdtemp(dir=os.environ[BTRFS]))
-    yield path
-    shutil.rmtree(path)
+        return tmp_path
+    path: Path = request.getfixturevalue("on")("btrfs")
+    return path
 
 
 @pytest.fixture
