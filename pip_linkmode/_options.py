@@ -16,6 +16,7 @@ import tempfile
 from functools import wraps
 from typing import TYPE_CHECKING
 
+from pip_linkmode import _hashes
 from pip_linkmode import settings as _settings
 from pip_linkmode.errors import LinkmodeError, SettingsError
 
@@ -140,6 +141,8 @@ def _in_force(settings: Settings) -> Iterator[None]:
     before, variables = _Process.settings, settings.environment()
     saved = {name: os.environ.get(name) for name in variables}
     _Process.settings = settings
+    if settings.enabled:
+        _hashes.apply()
     os.environ.update(variables)
     try:
         yield

@@ -18,6 +18,7 @@ import pip
 import wrapt
 from pip._internal.operations.install import wheel as pip_wheel
 
+from pip_linkmode._hashes import known
 from pip_linkmode.errors import LinkmodeError
 from pip_linkmode.installation import Session
 
@@ -52,7 +53,7 @@ def session(
         direct = getattr(requirement, "is_direct", False)
         if path and path.endswith(".whl") and _is_kept(origin if direct else None):
             wheels.append(path)
-    return Session(settings, _sessions, wheels, pycompile)
+    return Session(settings, _sessions, wheels, pycompile, known)
 
 
 def _is_kept(origin: Any) -> bool:

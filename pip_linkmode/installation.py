@@ -26,7 +26,7 @@ from pip_linkmode.errors import (
     StoreRefusedError,
     WheelDeclinedError,
 )
-from pip_linkmode.intake import Intake
+from pip_linkmode.intake import Intake, not_known
 from pip_linkmode.link import Link, Linker, Made, file_system, why_not_shared
 from pip_linkmode.settings import is_temporary
 from pip_linkmode.store import FILES, MANIFEST, Store
@@ -85,6 +85,8 @@ class Session:
     """Paths of the wheels that pip is going to install, in order."""
     pycompile: bool = True
     """Whether pip is going to compile."""
+    known: Callable[[str], str | None] = not_known
+    """Return the sha256 of a wheel, if its bytes have just been hashed anyway."""
     linker: Linker = field(default_factory=Linker)
     wheels: Counter[str] = field(default_factory=Counter)
     """Wheels by the primitive that made most of their files."""
@@ -142,6 +144,7 @@ class Session:
             umask=self.umask,
             pycompile=self.pycompile,
             count=min(cores, MOST_WORKERS),
+            known=self.known,
         )
 
     # --- one wheel --------------------------------------------------------------------

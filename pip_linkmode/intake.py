@@ -26,7 +26,7 @@ from pip_linkmode.wheel import compiled_sources, unpack, wheel_digest
 from pip_linkmode.workers import Workers, WorkersError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from pip_linkmode.store import Entry, Store
@@ -54,11 +54,22 @@ class Found:
     """Whether the wheel was unpacked just now."""
 
 
+def not_known(wheel: str) -> str | None:  # noqa: ARG001  # it knows of none
+    """Say that the sha256 of a wheel has to be computed."""
+    return None
+
+
 class Intake:
     """The way of wheels into some stores."""
 
     def __init__(
-        self, stores: Sequence[Store], *, umask: int, pycompile: bool, count: int
+        self,
+        stores: Sequence[Store],
+        *,
+        umask: int,
+        pycompile: bool,
+        count: int,
+        known: Callable[[str], str | None] = not_known,
     ) -> None:
         """Start nothing yet.
 
@@ -66,7 +77,9 @@ class Intake:
         :param umask: the umask in force
         :param pycompile: whether bytecode is wanted
         :param count: how many worker interpreters to use
+        :param known: returns the sha256 of a wheel whose bytes have just been hashed
         """
+        self._known = known
         self._stores = stores
         self._umask = umask
         self._pycompile = pycompile
@@ -82,7 +95,9 @@ class Intake:
         :param wheels: absolute paths
         """
         for wheel in wheels:
-            self._ahead[wheel] = self._threads.submit(self._take, wheel)
+            known = self._known(wheel)
+            if known is None or not any(store.has(known) for store in self._stores):
+                self._ahead[wheel] = self._threads.submit(self._take, wheel)
 
     def stop(self) -> None:
         """Leave no thread and no process behind, whatever they are doing."""
@@ -120,8 +135,10 @@ class Intake:
         raise problem
 
     def _take(self, wheel: str, replace: bool = False) -> Taken:
-        with open(wheel, "rb") as file:
-            sha256 = wheel_digest(file)
+        sha256 = self._known(wheel)
+        if sha256 is None:
+            with open(wheel, "rb") as file:
+                sha256 = wheel_digest(file)
         for store in () if replace else self._stores:
             if store.has(sha256):
                 return Taken(sha256, fresh=False)

@@ -35,10 +35,11 @@ import stat
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 if sys.platform == "linux":
     import fcntl
@@ -192,6 +193,24 @@ else:  # pragma: no cover  # another operating system
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), link.target)
 
 
+@contextlib.contextmanager
+def below(directory: str) -> Iterator[Callable[[str], os.stat_result]]:
+    """Give an ``lstat`` for paths below a directory, which need not be walked to anew.
+
+    :param directory: absolute path; a link is not followed
+    :raises OSError: if it cannot be opened
+    """
+    if os.stat not in os.supports_dir_fd:  # Windows
+        yield lambda path: os.lstat(f"{directory}/{path}")
+        return
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(directory, flags)
+    try:
+        yield partial(os.stat, dir_fd=descriptor, follow_symlinks=False)
+    finally:
+        os.close(descriptor)
+
+
 PRIMITIVES: dict[str, Callable[[Link], None]] = {
     "clone": clone,
     "hardlink": hardlink,
@@ -256,23 +275,48 @@ class Linker:
         :raises OSError: for what no other primitive can help
         """
         used: Counter[str] = Counter()
+        proven = self._first_proven(CHAINS[mode], store, area)
         for link in links:
             if not link.size:
                 # It costs nothing, and one shared by all has bitten pnpm (pnpm#3531).
                 self._one(link, ("copy",), store, area, made)
                 used["empty"] += 1
                 continue
-            chain = CHAINS[mode]
-            if link.wanted != link.mode:
-                # A shared inode has one mode; this target needs another.
-                own = tuple(p for p in chain if p in ("clone", "copy"))
-                if own[0] != chain[0]:
-                    self.exceptions["the store was filled under another umask"] += 1
-                chain = own
-            primitive = self._one(link, chain, store, area, made)
+            # What has worked once works for nearly all: no look at anything else.
+            primitive = proven if link.wanted == link.mode else None
+            if primitive:
+                try:
+                    self.primitives[primitive](link)
+                    made.append(link.target)
+                except OSError as error:
+                    if error.errno not in REFUSED | {errno.EEXIST}:
+                        raise
+                    primitive = None
+            if not primitive:
+                primitive = self._one(link, self._chain(mode, link), store, area, made)
+                proven = self._first_proven(CHAINS[mode], store, area)
             used[primitive] += 1
             self.bytes[primitive] += link.size
         return used
+
+    def _first_proven(
+        self, chain: tuple[str, ...], store: str, area: str
+    ) -> str | None:
+        """Return the primitive with which a chain begins, if it has worked there."""
+        for primitive in chain:
+            if (primitive, store, area) not in self.refusals:
+                return primitive if (primitive, store, area) in self._proven else None
+        return None  # pragma: no cover  # copy is never refused
+
+    def _chain(self, mode: str, link: Link) -> tuple[str, ...]:
+        chain = CHAINS[mode]
+        if link.wanted != link.mode:
+            # A shared inode has one mode; this target needs another.
+            own = tuple(p for p in chain if p in ("clone", "copy"))
+            if own[0] != chain[0]:
+                self.exceptions["the store was filled under another umask"] += 1
+            chain = own
+        return chain
 
     def _one(
         self, link: Link, chain: tuple[str, ...], store: str, area: str, made: list[str]

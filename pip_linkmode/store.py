@@ -44,6 +44,7 @@ from pip_linkmode.errors import (
     EntryGoneError,
     StoreRefusedError,
 )
+from pip_linkmode.link import below
 from pip_linkmode.wheel import StoredFile, compiled_sources, is_plain, make_directory
 
 if TYPE_CHECKING:
@@ -131,38 +132,39 @@ def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
     :param files: path below it, size in bytes, mtime in ns, and permission bits
     :raises EntryDamagedError: if one is different, or is reached through a link
     """
-    lstat, directories = os.lstat, {base}
+    directories = {""}
+    path = ""
     try:
         # What another user owns, after a chown of an environment with hard links, that
         # user can change without a trace.
-        owner = lstat(base)
-        uid, gid = owner.st_uid, owner.st_gid
-        for path, size, mtime_ns, mode in files:
-            name = f"{base}/{path}"
-            status = lstat(name)
-            if (
-                status.st_size != size
-                or status.st_mtime_ns != mtime_ns
-                or status.st_mode != stat.S_IFREG | mode
-                or status.st_uid != uid
-                or status.st_gid != gid
-            ):
-                msg = f"{name} is not as it was written"
-                raise EntryDamagedError(msg)
-            directories.add(name.rpartition("/")[0])
-        for directory in sorted(directories):
-            while directory not in ("", base):
-                if not stat.S_ISDIR(lstat(directory).st_mode):
-                    msg = f"{directory} is not a directory"
-                    raise EntryDamagedError(msg)
-                directory = directory.rpartition("/")[0]  # noqa: PLW2901  # upwards
-                if directory in directories:
-                    break
-        if not stat.S_ISDIR(lstat(base).st_mode):
+        owner = os.lstat(base)
+        if not stat.S_ISDIR(owner.st_mode):
             msg = f"{base} is not a directory"
             raise EntryDamagedError(msg)
+        uid, gid = owner.st_uid, owner.st_gid
+        with below(base) as lstat:
+            for path, size, mtime_ns, mode in files:
+                status = lstat(path)
+                if (
+                    status.st_size != size
+                    or status.st_mtime_ns != mtime_ns
+                    or status.st_mode != stat.S_IFREG | mode
+                    or status.st_uid != uid
+                    or status.st_gid != gid
+                ):
+                    msg = f"{base}/{path} is not as it was written"
+                    raise EntryDamagedError(msg)
+                directories.add(path.rpartition("/")[0])
+            for path in sorted(directories):
+                while path:
+                    if not stat.S_ISDIR(lstat(path).st_mode):
+                        msg = f"{base}/{path} is not a directory"
+                        raise EntryDamagedError(msg)
+                    path = path.rpartition("/")[0]  # noqa: PLW2901  # upwards
+                    if path in directories:
+                        break
     except (FileNotFoundError, NotADirectoryError) as error:
-        msg = f"{error.filename} is gone"
+        msg = f"{base}/{path} is gone"
         raise EntryGoneError(msg) from error
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.environments import NEWEST, OLDEST
 from tests.wheels import TRAITS, make_wheel
 
 if TYPE_CHECKING:
@@ -93,3 +95,27 @@ def test_a_broken_installation_of_ours_never_breaks_pip(
         "WARNING: pip-linkmode links nothing: ValueError: broken\n"
     )
     assert "Successfully installed pkg-1.0" in result.stdout
+
+
+_NEVER_AGAIN = """\
+import sys
+from pip_linkmode import intake
+intake.wheel_digest = None
+from pip._internal.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("pip", [NEWEST, "25.3", OLDEST])
+@pytest.mark.parametrize("required", [False, True])
+def test_what_pip_has_hashed_is_not_hashed_again(
+    bed: Bed, tmp_path: Path, pip: str, required: bool
+) -> None:
+    wheel = make_wheel(tmp_path, "pkg", files={"pkg.py": "x = 1\n"})
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    line = f"pkg @ {wheel.as_uri()}" + f" --hash=sha256:{digest}" * required
+    (tmp_path / "requirements.txt").write_text(line)
+    environment = bed.environment(tmp_path / "environment", shim=True, pip=pip)
+    arguments = ("install", "--no-index", "-r", tmp_path / "requirements.txt")
+    result = environment.run("-c", _NEVER_AGAIN, *arguments)
+    assert "1 unpacked for the first time" in result.stdout

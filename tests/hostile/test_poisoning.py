@@ -302,13 +302,14 @@ def test_planted_link_is_not_written_through(
 
 
 def test_planted_directory_is_not_written_into(bench: Bench, tmp_path: Path) -> None:
-    key_ = hashlib.sha256(os.fsencode(tmp_path / "environment")).hexdigest()
-    directory = bench.store / "v1" / "environments"
-    directory.mkdir()
-    (tmp_path / "outside").mkdir()
-    (directory / key_).symlink_to(tmp_path / "outside")
     bench.assert_pristine(bench.install("environment", "symlink"))
-    assert not any((tmp_path / "outside").iterdir())
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for directory in (bench.store / "v1" / "environments").iterdir():
+        shutil.rmtree(directory)
+        directory.symlink_to(outside)
+    bench.assert_pristine(bench.install("environment", "symlink"))
+    assert not any(outside.iterdir())
 
 
 def test_planted_hard_link_is_let_go(bench: Bench, tmp_path: Path) -> None:

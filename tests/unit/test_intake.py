@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import time
@@ -457,3 +458,30 @@ def test_store_that_does_not_keep_what_is_written_is_refused(
     monkeypatch.setattr(Entry, "check", check)
     with pytest.raises(StoreRefusedError, match="does not keep what is written"):
         make(store).find(wheel)
+
+
+def test_wheel_that_was_hashed_already_is_not_hashed_again(
+    make: Callable[..., Intake],
+    store: Store,
+    wheel: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    digest = hashlib.sha256(Path(wheel).read_bytes()).hexdigest()
+    monkeypatch.setattr(intake, "wheel_digest", None)
+    made = make(store, known={wheel: digest}.get)
+    made.announce([wheel])
+    assert made.find(wheel).entry.sha256 == digest
+    # It is there now: no thread has to get it.
+    made.announce([wheel])
+    assert not made._ahead
+    assert not made.find(wheel).fresh
+
+
+def test_digest_that_was_right_a_moment_ago_is_found_out(
+    make: Callable[..., Intake], store: Store, wheel: str
+) -> None:
+    """Of what is unpacked the bytes are hashed in any case."""
+    made = make(store, known=lambda _: "b" * 64)
+    with pytest.raises(EntryDamagedError, match="was changed while it was read"):
+        made.find(wheel)
+    assert store.entry("b" * 64) is None

@@ -483,6 +483,7 @@ def test_file_that_another_user_owns_is_damage(
         fields[stat.ST_UID] += 1
         return os.stat_result(fields, {"st_mtime_ns": status.st_mtime_ns})
 
+    monkeypatch.setattr(os, "supports_dir_fd", set())
     monkeypatch.setattr(os, "lstat", lstat)
     with pytest.raises(EntryDamagedError, match=r"module\.py is not as it was"):
         entry.check()
