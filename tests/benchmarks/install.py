@@ -1,4 +1,4 @@
-"""Install 193 pinned wheels in every way, side by side: time, memory, disk.
+"""Install 195 pinned wheels in every way, side by side: time, memory, disk.
 
 Usage: ``python -m tests.benchmarks.install [--runs N] [--directory DIR] [--json FILE]
 [--svg FILE] [--only NAME …]``
@@ -8,14 +8,17 @@ Downloads the wheels once, then installs them offline: stock pip, pip with the s
 ``cp -al`` of the same tree as the floor.  The ways take turns, each in a fresh
 directory, on one file system (memory, unless ``--directory`` says otherwise); medians
 are reported.  Nothing is deleted between runs on a disk: on ext4 that would slow down
-what comes after.
+what comes after.  Cloning needs a file system that can: ``sudo python -m
+tests.filesystem.mounts up DIRECTORY`` makes a btrfs.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import platform
 import shutil
 import stat as stat_module
 import statistics
@@ -27,6 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pip_linkmode.link import file_system
 from tests.environments import Bed, Environment, run_outside
 
 if TYPE_CHECKING:
@@ -131,7 +135,10 @@ class Bench:
         place = self.root / f"run-{self.count}"
         if way.tool == "cp":
             assert self.tree is not None  # the first way has left one
-            return self._timed(["cp", "-al", str(self.tree), str(place)], place, {})
+            run = self._timed(["cp", "-al", str(self.tree), str(place)], place, {})
+            if file_system(str(self.root)) == "tmpfs":
+                shutil.rmtree(place)
+            return run
         environment = self.bed.environment(
             place / "environment", shim=way.tool == "shim", private=place / "private"
         )
@@ -146,6 +153,9 @@ class Bench:
         run.written = written(environment.path) - before
         if self.tree is None:
             self.tree = environment.path
+        elif file_system(str(self.root)) == "tmpfs":
+            # Memory is short, and forgets what was there.
+            shutil.rmtree(place)
         return run
 
     def _pip_command(
@@ -202,6 +212,62 @@ def written(root: Path) -> int:
             if stat_module.S_ISREG(status.st_mode) and status.st_nlink == 1:
                 total += status.st_blocks * 512
     return total
+
+
+def machine() -> str:
+    """Describe where this is measured."""
+    cores = os.cpu_count()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f"{cores} cores of {line.partition(':')[2].strip()}"
+    return f"{cores} cores of {platform.machine()}"
+
+
+def ratios(runs: dict[str, list[Run]]) -> list[str]:
+    """Compare the medians that exist, as lines of a Markdown list."""
+
+    def median(name: str, key: str = "wall") -> float | None:
+        if name not in runs:
+            return None
+        return float(statistics.median(getattr(run, key) for run in runs[name]))
+
+    wanted = [
+        ("stock pip ÷ hardlink, warm", "stock pip", "hardlink, warm", "wall"),
+        (
+            "the same, inside pip's installer",
+            *("stock pip", "hardlink, warm", "inside"),
+        ),
+        ("stock pip ÷ symlink, warm", "stock pip", "symlink, warm", "wall"),
+        ("stock pip ÷ clone, warm", "stock pip", "clone, warm", "wall"),
+        (
+            "uv, compiled ÷ hardlink, warm",
+            *("uv, hardlink, compiled",),
+            "hardlink, warm",
+            "wall",
+        ),
+        ("cold ÷ stock pip", "hardlink, cold", "stock pip", "wall"),
+        *(
+            (
+                f"bytes written, {mode} ÷ stock pip",
+                f"{mode}, warm",
+                "stock pip",
+                "written",
+            )
+            for mode in ("hardlink", "symlink", "clone")
+        ),
+    ]
+    lines = []
+    for name, over, under, key in wanted:
+        above, below = median(over, key), median(under, key)
+        if above is not None and below:
+            lines.append(f"- {name}: {above / below:.3g}")
+    floor, inside = median("cp -al"), median("hardlink, warm", "inside")
+    if floor and inside:
+        lines.append(
+            f"- hardlink, warm, inside pip's installer ÷ cp -al: {inside / floor:.3g}"
+        )
+    return lines
 
 
 def table(runs: dict[str, list[Run]]) -> list[str]:
@@ -267,7 +333,10 @@ def main() -> None:
                 if number >= 0:
                     runs[way.name].append(run)
                     print(f"{number} {way.name}: {run.wall:.2f} s", file=sys.stderr)
-        print("\n".join(table(runs)))
+        print(
+            f"{machine()}; {file_system(str(root))}; medians of {options.runs} runs\n"
+        )
+        print("\n".join((*table(runs), "", *ratios(runs))))
         if options.json:
             data = {name: [asdict(run) for run in all_] for name, all_ in runs.items()}
             options.json.write_text(json.dumps(data, indent=1) + "\n")

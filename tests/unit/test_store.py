@@ -858,3 +858,13 @@ def test_sweeper_that_comes_too_early_is_evaded(
     with store.staging() as path:
         assert [path] != swept
         assert os.listdir(staging) == [os.path.basename(path)]
+
+
+def test_look_up_does_not_depend_on_how_much_there_is(
+    store: Store, entry: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, None)
+    assert store.has(entry.sha256)
+    found = Store.open(store.root).entry(entry.sha256)
+    assert found == entry
