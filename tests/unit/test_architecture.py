@@ -34,18 +34,20 @@ IMPORTS: dict[str, set[str]] = {
         "errors",
         "intake",
         "link",
+        "placement",
         "settings",
         "skeleton",
         "store",
         "wheel",
     },
-    "intake": {"bytecode", "errors", "store", "wheel", "workers"},
+    "intake": {"errors", "store", "wheel", "workers"},
     "link": set(),
+    "placement": {"link"},
     "settings": {"errors"},
     "skeleton": {"errors", "wheel"},
     "store": {"errors", "wheel"},
     "wheel": {"errors"},
-    "workers": {"bytecode", "errors"},
+    "workers": {"bytecode", "errors", "store"},
 }
 """What each module may import of ours at run time."""
 
