@@ -269,6 +269,20 @@ def distributions(library: str) -> list[Distribution]:
     ]
 
 
+def root(library: str) -> str:
+    """Return the directory that goes when the environment is deleted.
+
+    :param library: absolute path of a site-packages directory
+    :returns: that of the virtual environment; else *library* itself
+    """
+    directory = library
+    for _ in range(3):
+        directory = os.path.dirname(directory)
+        if os.path.lexists(os.path.join(directory, "pyvenv.cfg")):
+            return directory
+    return library
+
+
 def find(path: str) -> list[str]:
     """Return the site-packages directories that a user means by a path.
 

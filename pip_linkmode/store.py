@@ -323,6 +323,14 @@ class Store:
         """Tell whether there is an entry of a wheel, sound or not."""
         return os.path.lexists(self._entry_path(sha256))
 
+    def entries(self) -> list[str]:
+        """Return the absolute paths of all entries, sound or not, by digest."""
+        wheels = os.path.join(self.root, LAYOUT, "wheels")
+        found: list[str] = []
+        for parent in _directories(wheels):
+            found += _directories(parent)
+        return found
+
     def publish_entry(
         self, staged: str, sha256: str, manifest: dict[str, Any], *, replace: bool
     ) -> None:
@@ -395,6 +403,15 @@ class Store:
         if not os.path.lexists(path):
             with open(path, "w", encoding="ascii") as file:
                 file.write(_TAG)
+
+
+def _directories(path: str) -> list[str]:
+    """Return the absolute paths of the directories in a directory, by name."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(e.path for e in entries if e.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return []
 
 
 def _refuse_link(directory: str) -> None:
