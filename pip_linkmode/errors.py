@@ -34,3 +34,7 @@ class SettingsError(LinkmodeError):
 
 class EnvironmentUnknownError(LinkmodeError):
     """A path is not that of an environment."""
+
+
+class EnvironmentBusyError(LinkmodeError):
+    """Another process is changing an environment."""

@@ -56,6 +56,16 @@ IMPORTS: dict[str, set[str]] = {
     "intake": {"errors", "store", "wheel", "workers"},
     "link": set(),
     "placement": {"link"},
+    "relink": {
+        "environments",
+        "errors",
+        "link",
+        "placement",
+        "skeleton",
+        "store",
+        "wheel",
+        "workers",
+    },
     "settings": {"errors"},
     "skeleton": {"errors", "wheel"},
     "status": {
@@ -80,6 +90,7 @@ OTHERS = {
     "_patches": {"pip", "wrapt"},
     "_pip": {"pip"},
     "installation": {"packaging"},
+    "relink": {"packaging"},
 }
 """What else they may import: the first two nothing but this, the others also this."""
 
