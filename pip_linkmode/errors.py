@@ -34,3 +34,7 @@ class SettingsError(LinkmodeError):
 
 class EnvironmentUnknownError(LinkmodeError):
     """A path is not that of an environment."""
+
+
+class PruneRefusedError(LinkmodeError):
+    """What was to be removed cannot be, or must not."""

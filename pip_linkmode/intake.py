@@ -113,6 +113,8 @@ class Intake:
             except EntryDamagedError as error:
                 problem = error
             else:
+                if store.writable:
+                    entry.use()
                 return Found(entry, self._bytecode(store, entry), taken.fresh)
         if taken.fresh and not isinstance(problem, EntryGoneError):
             msg = f"the store does not keep what is written to it: {problem}"
