@@ -14,22 +14,40 @@ import dataclasses
 import json
 import os
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pip_linkmode
-from pip_linkmode.console import plural, size
+from pip_linkmode.configuration import in_force
+from pip_linkmode.console import (
+    Progress,
+    bar,
+    parse_size,
+    parse_span,
+    plural,
+    size,
+    table,
+)
 from pip_linkmode.errors import (
     EnvironmentUnknownError,
     LinkmodeError,
     SettingsError,
 )
+from pip_linkmode.inventory import describe, items
+from pip_linkmode.ledger import measure
+from pip_linkmode.prune import Wanted, prune, release
 from pip_linkmode.status import status
+from pip_linkmode.store import Store
+from pip_linkmode.usage import usage
+from pip_linkmode.users import users
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pip_linkmode.prune import Pruned
     from pip_linkmode.status import Status
+    from pip_linkmode.usage import Usage
 
 FINE, FOUND, MEANINGLESS = 0, 1, 2
 """The exit codes."""
@@ -133,6 +151,24 @@ def _json(value: Any) -> Any:
     return dataclasses.asdict(value)
 
 
+def _stores(options: argparse.Namespace) -> list[Store]:
+    """Open the stores that are in force and exist.
+
+    :raises SettingsError: if they cannot be meant
+    :raises StoreRefusedError: if one was named and cannot be used
+    """
+    paths = in_force(sys.prefix, options.link_store).settings.stores
+    return [
+        Store.open(path)
+        for path in paths
+        if os.path.lexists(path) or options.link_store
+    ]
+
+
+def _when(timestamp: float) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(timestamp)) if timestamp else "?"
+
+
 # --- status ---------------------------------------------------------------------------
 
 
@@ -187,6 +223,275 @@ def _status_lines(found: Status) -> list[str]:
     return lines
 
 
+# --- list -----------------------------------------------------------------------------
+
+_ORDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "name": lambda row: (row["name"].lower(), row["version"]),
+    "size": lambda row: -row["size"],
+    "users": lambda row: -len(row["users"]),
+    "used": lambda row: row["last_used"],
+}
+
+
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sort", choices=_ORDERS, default="name", help="order (default: %(default)s)"
+    )
+
+
+def _list(options: argparse.Namespace) -> Result:
+    rows: list[dict[str, Any]] = []
+    for store in _stores(options):
+        present = items(store)
+        with Progress(f"Reading {store.root}", len(present)) as progress:
+            known = users(store)
+            sharing: dict[int, Any] = {}
+            for item in present:
+                about = describe(store, item)
+                rows.append(
+                    {
+                        "name": about.name,
+                        "version": about.version,
+                        "tags": about.tags,
+                        "size": measure([item.path], sharing).allocated,
+                        "bytecode": list(about.interpreters),
+                        "users": [u.path for u in known if item.sha256 in u.uses],
+                        "last_used": item.last_used,
+                        "sha256": item.sha256,
+                        "store": store.root,
+                    }
+                )
+                progress.advance()
+    rows.sort(key=_ORDERS[options.sort])
+    lines = [("Package", "Version", "Tags", "Size", "Bytecode", "Users", "Last used")]
+    lines += [
+        (
+            row["name"],
+            row["version"],
+            row["tags"],
+            size(row["size"]),
+            " ".join(one.partition("-")[0] + _variant(one) for one in row["bytecode"]),
+            str(len(row["users"])),
+            _when(row["last_used"]),
+        )
+        for row in rows
+    ]
+    return Result(rows, table(lines, (3, 5)) if rows else "The store is empty.")
+
+
+def _variant(interpreter: str) -> str:
+    """Return the rest of an interpreter's name, but for the magic number."""
+    tag, _, rest = interpreter.partition(".")
+    return "-" + tag.split("-")[1] + (f".{rest}" if rest else "")
+
+
+# --- usage ----------------------------------------------------------------------------
+
+
+def _usage_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "environments",
+        nargs="*",
+        metavar="env",
+        help="an environment (default: all that use the store)",
+    )
+
+
+def _usage(options: argparse.Namespace) -> Result:
+    stores = _stores(options)
+    with Progress("Measuring") as progress:
+        found = usage(stores, options.environments, progress.advance)
+    data = {
+        "environments": [_account(one) for one in found.environments],
+        "stores": [_account(one) for one in found.stores],
+        "without_links": found.without,
+        "spent": found.spent,
+        "saved": found.saved,
+        "unseen": found.unseen,
+    }
+    return Result(data, "\n".join(_usage_lines(found)))
+
+
+def _account(account: Any) -> dict[str, Any]:
+    return {
+        "path": account.path,
+        "size": account.logical,
+        "shared": account.shared,
+        "private": account.private,
+        "deleting_frees": account.frees,
+        "files": account.files,
+    }
+
+
+def _usage_lines(found: Usage) -> list[str]:
+    everything = [*found.environments, *found.stores]
+    if not everything:
+        return ["No environment uses a store here."]
+    largest = max(one.logical for one in everything)
+    rows = [("", "Size", "Shared", "Private", "Deleting frees", "")]
+    rows += [
+        (
+            one.path,
+            size(one.logical),
+            size(one.shared),
+            size(one.private),
+            size(one.frees),
+            bar([(one.private, _PRIVATE), (one.shared, _SHARED)], largest),
+        )
+        for one in everything
+    ]
+    whole = max(found.without, found.spent)
+    lines = [
+        table(rows, (1, 2, 3, 4)),
+        "",
+        f"{_PRIVATE} private   {_SHARED} shared",
+        "",
+        *(
+            f"{name:<15}{size(amount):>10}  {bar([(amount, _PRIVATE)], whole)}"
+            for name, amount in (
+                ("Without links", found.without),
+                ("Spent", found.spent),
+            )
+        ),
+        f"{'Saved':<15}{size(found.saved):>10}",
+    ]
+    lines += [f"Not seen: {path}" for path in found.unseen]
+    return lines
+
+
+_PRIVATE, _SHARED = "█", "░"
+
+
+# --- prune ----------------------------------------------------------------------------
+
+
+def _prune_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--older-than",
+        type=_argument(parse_span),
+        metavar="span",
+        help="only what was not used for so long: 12h, 30d, 2w, 6m, 1y",
+    )
+    parser.add_argument(
+        "--max-size",
+        type=_argument(parse_size),
+        metavar="size",
+        help=(
+            "what was used longest ago, until the store fits: 500M, 20G; also what "
+            "environments have by hard links or clones, which do not need it"
+        ),
+    )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="everything; refused if environments have symlinks into the store",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="with --all: even then; it breaks them"
+    )
+    parser.add_argument(
+        "--release",
+        metavar="env",
+        action="append",
+        default=[],
+        help="first forget an environment that is not there and will not come back",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only tell what would be done"
+    )
+
+
+def _argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Let argparse say what is wrong with a value."""
+
+    def parse_or_explain(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse_or_explain
+
+
+def _prune(options: argparse.Namespace) -> Result:
+    wanted = Wanted(
+        options.older_than,
+        options.max_size,
+        everything=options.all,
+        force=options.force,
+        dry_run=options.dry_run,
+    )
+    stores = _stores(options)
+    forgotten = []
+    for environment in options.release:
+        found = [
+            path
+            for store in stores
+            for path in release(store, os.path.abspath(environment))
+        ]
+        if not found:
+            msg = f"{environment} is not known to use a store"
+            raise EnvironmentUnknownError(msg)
+        forgotten += found
+    results = []
+    for store in stores:
+        # One that others look after can only be read.
+        if store.writable or options.link_store:
+            with Progress(f"Looking after {store.root}") as progress:
+                results.append(prune(store, wanted, progress.advance))
+    code = FOUND if any(result.holders for result in results) else FINE
+    text = [f"Forgotten: {path}" for path in forgotten]
+    for result in results:
+        text += _prune_lines(result, wanted)
+    return Result([_json(result) for result in results], "\n".join(text), code)
+
+
+def _prune_lines(result: Pruned, wanted: Wanted) -> list[str]:
+    lines = []
+    if result.removed:
+        rows = [("Package", "Version", "Size", "Came back", "Last used")]
+        rows += [
+            (
+                one.description.name,
+                one.description.version,
+                size(one.allocated),
+                size(one.freed),
+                _when(one.last_used),
+            )
+            for one in result.removed
+        ]
+        lines += [table(rows, (2, 3)), ""]
+    verb = "Would remove" if wanted.dry_run else "Removed"
+    lines.append(
+        f"{verb} {plural(len(result.removed), 'entry', 'entries')} of {result.store}; "
+        f"{size(result.freed)} {'would come' if wanted.dry_run else 'came'} back"
+    )
+    if result.restored:
+        count = plural(result.restored, "entry", "entries")
+        lines.append(f"Kept {count} that came into use meanwhile")
+    lines += [f"Gone, and forgotten: {path}" for path in result.released]
+    for user in result.unseen:
+        count = plural(len(user.uses), "entry", "entries")
+        lines.append(
+            f"Kept {count} for {user.path}, which is {_STATES[user.state]}; "
+            f"--release {user.path} forgets it"
+        )
+    if result.holders:
+        names = ", ".join(user.path for user in result.holders)
+        lines.append(
+            f"The store still takes {size(result.size or 0)}: {names} cannot do "
+            "without it, because of symlinks; materialize lets go of it"
+        )
+    return lines
+
+
+_STATES = {
+    "unreadable": "not readable",
+    "moved": "somewhere else now",
+    "missing": "not there; a disk may not be mounted",
+}
+
+
 COMMANDS: tuple[Command, ...] = (
     Command(
         "status",
@@ -195,6 +500,30 @@ COMMANDS: tuple[Command, ...] = (
         "pip-linkmode status --environment ~/ComfyUI/.venv",
         _status_arguments,
         _status,
+    ),
+    Command(
+        "list",
+        "List what is in the store, and which environments use it.",
+        "pip-linkmode list --sort size",
+        _list_arguments,
+        _list,
+    ),
+    Command(
+        "usage",
+        "Tell what environments take on the disk, and what links save.\n\n"
+        "Inodes and extents count once, however many names or files have them.",
+        "pip-linkmode usage ~/ComfyUI/.venv",
+        _usage_arguments,
+        _usage,
+    ),
+    Command(
+        "prune",
+        "Remove from the store what no environment uses.\n\n"
+        "Never what an environment has symlinks to.  What cannot be looked at, on a\n"
+        "disk that is not mounted, keeps what it uses; what was deleted does not.",
+        "pip-linkmode prune --older-than 30d --dry-run",
+        _prune_arguments,
+        _prune,
     ),
 )
 """In the order of ``--help``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,38 @@ def size(count: float) -> str:
             return f"{count:,.0f} {unit}"
         count /= _KILO
     return f"{count:,.1f} GB"
+
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_SPANS = {"h": 3600, "d": 86400, "w": 7 * 86400, "m": 30 * 86400, "y": 365 * 86400}
+
+
+def parse_size(text: str) -> int:
+    """Read a number of bytes: ``20G``, ``500 MB``, ``1.5GiB``.
+
+    :raises ValueError: if it is none
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(ib|b)?", text.strip().lower())
+    if match is None:
+        msg = f"{text!r} is no size; write 500M, 20G, 20GiB"
+        raise ValueError(msg)
+    number, unit, suffix = match.groups()
+    factor = _UNITS[unit]
+    if suffix == "ib":
+        factor = 1024 ** list(_UNITS).index(unit)
+    return int(float(number) * factor)
+
+
+def parse_span(text: str) -> float:
+    """Read a span of time: ``12h``, ``30d``, ``2w``, ``6m``, ``1y``; in seconds.
+
+    :raises ValueError: if it is none
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([hdwmy])", text.strip().lower())
+    if match is None:
+        msg = f"{text!r} is no span of time; write 12h, 30d, 2w, 6m, 1y"
+        raise ValueError(msg)
+    return float(match.group(1)) * _SPANS[match.group(2)]
 
 
 def plural(count: int, what: str, many: str = "") -> str:

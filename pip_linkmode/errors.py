@@ -38,3 +38,7 @@ class EnvironmentUnknownError(LinkmodeError):
 
 class EnvironmentBusyError(LinkmodeError):
     """Another process is changing an environment."""
+
+
+class PruneRefusedError(LinkmodeError):
+    """What was to be removed cannot be, or must not."""

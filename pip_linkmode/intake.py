@@ -113,6 +113,8 @@ class Intake:
             except EntryDamagedError as error:
                 problem = error
             else:
+                if store.writable:
+                    entry.use()
                 compiled = None
                 if self._pycompile:
                     compiled = self._workers.bytecode(store, entry)

@@ -71,6 +71,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 _BLOCK = 512
 """The unit of ``st_blocks``, whatever the file system's is (:manpage:`stat(2)`)."""
+_ATTEMPTS = 3
 _ENOUGH = 0.9
 """The part of a distribution's bytes that an entry must have to be worth a link."""
 _SYSTEMS = frozenset({"conda", "debian", "rpm"})
@@ -576,16 +577,38 @@ class Relinking:
     def _one(self, member: _Member, members: Sequence[_Member]) -> None:
         """Share what can be shared of one distribution in one environment."""
         try:
-            found = self._find(member)
-            if found is None:
-                self._adopt(member, members)
-                found = self._find(member, enough=0)
+            for _ in range(_ATTEMPTS):
+                found = self._find(member)
+                if found is None:
+                    self._adopt(member, members)
+                    found = self._find(member, enough=0)
+                # Once it is registered and still there, a clean-up leaves it there.
+                if found is None or self._register(member, *found[:2]):
+                    break
+            else:
+                found = None
             if found is not None:
                 self._share(member, *found)
         except OSError as error:
             reason = f"{error.strerror}: {error.filename}"
             kept = member.environment.report.kept
             kept[reason] = kept.get(reason, 0) + len(member.files)
+
+    def _register(self, member: _Member, store: Store, entry: Entry) -> bool:
+        """Note who is going to use an entry; say whether it is still there."""
+        if self.report.dry_run:
+            return True
+        library = member.environment.library
+        try:
+            environments.register(store.root, library, entry.sha256, self._mode)
+        except PermissionError:
+            pass  # what we may not write to is not ours to clean up either
+        else:
+            entry.use()
+        if os.path.lexists(os.path.join(entry.path, MANIFEST)):
+            return True
+        self._entries[entry.dist_info].remove((store, entry))
+        return False
 
     def _find(
         self, member: _Member, enough: float = _ENOUGH
@@ -711,10 +734,6 @@ class Relinking:
     ) -> None:
         """Link what an entry has of a distribution."""
         environment = member.environment
-        if not self.report.dry_run:
-            environments.register(
-                store.root, environment.library, entry.sha256, self._mode
-            )
         base, mtime_ns = f"{entry.path}/{FILES}/", entry.mtime * 10**9
         sources = []
         for target in layout.linked:

@@ -13,12 +13,13 @@ from pip_linkmode import hook, link
 from pip_linkmode.configuration import in_force
 from pip_linkmode.environments import find, root
 from pip_linkmode.errors import StoreRefusedError
+from pip_linkmode.ledger import measure
 from pip_linkmode.store import MANIFEST, Store
-from pip_linkmode.usage import measure
 
 if TYPE_CHECKING:
     from pip_linkmode.configuration import InForce
     from pip_linkmode.hook import Hook
+    from pip_linkmode.link import Sharing
 
 _MOMENT = 0.3
 """Seconds that the size of a store may take."""
@@ -89,9 +90,10 @@ def _store(path: str, library: str) -> StoreStatus:
         return StoreStatus(path, problem, None, False, 0, 0, False, {})
     entries = store.entries()
     total, measured, deadline = 0, 0, time.monotonic() + _MOMENT
+    known: dict[int, Sharing] = {}
     # They are in no order: the names are digests.
     for entry in entries:
-        total += measure([entry]).allocated
+        total += measure([entry], known).allocated
         measured += 1
         if time.monotonic() > deadline:
             break

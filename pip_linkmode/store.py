@@ -74,6 +74,7 @@ IMPOSSIBLE = (
     ValueError,
 )
 """What reading a manifest that we have not written can raise."""
+_USE_SECONDS = 60 * 60
 STALE_SECONDS = 24 * 60 * 60
 """Age at which a staging directory of another host is taken for a left-over."""
 
@@ -104,6 +105,16 @@ class Entry:
     mtime: int
     """Modification time of all files, in seconds."""
     files: tuple[StoredFile, ...]
+
+    def use(self) -> None:
+        """Note that the entry was used now; its files keep their time.
+
+        Nothing is written more than once an hour, and nothing if it cannot be.
+        """
+        manifest = os.path.join(self.path, MANIFEST)
+        with contextlib.suppress(OSError):
+            if time.time() - os.lstat(manifest).st_mtime > _USE_SECONDS:
+                os.utime(manifest, follow_symlinks=False)
 
     def source(self, path: str) -> str:
         """Return the absolute path of a file, named by its path in the wheel."""
@@ -328,7 +339,8 @@ class Store:
             raise StoreRefusedError(msg)
         return store
 
-    def _entry_path(self, sha256: str) -> str:
+    def path(self, sha256: str) -> str:
+        """Return the absolute path of an entry, whether it is there or not."""
         return os.path.join(self.root, LAYOUT, "wheels", sha256[:2], sha256)
 
     def entry(self, sha256: str) -> Entry | None:
@@ -337,11 +349,11 @@ class Store:
         :param sha256: of the wheel's bytes, hexadecimal
         :raises EntryDamagedError: if it is there and its manifest is not sound
         """
-        return _load_entry(self._entry_path(sha256), self.root, sha256)
+        return _load_entry(self.path(sha256), self.root, sha256)
 
     def has(self, sha256: str) -> bool:
         """Tell whether there is an entry of a wheel, sound or not."""
-        return os.path.lexists(self._entry_path(sha256))
+        return os.path.lexists(self.path(sha256))
 
     def entries(self) -> list[str]:
         """Return the absolute paths of all entries, sound or not, by digest."""
@@ -350,6 +362,32 @@ class Store:
         for parent in _directories(wheels):
             found += _directories(parent)
         return found
+
+    def take_away(self, sha256: str, staged: str) -> str | None:
+        """Move an entry out of everybody's way, by one rename.
+
+        :param staged: a staging directory of this store
+        :returns: where it is now; ``None`` if it is not there any more
+        :raises OSError: if the store cannot be changed
+        """
+        away = os.path.join(staged, sha256)
+        try:
+            _refuse_link(os.path.dirname(self.path(sha256)))
+            os.rename(self.path(sha256), away)
+        except FileNotFoundError:
+            return None
+        return away
+
+    def bring_back(self, away: str) -> None:
+        """Move an entry back, unless another process has made it anew meanwhile.
+
+        :param away: what :meth:`take_away` has returned
+        :raises OSError: if the store cannot be changed
+        """
+        final = self.path(os.path.basename(away))
+        # Without a manifest it is no entry, but bytecode that came too late.
+        whole = os.path.lexists(os.path.join(final, MANIFEST))
+        self.publish(away, final, replace=os.path.lexists(final) and not whole)
 
     def publish_entry(
         self, staged: str, sha256: str, manifest: dict[str, Any], *, replace: bool
@@ -363,7 +401,7 @@ class Store:
         :param replace: set aside the entry that is there, because it is damaged
         :raises OSError: if it cannot be written
         """
-        final = self._entry_path(sha256)
+        final = self.path(sha256)
         manifest = {"manifest": MANIFEST_VERSION, "sha256": sha256, **manifest}
         write_manifest(os.path.join(staged, MANIFEST), manifest)
         self.publish(staged, final, replace=replace)
