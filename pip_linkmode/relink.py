@@ -556,7 +556,7 @@ class Relinking:
             if member.environment is environment
             for path in member.files
         }
-        for directory in directories:
+        for directory in {environment.library, *directories}:
             for name in (TEMPORARY, os.path.join("__pycache__", TEMPORARY)):
                 pattern = f"{glob.escape(os.path.join(directory, name))}*"
                 for path in glob.glob(pattern):
@@ -582,33 +582,46 @@ class Relinking:
                 if found is None:
                     self._adopt(member, members)
                     found = self._find(member, enough=0)
-                # Once it is registered and still there, a clean-up leaves it there.
-                if found is None or self._register(member, *found[:2]):
+                if found is None:
                     break
-            else:
-                found = None
-            if found is not None:
-                self._share(member, *found)
+                with self._registered(member, *found[:2]) as is_there:
+                    if is_there:
+                        self._share(member, *found)
+                        break
         except OSError as error:
             reason = f"{error.strerror}: {error.filename}"
             kept = member.environment.report.kept
             kept[reason] = kept.get(reason, 0) + len(member.files)
 
-    def _register(self, member: _Member, store: Store, entry: Entry) -> bool:
-        """Note who is going to use an entry; say whether it is still there."""
+    @contextlib.contextmanager
+    def _registered(
+        self, member: _Member, store: Store, entry: Entry
+    ) -> Iterator[bool]:
+        """Note who is going to use an entry; yield whether it is still there.
+
+        A clean-up that comes later finds an environment with a symlink into the entry,
+        before the first file is replaced by one, and leaves the entry where it is.
+        """
         if self.report.dry_run:
-            return True
+            yield True
+            return
         library = member.environment.library
-        try:
-            environments.register(store.root, library, entry.sha256, self._mode)
-        except PermissionError:
-            pass  # what we may not write to is not ours to clean up either
-        else:
-            entry.use()
-        if os.path.lexists(os.path.join(entry.path, MANIFEST)):
-            return True
-        self._entries[entry.dist_info].remove((store, entry))
-        return False
+        manifest = os.path.join(entry.path, MANIFEST)
+        with contextlib.ExitStack() as stack:
+            try:
+                environments.register(store.root, library, entry.sha256, self._mode)
+            except PermissionError:
+                pass  # what we may not write to is not ours to clean up either
+            else:
+                entry.use()
+            if self._mode == "symlink":
+                pin = os.path.join(library, TEMPORARY + os.urandom(8).hex())
+                os.symlink(manifest, pin)
+                stack.callback(os.unlink, pin)
+            is_there = os.path.lexists(manifest)
+            if not is_there:
+                self._entries[entry.dist_info].remove((store, entry))
+            yield is_there
 
     def _find(
         self, member: _Member, enough: float = _ENOUGH

@@ -29,10 +29,13 @@ IMPORTS: dict[str, set[str]] = {
     "cli": {
         "configuration",
         "console",
+        "environments",
         "errors",
         "inventory",
         "ledger",
         "prune",
+        "relink",
+        "settings",
         "status",
         "store",
         "usage",
