@@ -29,6 +29,7 @@ from pip_linkmode.console import (
     size,
     table,
 )
+from pip_linkmode.enable import disable, enable
 from pip_linkmode.environments import find
 from pip_linkmode.errors import (
     EnvironmentUnknownError,
@@ -600,6 +601,36 @@ def _materialize(options: argparse.Namespace) -> Result:
     return Result([_json(one) for one in found], "\n".join(lines), code)
 
 
+# --- enable and disable ---------------------------------------------------------------
+
+
+def _enable(options: argparse.Namespace) -> Result:
+    found = [enable(path) for path in options.environments]
+    lines = []
+    for one in found:
+        parts = [
+            f"{', '.join(names)} {what}"
+            for names, what in ((one.linked, "linked"), (one.already, "was there"))
+            if names
+        ]
+        lines.append(f"{one.site_packages}: {'; '.join(parts)}")
+        lines += [f"  WARNING: {warning}" for warning in one.warnings]
+    code = FOUND if any(one.warnings for one in found) else FINE
+    return Result([_json(one) for one in found], "\n".join(lines), code)
+
+
+def _disable(options: argparse.Namespace) -> Result:
+    found = [disable(path) for path in options.environments]
+    lines = []
+    for one in found:
+        names = ", ".join(one.removed)
+        lines.append(
+            f"{one.site_packages}: {f'{names} removed' if names else 'was not there'}"
+        )
+        lines += [f"  left, since others need it: {name}" for name in one.left]
+    return Result([_json(one) for one in found], "\n".join(lines))
+
+
 COMMANDS: tuple[Command, ...] = (
     Command(
         "status",
@@ -649,6 +680,21 @@ COMMANDS: tuple[Command, ...] = (
         "pip-linkmode materialize ~/ComfyUI/.venv",
         _environment_arguments,
         _materialize,
+    ),
+    Command(
+        "enable",
+        "Put pip-linkmode into other environments, by links.",
+        "pip-linkmode enable ~/ComfyUI/.venv",
+        _environment_arguments,
+        _enable,
+    ),
+    Command(
+        "disable",
+        "Take pip-linkmode out of environments, and what came with it.\n\n"
+        "What it has linked stays, and pip alone can upgrade and uninstall it.",
+        "pip-linkmode disable ~/ComfyUI/.venv",
+        _environment_arguments,
+        _disable,
     ),
 )
 """In the order of ``--help``."""

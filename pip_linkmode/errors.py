@@ -42,3 +42,7 @@ class EnvironmentBusyError(LinkmodeError):
 
 class PruneRefusedError(LinkmodeError):
     """What was to be removed cannot be, or must not."""
+
+
+class EnableRefusedError(LinkmodeError):
+    """An environment is no place for pip-linkmode, or it cannot be put there."""

@@ -29,6 +29,7 @@ IMPORTS: dict[str, set[str]] = {
     "cli": {
         "configuration",
         "console",
+        "enable",
         "environments",
         "errors",
         "inventory",
@@ -44,6 +45,7 @@ IMPORTS: dict[str, set[str]] = {
     },
     "configuration": {"_pip", "settings"},
     "console": {"_pip"},
+    "enable": {"bytecode", "environments", "errors", "link", "wheel", "workers"},
     "environments": {"errors", "settings", "wheel"},
     "errors": set(),
     "installation": {
@@ -100,6 +102,7 @@ OTHERS = {
     "_bootstrap": {"sys"},
     "_patches": {"pip", "wrapt"},
     "_pip": {"pip"},
+    "enable": {"packaging"},
     "installation": {"packaging"},
     "relink": {"packaging"},
 }
