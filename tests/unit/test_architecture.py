@@ -28,6 +28,7 @@ IMPORTS: dict[str, set[str]] = {
     "_worker": {"errors", "wheel"},
     "bytecode": {"errors", "store", "wheel"},
     "cli": {
+        "fill",
         "configuration",
         "console",
         "enable",
@@ -61,6 +62,7 @@ IMPORTS: dict[str, set[str]] = {
         "store",
         "wheel",
     },
+    "fill": {"bytecode", "errors", "intake", "wheel", "workers"},
     "hook": {"environments"},
     "intake": {"errors", "store", "wheel", "workers"},
     "inventory": {"environments", "errors", "store"},
