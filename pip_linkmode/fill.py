@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pip_linkmode.store import Store
 
 _PYTHONS = ("bin/python", "Scripts/python.exe")
-_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -182,10 +181,7 @@ def fill(
 
 def _find(intake: Intake, wheel: str) -> Found:
     """Get one wheel into the store, rebuilt if its entry is not sound."""
-    replace = False
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return intake.find(wheel, replace=replace)
-        except EntryDamagedError:
-            replace = True
-    return intake.find(wheel, replace=replace)
+    try:
+        return intake.find(wheel)
+    except EntryDamagedError:
+        return intake.find(wheel, replace=True)
