@@ -262,12 +262,13 @@ def test_job_sees_the_store_where_it_was_mounted(
     venv.EnvBuilder(symlinks=True).create(environment)
     said = []
     # What is installed in one job runs in the next.
-    first: tuple[str | Path, ...] = (
+    first: list[str | Path] = [
         *(driver.python, "-m", "pip", "--python", environment / "bin" / "python"),
-        *("install", "--no-index", "--no-deps", *wheels),
-    )
+        *("install", "--no-index", "--no-deps"),
+    ]
+    first += wheels
     variables = {**os.environ, **settings("symlink", place), "PIP_NO_CACHE_DIR": "1"}
-    second = (environment / "bin" / "python", "-I", "-c", PROGRAM)
+    second = [environment / "bin" / "python", "-I", "-c", PROGRAM]
     for command in (first, second):
         job = ("unshare", "--mount", "sh", "-ec", f'{prepare}; exec "$@"', "job")
         result = subprocess.run(
