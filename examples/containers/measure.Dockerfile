@@ -10,4 +10,4 @@ RUN if [ "$DOWNLOAD" = yes ]; then \
             pip-linkmode uv -r /tmp/requirements.txt; \
     fi
 ENV PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels PIP_ROOT_USER_ACTION=ignore \
-    UV_NO_INDEX=1 UV_FIND_LINKS=/wheels
+    UV_FIND_LINKS=/wheels

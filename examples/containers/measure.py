@@ -125,7 +125,7 @@ def measure(engine: Engine, options: argparse.Namespace) -> None:
     )
     engine.build("tools", context / "tools.Dockerfile")
     engine.build("store", context / "store.Dockerfile", BASE=f"{TOOLS}tools")
-    uv = "uv pip install --system --break-system-packages"
+    uv = "uv pip install --no-index --system --break-system-packages"
     ways = {
         "pip": ("tools", "", "PIP_LINK_MODE=off", "pip install"),
         "pip, cache mount": ("tools", CACHE, "PIP_LINK_MODE=off", "pip install"),

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 BASE = "localhost/python:slim"
 _PROGRAMS = ("sh", "cat", "env", "ls", "mkdir", "rm")
-_LIBRARIES = ("stdc++.so.6", "gcc_s.so.1", "z.so.1", "m.so.6", "rt.so.1")
+_LIBRARIES = (
+    *("stdc++.so.6", "gcc_s.so.1", "z.so.1", "m.so.6"),
+    *("dl.so.2", "pthread.so.0", "rt.so.1", "util.so.1"),
+)
 """What wheels of compiled code expect of every system."""
 _UNWANTED = ("site-packages", "dist-packages", "test", "idlelib", "*.a", "EXTERNALLY-*")
 _DOCKERFILE = """\
@@ -132,11 +135,12 @@ class Buildah:
         return self.build(BASE, context / "Dockerfile")
 
     def clean(self) -> None:
-        """Leave nothing behind."""
-        images = self.root / "images" / "overlay"
-        for path in (images, self.root):
-            if os.path.ismount(path):
-                mounts.unmount(path)
+        """Leave nothing mounted, also not what a build that failed has left."""
+        table = Path("/proc/self/mountinfo").read_text().splitlines()
+        mounted = [line.split()[4] for line in table]
+        for path in reversed(mounted):
+            if path.startswith(f"{self.root}/"):
+                mounts.unmount(Path(path))
 
 
 def _copy_python(root: Path) -> Path:
