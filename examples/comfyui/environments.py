@@ -41,18 +41,18 @@ def run(directory: Path, files: list[Path], mode: str) -> None:
     venv.create(directory / "tools", with_pip=True)
     scripts = "Scripts" if os.name == "nt" else "bin"
     python = directory / "tools" / scripts / "python"
-    pip = (python, "-m", "pip", "--disable-pip-version-check")
+    pip: list[str | Path] = [python, "-m", "pip", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "--quiet", CHECKOUT], check=True)
-    store = ("--link-store", directory / "store")
+    store: list[str | Path] = ["--link-store", directory / "store"]
     environments = [directory / file.stem for file in files]
     for environment, file in zip(environments, files, strict=True):
         venv.create(environment, with_pip=False)
         start = time.perf_counter()
-        install = ("install", "--quiet", "--link-mode", mode, *store, "-r", file)
-        subprocess.run([*pip, "--python", environment, *install], check=True)
+        where = (*pip, "--python", environment, "install", "--quiet")
+        subprocess.run([*where, "--link-mode", mode, *store, "-r", file], check=True)
         print(f"{environment.name}: {time.perf_counter() - start:.1f} s", flush=True)
-    usage = ("-m", "pip_linkmode", "usage", *environments, *store)
-    subprocess.run([python, *usage], check=True)
+    usage = (python, "-m", "pip_linkmode", "usage")
+    subprocess.run([*usage, *environments, *store], check=True)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
-"""What the examples give an administrator: manifests, and scripts for a batch system."""
+"""What the examples give an administrator: manifests, and scripts for batches."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.environments import CHECKOUT
+from tests.environments import CHECKOUT, run_outside
 from tests.wheels import make_wheel
 
 if TYPE_CHECKING:
@@ -71,9 +73,7 @@ def test_job_runs_in_an_environment_of_links(bed: Bed, tmp_path: Path) -> None:
     make_wheel(tmp_path / "wheels", "pkg", files=files)
     (tmp_path / "requirements.txt").write_text("pkg\n")
     program = tmp_path / "program.py"
-    program.write_text(
-        "import os, pkg.part; print(os.path.realpath(pkg.part.__file__))"
-    )
+    program.write_text("import os, pkg.part as p; print(os.path.realpath(p.__file__))")
     node = bed.environment(tmp_path / "node", shim=True)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -101,3 +101,29 @@ def test_job_runs_in_an_environment_of_links(bed: Bed, tmp_path: Path) -> None:
         said = run("job.sh", place, requirements, program)
         assert said.startswith(str(place / "store"))
     assert not list(scratch.iterdir())
+
+
+def test_environments_of_custom_nodes_share_one_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    big: dict[str, bytes | str] = {
+        "torch/__init__.py": "",
+        "torch/lib": os.urandom(9**7),
+    }
+    wheels = tmp_path / "wheels"
+    make_wheel(wheels, "torch-of-this-test", files=big)
+    files = [tmp_path / f"{name}.txt" for name in ("one", "another")]
+    for file in files:
+        make_wheel(wheels, f"node-{file.stem}", files={f"{file.stem}.py": ""})
+        file.write_text(f"torch-of-this-test\nnode-{file.stem}\n")
+    links = f"{os.environ.get('PIP_FIND_LINKS', '')} {wheels}"
+    monkeypatch.setenv("PIP_FIND_LINKS", links)
+    example = EXAMPLES / "comfyui" / "environments.py"
+    work = ("--directory", tmp_path / "work")
+    said = run_outside(sys.executable, example, *work, *files)
+    spent, without = (
+        float(re.search(rf"^{word} +([\d.]+) MB", said, re.MULTILINE)[1])  # type: ignore[index]  # or it fails
+        for word in ("Spent", "Without links")
+    )
+    assert without > 9
+    assert spent < 0.6 * without
