@@ -21,6 +21,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -38,6 +39,7 @@ DIRECTORY = os.path.join("v1", "environments")
 _NAME = "environment.json"
 _WITNESS = "witness"
 _SYMLINK = ".symlink"
+_INSIDE = re.compile(r"[/\\]v1[/\\]wheels[/\\]..[/\\]([0-9a-f]{64})[/\\]")
 _LIBRARIES = ("lib*/python*/site-packages", "lib*/python*/dist-packages")
 _WINDOWS_LIBRARY = "Lib/site-packages"
 
@@ -172,27 +174,54 @@ def registrations(store: str) -> Iterator[Registration]:
     yield from sorted(found, key=lambda registration: registration.site_packages)
 
 
-def entries_behind_symlinks(store: str, directory: str) -> set[str]:
+def entries_behind_symlinks(
+    store: str, directory: str, *, deep: bool = True
+) -> set[str]:
     """Return the entries to which symlinks lead, anywhere below a directory.
 
-    :param store: absolute path of the store, as it stands in the symlinks
+    :param store: absolute path of the store, by any of its names
     :param directory: absolute path
+    :param deep: look into the directories there as well
     :returns: by sha256
     :raises OSError: if a directory cannot be read: then nothing is known
     """
-    prefix = os.path.join(store, "v1", "wheels", "")
     found = set()
+    is_here: dict[str, bool] = {store: True}
     waiting = [directory]
     while waiting:
         with os.scandir(waiting.pop()) as entries:
             for entry in entries:
                 if entry.is_symlink():
-                    leads_to = os.readlink(entry.path)
-                    if leads_to.startswith(prefix):
-                        found.add(leads_to[len(prefix) :].split(os.sep)[1])
-                elif entry.is_dir(follow_symlinks=False):
+                    inside = _inside_a_store(entry.path)
+                    if inside is None:
+                        continue
+                    root, sha256 = inside
+                    if root not in is_here:
+                        is_here[root] = _is_same(root, store)
+                    if is_here[root]:
+                        found.add(sha256)
+                elif deep and entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
     return found
+
+
+def _inside_a_store(link: str) -> tuple[str, str] | None:
+    """Return the store and the entry to which a symlink leads, if it does."""
+    leads_to = os.readlink(link)
+    match = _INSIDE.search(leads_to)
+    if match is None:
+        return None
+    root = leads_to[: match.start()]
+    if not os.path.isabs(root):  # somebody has made it so
+        root = os.path.normpath(os.path.join(os.path.dirname(link), root))
+    return root, match.group(1)
+
+
+def _is_same(path: str, store: str) -> bool:
+    try:
+        return os.path.samefile(path, store)
+    except OSError:
+        return False
 
 
 # --- what is in an environment --------------------------------------------------------
@@ -267,6 +296,20 @@ def distributions(library: str) -> list[Distribution]:
         for name in sorted(os.listdir(library))
         if name.endswith(".dist-info")
     ]
+
+
+def root(library: str) -> str:
+    """Return the directory that goes when the environment is deleted.
+
+    :param library: absolute path of a site-packages directory
+    :returns: that of the virtual environment; else *library* itself
+    """
+    directory = library
+    for _ in range(3):
+        directory = os.path.dirname(directory)
+        if os.path.lexists(os.path.join(directory, "pyvenv.cfg")):
+            return directory
+    return library
 
 
 def find(path: str) -> list[str]:

@@ -32,6 +32,7 @@ import errno
 import os
 import shutil
 import stat
+import struct
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -76,7 +77,17 @@ REFUSED = frozenset(
 )
 """Errors that mean "not in this way", for which the next primitive may work."""
 
+TEMPORARY = ".pip-linkmode-"
+"""How the names of our files begin that are not to stay."""
+
 _FICLONE = 0x40049409
+_FIEMAP = 0xC020660B
+_FIEMAP_SYNC = 0x1
+_FIEMAP_HEADER, _FIEMAP_EXTENT = struct.Struct("=QQIIII"), struct.Struct("=QQQQQIIII")
+_FIEMAP_COUNT = 64
+_LAST, _UNKNOWN, _ENCODED, _INLINE, _SHARED = 0x1, 0x6, 0x8, 0x200, 0x2000
+_CLONING = frozenset({"btrfs", "xfs", "bcachefs", "ocfs2", "overlay"})
+_SIMPLE = frozenset({"ext2", "ext3", "ext4", "btrfs", "xfs", "tmpfs", "f2fs"})
 _FILE_SUPPORTS_BLOCK_REFCOUNTING = 0x08000000
 
 
@@ -415,6 +426,116 @@ def file_system(path: str) -> str:
     except OSError:
         pass
     return name
+
+
+def probe(source: str, directory: str) -> dict[str, str | None]:
+    """Find out by which primitives a file can be linked to a directory, by doing it.
+
+    :param source: absolute path of a file that is not empty
+    :param directory: absolute path; nothing is left there
+    :returns: by primitive, why it does not work, or ``None``
+    """
+    status = os.lstat(source)
+    mode = stat.S_IMODE(status.st_mode)
+    results: dict[str, str | None] = {}
+    for name, primitive in PRIMITIVES.items():
+        target = os.path.join(directory, TEMPORARY + os.urandom(8).hex())
+        link = Link(source, target, status.st_size, status.st_mtime_ns, mode, mode)
+        try:
+            primitive(link)
+            came_out = _came_out(name, link)
+            os.unlink(target)
+            results[name] = None if came_out else f"the result is not a {name}"
+        except OSError as error:
+            results[name] = error.strerror or str(error)
+    return results
+
+
+class Extent(NamedTuple):
+    """Where a part of a file is on the disk."""
+
+    start: int | None
+    """Bytes from the beginning of the volume; ``None`` inside the metadata."""
+    length: int
+    """Bytes; of a compressed part, as it was before."""
+    is_compressed: bool
+    is_shared: bool
+    """Whether another file, or another part of this one, has it too."""
+
+
+class Sharing(NamedTuple):
+    """How files of a file system can share; guessed from its name, to save time."""
+
+    clones: bool
+    """Whether files may have extents in common."""
+    tells_inodes: bool
+    """Whether a directory names the inodes that ``stat`` does."""
+
+
+def sharing(path: str) -> Sharing:
+    """Return what to reckon with where a path is."""
+    name = file_system(path)
+    return Sharing(name in _CLONING, name in _SIMPLE)
+
+
+if sys.platform == "linux":
+
+    def extents(path: str) -> list[Extent] | None:
+        """Return where a file is on the disk, or ``None`` if that is not told.
+
+        :param path: absolute path; a link is not followed
+        """
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            descriptor = os.open(path, flags)
+        except OSError:
+            return None
+        try:
+            found = _extents(descriptor, 0)
+            if any(flag & _UNKNOWN for *_, flag in found):
+                found = _extents(descriptor, _FIEMAP_SYNC)  # not written out yet
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+        return [
+            Extent(
+                None if flag & (_INLINE | _UNKNOWN) else start,
+                length,
+                bool(flag & _ENCODED),
+                bool(flag & _SHARED),
+            )
+            for start, length, flag in found
+        ]
+
+    def _extents(descriptor: int, flags: int) -> list[tuple[int, int, int]]:
+        """Ask by :manpage:`ioctl_fiemap(2)`."""
+        found: list[tuple[int, int, int]] = []
+        offset = 0
+        while True:
+            room = bytearray(_FIEMAP_HEADER.size + _FIEMAP_COUNT * _FIEMAP_EXTENT.size)
+            _FIEMAP_HEADER.pack_into(
+                room, 0, offset, 2**64 - 1 - offset, flags, 0, _FIEMAP_COUNT, 0
+            )
+            fcntl.ioctl(descriptor, _FIEMAP, room)
+            count = _FIEMAP_HEADER.unpack_from(room)[3]
+            for index in range(count):
+                logical, start, length, *_, flag, _, _, _ = _FIEMAP_EXTENT.unpack_from(
+                    room, _FIEMAP_HEADER.size + index * _FIEMAP_EXTENT.size
+                )
+                found.append((start, length, flag))
+                offset = logical + length
+                if flag & _LAST:
+                    return found
+            if not count:
+                return found
+
+else:  # pragma: no cover  # another operating system
+
+    def extents(path: str) -> list[Extent] | None:
+        """Return ``None``: this operating system is not asked."""
+        del path
+        return None
 
 
 @dataclass

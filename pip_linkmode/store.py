@@ -15,6 +15,12 @@ the wheel, ``wheel`` (its file name), ``name``, ``version``, ``dist_info``, ``pu
 ``plain_record``, ``mtime`` (seconds; every file of the entry has it, to the nanosecond)
 and ``files``, a list of ``[path, size, sha256, mode]``.
 
+An entry may also be *adopted*: made not of a wheel but of the files of an installed
+distribution, those that are as its RECORD has them.  Then ``wheel`` is empty, and
+:func:`adopted_digest` stands in the place of the wheel's.  What pip writes into each
+environment anew is not in it, but for copies of ``METADATA``, ``WHEEL`` and ``RECORD``;
+and what was installed outside of site-packages is under ``<name>-<version>.data/data``.
+
 An entry is *whole or absent*: it is unpacked in ``staging`` and published by one
 rename, so no lock is needed to read or to publish.  The lock on a staging directory
 only tells the sweeper of left-overs that its owner lives.  Nothing in an entry is
@@ -27,6 +33,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -68,6 +75,7 @@ IMPOSSIBLE = (
     ValueError,
 )
 """What reading a manifest that we have not written can raise."""
+_USE_SECONDS = 60 * 60
 STALE_SECONDS = 24 * 60 * 60
 """Age at which a staging directory of another host is taken for a left-over."""
 
@@ -99,6 +107,16 @@ class Entry:
     """Modification time of all files, in seconds."""
     files: tuple[StoredFile, ...]
 
+    def use(self) -> None:
+        """Note that the entry was used now; its files keep their time.
+
+        Nothing is written more than once an hour, and nothing if it cannot be.
+        """
+        manifest = os.path.join(self.path, MANIFEST)
+        with contextlib.suppress(OSError):
+            if time.time() - os.lstat(manifest).st_mtime > _USE_SECONDS:
+                os.utime(manifest, follow_symlinks=False)
+
     def source(self, path: str) -> str:
         """Return the absolute path of a file, named by its path in the wheel."""
         return f"{self.path}/{FILES}/{path}"
@@ -123,6 +141,19 @@ class Entry:
             f"{self.path}/{FILES}",
             ((path, size, mtime_ns, mode) for path, size, _, mode in self.files),
         )
+
+
+def adopted_digest(dist_info: str, files: Iterable[StoredFile]) -> str:
+    """Return the key of an entry that is adopted.
+
+    It is the digest of a text that is no wheel, so it is no wheel's digest.
+
+    :param dist_info: name of the dist-info directory
+    :param files: what is shared; without what differs between environments
+    """
+    rows = sorted([file.path, file.sha256, file.mode] for file in files)
+    text = json.dumps(["pip-linkmode adopted", 1, dist_info, rows])
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
@@ -310,7 +341,8 @@ class Store:
             raise StoreRefusedError(msg)
         return store
 
-    def _entry_path(self, sha256: str) -> str:
+    def path(self, sha256: str) -> str:
+        """Return the absolute path of an entry, whether it is there or not."""
         return os.path.join(self.root, LAYOUT, "wheels", sha256[:2], sha256)
 
     def entry(self, sha256: str) -> Entry | None:
@@ -319,11 +351,45 @@ class Store:
         :param sha256: of the wheel's bytes, hexadecimal
         :raises EntryDamagedError: if it is there and its manifest is not sound
         """
-        return _load_entry(self._entry_path(sha256), self.root, sha256)
+        return _load_entry(self.path(sha256), self.root, sha256)
 
     def has(self, sha256: str) -> bool:
         """Tell whether there is an entry of a wheel, sound or not."""
-        return os.path.lexists(self._entry_path(sha256))
+        return os.path.lexists(self.path(sha256))
+
+    def entries(self) -> list[str]:
+        """Return the absolute paths of all entries, sound or not, by digest."""
+        wheels = os.path.join(self.root, LAYOUT, "wheels")
+        found: list[str] = []
+        for parent in _directories(wheels):
+            found += _directories(parent)
+        return found
+
+    def take_away(self, sha256: str, staged: str) -> str | None:
+        """Move an entry out of everybody's way, by one rename.
+
+        :param staged: a staging directory of this store
+        :returns: where it is now; ``None`` if it is not there any more
+        :raises OSError: if the store cannot be changed
+        """
+        away = os.path.join(staged, sha256)
+        try:
+            _refuse_link(os.path.dirname(self.path(sha256)))
+            os.rename(self.path(sha256), away)
+        except FileNotFoundError:
+            return None
+        return away
+
+    def bring_back(self, away: str) -> None:
+        """Move an entry back, unless another process has made it anew meanwhile.
+
+        :param away: what :meth:`take_away` has returned
+        :raises OSError: if the store cannot be changed
+        """
+        final = self.path(os.path.basename(away))
+        # Without a manifest it is no entry, but bytecode that came too late.
+        whole = os.path.lexists(os.path.join(final, MANIFEST))
+        self.publish(away, final, replace=os.path.lexists(final) and not whole)
 
     def publish_entry(
         self, staged: str, sha256: str, manifest: dict[str, Any], *, replace: bool
@@ -337,7 +403,7 @@ class Store:
         :param replace: set aside the entry that is there, because it is damaged
         :raises OSError: if it cannot be written
         """
-        final = self._entry_path(sha256)
+        final = self.path(sha256)
         manifest = {"manifest": MANIFEST_VERSION, "sha256": sha256, **manifest}
         write_manifest(os.path.join(staged, MANIFEST), manifest)
         self.publish(staged, final, replace=replace)
@@ -399,6 +465,15 @@ class Store:
                 file.write(_TAG)
 
 
+def _directories(path: str) -> list[str]:
+    """Return the absolute paths of the directories in a directory, by name."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(e.path for e in entries if e.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return []
+
+
 def _refuse_link(directory: str) -> None:
     if os.path.islink(directory):
         raise NotADirectoryError(errno.ENOTDIR, "Is a link", directory)
@@ -434,6 +509,20 @@ def sweep(staging: str) -> None:
             if lock is not None or old:
                 shutil.rmtree(path, ignore_errors=True)
             _unlock(lock)
+
+
+@contextlib.contextmanager
+def locked(directory: str) -> Iterator[None]:
+    """Hold the lock of a directory, where the file system has locks.
+
+    :param directory: absolute path; a link is not followed
+    :raises BlockingIOError: if another process holds it
+    """
+    lock = _lock(directory, wait=False)
+    try:
+        yield
+    finally:
+        _unlock(lock)
 
 
 if sys.platform != "win32":  # pragma: no branch  # Windows

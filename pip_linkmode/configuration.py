@@ -1,0 +1,119 @@
+"""What pip would be told of us if it were run now, and where each of it was set.
+
+pip merges its configuration files by section, ``[global]`` first, then that of the
+command; environment variables are stronger than both (pip ``_internal/cli/parser.py``,
+``_get_ordered_configuration_items``).
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from pip_linkmode import _pip, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pip_linkmode.settings import Settings
+
+_SECTIONS = ("global", "install")
+DEFAULT = "default"
+
+
+class Setting(NamedTuple):
+    """One value, and who has given it."""
+
+    value: str
+    source: str
+    """A variable, a file and section, an option, or :data:`DEFAULT`."""
+
+
+@dataclass(frozen=True)
+class InForce:
+    """The settings of the next ``pip install``."""
+
+    settings: Settings
+    sources: dict[str, str]
+    """By ``mode``, ``store`` and ``exclude``."""
+
+
+@dataclass
+class _Options:
+    """pip's parsed options, as far as they matter here."""
+
+    link_mode: str
+    link_store: str | None
+    link_exclude: list[str] | None
+    cache_dir: str | bool | None
+
+
+def _files(prefix: str) -> Iterator[str]:
+    """Yield the files that pip would read, the weakest first."""
+    everywhere, own, here = _pip.configuration_files(prefix)
+    named = os.environ.get("PIP_CONFIG_FILE")
+    if named == os.devnull:
+        return
+    yield from everywhere
+    if not (named and os.path.exists(named)):
+        yield from own
+    yield from here
+    if named:
+        yield named
+
+
+def _values(prefix: str) -> dict[str, Setting]:
+    found: dict[tuple[str, str], Setting] = {}
+    for path in _files(prefix):
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(path, encoding="utf-8")
+        except (configparser.Error, UnicodeDecodeError, OSError):
+            continue  # pip itself will say so
+        for section in parser.sections():
+            for key, value in parser.items(section):
+                name = key.replace("_", "-").removeprefix("--")
+                found[section, name] = Setting(value, f"{path} [{section}]")
+    merged: dict[str, Setting] = {}
+    for wanted in _SECTIONS:
+        for (section, name), setting in found.items():
+            if section == wanted and setting.value:
+                merged[name] = setting
+    for name, value in os.environ.items():
+        if name.startswith("PIP_") and value:
+            merged[name[4:].lower().replace("_", "-")] = Setting(value, name)
+    return merged
+
+
+def in_force(prefix: str, stores: str | None = None) -> InForce:
+    """Return what is in force in an environment.
+
+    :param prefix: absolute path of the environment
+    :param stores: path-separated, as given on the command line
+    :raises SettingsError: for a value that cannot be meant
+    """
+    values = _values(prefix)
+    if stores:
+        values["link-store"] = Setting(stores, "--link-store")
+    default = Setting("auto", DEFAULT)
+    mode = values.get("link-mode", default)
+    if mode.value not in settings.CHOICES:
+        mode = Setting("auto", f"{DEFAULT}, {mode.source} has {mode.value!r}")
+    store = values.get("link-store")
+    exclude = values.get("link-exclude", Setting("", DEFAULT))
+    cache = values.get("cache-dir", Setting(_pip.cache_directory(), DEFAULT))
+    disabled = values.get("no-cache-dir")
+    options = _Options(
+        mode.value,
+        store.value if store else None,
+        exclude.value.split(),
+        False if disabled else os.path.abspath(os.path.expanduser(cache.value)),
+    )
+    if store is None:
+        store = disabled or Setting(
+            "", DEFAULT if cache.source == DEFAULT else f"cache-dir in {cache.source}"
+        )
+    sources = {"mode": mode.source, "store": store.source, "exclude": exclude.source}
+    return InForce(settings.from_options(options), sources)

@@ -1,0 +1,288 @@
+"""What trees really take on the disk, and what deleting them would give back.
+
+Links make sums lie, so nothing is summed twice: an inode counts once, however many
+names it has, and where file systems clone, an extent counts once, however many files
+have it.  What deleting a tree frees is what nobody else holds: inodes whose names are
+all in the tree, and extents that no file outside of it has.
+
+Taken for granted: metadata of the file system itself is not counted, parts that are
+compressed count as if they were not, and an extent that two of the trees share is not
+held by a third party as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pip_linkmode import link
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pip_linkmode.link import Sharing
+
+_BLOCK = 512
+"""The unit of ``st_blocks``, whatever the file system's is (:manpage:`stat(2)`)."""
+_ALLOCATED, _NAMES, _OWNERS, _SEEN = range(4)
+_Inode = list[int]
+"""Bytes on the disk, names in all, a bit for each tree that has one, names seen."""
+_LEAST = 4096
+"""What a compressed extent takes at least."""
+
+
+@dataclass
+class Account:
+    """One tree."""
+
+    path: str
+    bit: int
+    logical: int = 0
+    """Bytes that it would take without links: each file by itself."""
+    frees: int = 0
+    """Bytes that deleting it would give back."""
+    links: int = 0
+    """Bytes that symlinks into a store take themselves."""
+    files: int = 0
+
+    @property
+    def shared(self) -> int:
+        """Bytes of it that others hold too."""
+        return self.logical - self.private
+
+    @property
+    def private(self) -> int:
+        """Bytes of it that nobody else has."""
+        return self.frees - self.links
+
+
+@dataclass
+class _Device:
+    """One file system."""
+
+    clones: bool
+    knows_inodes: bool
+    inodes: dict[int, _Inode] = field(default_factory=dict)
+    """What has more than one name, by number."""
+    clonable: list[tuple[str, int, _Inode]] = field(default_factory=list)
+    """Path, size in bytes, and inode."""
+    link_sizes: dict[int, int] = field(default_factory=dict)
+    """What a symlink takes, by its length."""
+
+
+class Ledger:
+    """Accounts of trees that may share what they have."""
+
+    def __init__(
+        self,
+        stores: Sequence[str] = (),
+        known: dict[int, Sharing] | None = None,
+        apart: Iterable[str] = (),
+    ) -> None:
+        """Begin with nothing.
+
+        :param stores: absolute paths; what symlinks into them lead to belongs to who
+            has the link
+        :param known: file systems by device, for who opens thousands of ledgers
+        :param apart: absolute paths of trees with an account of their own, wherever
+            they are
+        """
+        self.allocated = 0
+        """Bytes on the disk of all trees together; call :meth:`settle` before."""
+        self.accounts: list[Account] = []
+        self._devices: dict[int, _Device] = {}
+        prefixes = {*stores, *map(os.path.realpath, stores)}
+        self._prefixes = tuple(os.path.join(path, "") for path in prefixes)
+        self._behind: dict[str, int] = {}
+        self._apart = frozenset(apart)
+        self._known = {} if known is None else known
+        self._settled = False
+
+    def add(self, path: str, advance: Callable[[], object] = lambda: None) -> Account:
+        """Open the account of a tree, and walk it; what cannot be read is left out.
+
+        :param path: absolute path of a directory
+        :param advance: called after each directory
+        """
+        account = Account(path, 1 << len(self.accounts))
+        self.accounts.append(account)
+        self.walk(path, account, advance)
+        return account
+
+    def walk(
+        self,
+        path: str,
+        account: Account,
+        advance: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Add one more tree to an account; see :meth:`add`."""
+        waiting = [path]
+        while waiting:
+            directory = waiting.pop()
+            with contextlib.suppress(OSError):
+                self._directory(directory, account, waiting)
+            advance()
+
+    def _directory(self, path: str, account: Account, waiting: list[str]) -> None:
+        status = os.lstat(path)
+        allocated = _allocated(status)
+        device = self._device(status.st_dev, path)
+        inodes, bit = device.inodes, account.bit
+        own = logical = allocated
+        with os.scandir(path) as entries:
+            for entry in entries:
+                known = inodes.get(entry.inode()) if device.knows_inodes else None
+                if known is None:
+                    if entry.is_dir(follow_symlinks=False):
+                        if entry.path not in self._apart:
+                            waiting.append(entry.path)
+                        continue
+                    if entry.is_symlink():
+                        own += self._symlink(entry.path, account, device)
+                        continue
+                    status = entry.stat(follow_symlinks=False)
+                    known = inodes.get(status.st_ino)
+                account.files += 1
+                if known is None:
+                    allocated = _allocated(status)
+                    is_data = device.clones and stat.S_ISREG(status.st_mode)
+                    if status.st_nlink == 1 and not (is_data and allocated):
+                        own += allocated
+                        logical += allocated
+                        continue
+                    known = [allocated, status.st_nlink, 0, 0]
+                    if status.st_nlink > 1:
+                        inodes[status.st_ino] = known
+                    if is_data and allocated:
+                        device.clonable.append((entry.path, status.st_size, known))
+                known[_OWNERS] |= bit
+                known[_SEEN] += 1
+                logical += known[_ALLOCATED]
+        account.logical += logical
+        account.frees += own
+        self.allocated += own
+
+    def _device(self, number: int, path: str) -> _Device:
+        if number not in self._devices:
+            if number not in self._known:
+                self._known[number] = link.sharing(path)
+            self._devices[number] = _Device(*self._known[number])
+        return self._devices[number]
+
+    def _symlink(self, path: str, account: Account, device: _Device) -> int:
+        """Count what is behind a link into a store; return what the link takes."""
+        leads_to = os.readlink(path)
+        length = len(os.fsencode(leads_to))
+        if length not in device.link_sizes:
+            device.link_sizes[length] = _allocated(os.lstat(path))
+        allocated = device.link_sizes[length]
+        if not leads_to.startswith(self._prefixes or ("\0",)):
+            account.logical += allocated
+            return allocated
+        if leads_to not in self._behind:
+            try:
+                self._behind[leads_to] = _allocated(os.stat(leads_to))
+            except OSError:
+                self._behind[leads_to] = 0
+        account.logical += self._behind[leads_to]
+        account.links += allocated
+        account.files += 1
+        return allocated
+
+    def settle(self, advance: Callable[[], object] = lambda: None) -> None:
+        """Decide what is shared, when all trees are in.
+
+        :param advance: called after each file that had to be asked for its extents
+        """
+        if self._settled:
+            return
+        self._settled = True
+        for device in self._devices.values():
+            if not device.clones:
+                for inode in device.inodes.values():
+                    self._count(inode[_ALLOCATED], [inode], is_held=False)
+                continue
+            kept = {id(inode) for _, _, inode in device.clonable}
+            for inode in device.inodes.values():
+                if id(inode) not in kept:
+                    self._count(inode[_ALLOCATED], [inode], is_held=False)
+            self._extents(device, advance)
+
+    def _count(self, amount: int, inodes: Iterable[_Inode], *, is_held: bool) -> None:
+        """Count what some inodes have in common.
+
+        :param is_held: whether somebody else has it too
+        """
+        self.allocated += amount
+        owners = 0
+        for inode in inodes:
+            owners |= inode[_OWNERS]
+            is_held |= inode[_SEEN] < inode[_NAMES]
+        if not is_held and not owners & (owners - 1):
+            self.accounts[owners.bit_length() - 1].frees += amount
+
+    def _extents(self, device: _Device, advance: Callable[[], object]) -> None:
+        """Sweep over the disk: what is between two borders belongs to who is there."""
+        borders: list[tuple[int, bool, int]] = []
+        found: list[tuple[_Inode, float, bool]] = []
+        for path, size, inode in device.clonable:
+            extents = link.extents(path)
+            advance()
+            if extents is None:
+                self._count(inode[_ALLOCATED], [inode], is_held=False)
+                continue
+            for start, length, is_compressed, is_shared in extents:
+                if start is None:
+                    self._count(min(size, length), [inode], is_held=False)
+                    continue
+                scale = length / _LEAST if is_compressed else 1
+                end = start + (_LEAST if is_compressed else length)
+                borders += [(start, True, len(found)), (end, False, len(found))]
+                found.append((inode, scale, is_shared))
+        borders.sort()
+        present: dict[int, None] = {}
+        last = 0
+        for position, begins, index in borders:
+            if present and position > last:
+                here = [found[one] for one in present]
+                is_held = len(here) == 1 and here[0][2]
+                amount = round((position - last) * here[0][1])
+                self._count(amount, [inode for inode, *_ in here], is_held=is_held)
+            last = position
+            if begins:
+                present[index] = None
+            else:
+                del present[index]
+
+
+def _allocated(status: os.stat_result) -> int:
+    blocks: int | None = getattr(status, "st_blocks", None)  # not on Windows
+    return status.st_size if blocks is None else blocks * _BLOCK
+
+
+@dataclass(frozen=True)
+class Space:
+    """What some trees take together."""
+
+    allocated: int
+    """Bytes on the disk."""
+    frees: int
+    """Bytes that deleting all of them would give back."""
+
+
+def measure(paths: Iterable[str], known: dict[int, Sharing] | None = None) -> Space:
+    """Measure trees as if they were one.
+
+    :param paths: absolute paths
+    :param known: see :class:`Ledger`
+    """
+    ledger = Ledger(known=known)
+    whole = Account("", 1)
+    ledger.accounts.append(whole)
+    for path in paths:
+        ledger.walk(path, whole)
+    ledger.settle()
+    return Space(ledger.allocated, whole.frees)

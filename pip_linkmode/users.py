@@ -1,0 +1,155 @@
+"""Who uses what is in a store, found by looking.
+
+What was noted when an environment was linked says where to look, and is believed only
+where there is nothing to be seen: an environment on a disk that is not mounted, or one
+that was moved away, uses all that it ever had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pip_linkmode.environments import (
+    distributions,
+    entries_behind_symlinks,
+    registrations,
+    root,
+)
+from pip_linkmode.settings import is_temporary
+from pip_linkmode.store import FILES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pip_linkmode.environments import Registration, State
+    from pip_linkmode.store import Store
+
+_COMPARED = ("METADATA", "WHEEL")
+
+
+@dataclass(frozen=True)
+class User:
+    """An environment, and the entries of one store that it uses, by sha256."""
+
+    registration: Registration
+    state: State
+    depends: frozenset[str]
+    """What it cannot do without: symlinks lead there, or may."""
+    shares: frozenset[str]
+    """What else is installed from there."""
+
+    @property
+    def path(self) -> str:
+        """The directory that a person knows it by."""
+        return root(self.registration.site_packages)
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """All of it."""
+        return self.depends | self.shares
+
+
+def users(store: Store, advance: Callable[[], object] = lambda: None) -> list[User]:
+    """Look at all environments that are known to use a store.
+
+    :param advance: called after each
+    """
+    known = list(registrations(store.root))
+    # pip moves from a temporary directory to that of --target: who looks at the one
+    # before the other misses nothing.
+    known.sort(key=lambda one: not _is_transient(one.site_packages))
+    fingerprints: dict[str, frozenset[str]] = {}
+    found = []
+    for registration in known:
+        found.append(_look(store, registration, fingerprints))
+        advance()
+    return sorted(found, key=lambda user: user.registration.site_packages)
+
+
+def _is_transient(path: str) -> bool:
+    return is_temporary(path) or "pip-target-" in path
+
+
+def _look(
+    store: Store, registration: Registration, fingerprints: dict[str, frozenset[str]]
+) -> User:
+    state = registration.state()
+    nothing: frozenset[str] = frozenset()
+    if state == "gone":
+        return User(registration, state, nothing, nothing)
+    noted = registration.entries()
+    if state == "present":
+        try:
+            depends = _behind_symlinks(store.root, registration.site_packages)
+            shares = _installed(store, registration, noted - depends, fingerprints)
+        except OSError:
+            state = "unreadable"
+        else:
+            return User(registration, state, frozenset(depends), frozenset(shares))
+    depends = registration.entries(depends=True)
+    return User(registration, state, frozenset(depends), frozenset(noted - depends))
+
+
+def _behind_symlinks(store: str, library: str) -> set[str]:
+    """Return the entries behind the symlinks of an environment, all of it."""
+    whole = root(library)
+    found = entries_behind_symlinks(store, whole)
+    if whole == library:
+        # What is not below it is known by its RECORD alone: share/, include/.
+        outside = set()
+        for distribution in distributions(library):
+            with contextlib.suppress(OSError, ValueError):
+                outside |= {
+                    os.path.dirname(row.path)
+                    for row in distribution.rows()
+                    if row.record.startswith("..")
+                }
+        for directory in sorted(outside):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found |= entries_behind_symlinks(store, directory, deep=False)
+    return found
+
+
+def _installed(
+    store: Store,
+    registration: Registration,
+    noted: set[str],
+    fingerprints: dict[str, frozenset[str]],
+) -> set[str]:
+    """Return which of some entries are installed, by their metadata."""
+    library = registration.site_packages
+    here = {one.dist_info for one in distributions(library)}
+    found = set()
+    for sha256 in noted:
+        files = os.path.join(store.path(sha256), FILES)
+        if sha256 not in fingerprints:
+            fingerprints[sha256] = _metadata(files)
+        for dist_info in fingerprints[sha256] & here:
+            if _fingerprint(library, dist_info) == _fingerprint(files, dist_info):
+                found.add(sha256)
+    return found
+
+
+def _metadata(directory: str) -> frozenset[str]:
+    """Return the names of the dist-info directories in a directory."""
+    try:
+        return frozenset(one.dist_info for one in distributions(directory))
+    except OSError:
+        return frozenset()
+
+
+def _fingerprint(directory: str, dist_info: str) -> list[int] | None:
+    """Return what tells one wheel's metadata from another's: sizes will do.
+
+    Another build of the same version, with the same metadata, is kept for nothing.
+    """
+    try:
+        return [
+            os.lstat(os.path.join(directory, dist_info, name)).st_size
+            for name in _COMPARED
+        ]
+    except OSError:
+        return None
