@@ -1085,3 +1085,39 @@ def test_what_does_not_compile_in_place_gets_no_row(
     bench.run(pycompile=True)
     assert bench.tree() == sorted(BULK)
     assert recorded_bytecode(bench) == []
+
+
+# --- bytecode that is not with its entry ----------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["hardlink", "symlink", "copy"])
+def test_bytecode_beside_its_entry_is_never_behind_a_symlink(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """It may be cleared away; the entry of the read-only store stays."""
+    bench.run()
+    shutil.rmtree(bench.env)
+    shutil.rmtree(Path(bench.entry().path) / "bytecode")
+    image, home = bench.store, bench.root / "home"
+    before = sorted(image.rglob("*"))
+    stock = os.access
+
+    def access(path: str, how: int) -> bool:
+        if how & os.W_OK and Path(path).is_relative_to(image):
+            return False
+        return stock(path, how)
+
+    monkeypatch.setattr(os, "access", access)
+    # On the file system of the target there would be no need for the other store.
+    monkeypatch.setattr(installation, "arrange", lambda found, *_, **__: (found, None))
+    stores = (str(image), str(home))
+    session = bench.run(bench.settings(mode, stores=stores), pycompile=True)
+    assert sorted(image.rglob("*")) == before
+    assert session.left_to_pip == 0
+    assert len(list(home.glob("v1/bytecode/*"))) == 1
+    shutil.rmtree(home)
+    for path in COMPILED:
+        assert not (bench.env / path).is_symlink()
+        assert (bench.env / path).is_file()
+    assert (bench.library / "package" / "module.py").is_symlink() == (mode == "symlink")
+    assert_valid_bytecode(bench)

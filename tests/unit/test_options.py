@@ -158,6 +158,7 @@ def test_options_are_pips_own(command: Requirement) -> None:
         "PIP_LINK_MODE": "auto",
         "PIP_LINK_STORE": "/cache/link-store",
         "PIP_LINK_EXCLUDE": "",
+        "PIP_LINK_TRUST_GROUP": "",
     }
 
 
