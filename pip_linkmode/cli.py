@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from pip_linkmode.prune import Pruned
     from pip_linkmode.status import Status
     from pip_linkmode.usage import Usage
+    from pip_linkmode.users import User
 
 FINE, FOUND, MEANINGLESS = 0, 1, 2
 """The exit codes."""
@@ -443,7 +444,39 @@ def _prune(options: argparse.Namespace) -> Result:
     text = [f"Forgotten: {path}" for path in forgotten]
     for result in results:
         text += _prune_lines(result, wanted)
-    return Result([_json(result) for result in results], "\n".join(text), code)
+    return Result([_pruned(result) for result in results], "\n".join(text), code)
+
+
+def _pruned(result: Pruned) -> dict[str, Any]:
+    return {
+        "store": result.store,
+        "removed": [
+            {
+                "name": one.description.name,
+                "version": one.description.version,
+                "sha256": one.sha256,
+                "size": one.allocated,
+                "freed": one.freed,
+                "last_used": one.last_used,
+            }
+            for one in result.removed
+        ],
+        "freed": result.freed,
+        "restored": result.restored,
+        "released": result.released,
+        "unseen": [_user(user) for user in result.unseen],
+        "holders": [_user(user) for user in result.holders],
+        "size": result.size,
+    }
+
+
+def _user(user: User) -> dict[str, Any]:
+    return {
+        "path": user.path,
+        "state": user.state,
+        "uses": sorted(user.uses),
+        "depends_on": sorted(user.depends),
+    }
 
 
 def _prune_lines(result: Pruned, wanted: Wanted) -> list[str]:

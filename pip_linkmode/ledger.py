@@ -5,9 +5,9 @@ names it has, and where file systems clone, an extent counts once, however many 
 have it.  What deleting a tree frees is what nobody else holds: inodes whose names are
 all in the tree, and extents that no file outside of it has.
 
-Taken for granted: metadata of the file system itself is not counted, parts that are
-compressed count as if they were not, and an extent that two of the trees share is not
-held by a third party as well.
+Taken for granted: what btrfs and xfs keep in trees of their own is estimated, parts
+that are compressed count as if they were not, and an extent that two of our trees share
+is not held by a third party as well.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pip_linkmode import link
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from pip_linkmode.link import Sharing
+    from pip_linkmode.link import Overhead, Sharing
 
 _BLOCK = 512
 """The unit of ``st_blocks``, whatever the file system's is (:manpage:`stat(2)`)."""
@@ -64,11 +64,12 @@ class _Device:
     """One file system."""
 
     clones: bool
-    knows_inodes: bool
+    tells_inodes: bool
+    overhead: Overhead
     inodes: dict[int, _Inode] = field(default_factory=dict)
     """What has more than one name, by number."""
-    clonable: list[tuple[str, int, _Inode]] = field(default_factory=list)
-    """Path, size in bytes, and inode."""
+    clonable: list[tuple[str, os.stat_result, _Inode]] = field(default_factory=list)
+    """What may share extents; what it takes is not known before these are."""
     link_sizes: dict[int, int] = field(default_factory=dict)
     """What a symlink takes, by its length."""
 
@@ -128,13 +129,13 @@ class Ledger:
 
     def _directory(self, path: str, account: Account, waiting: list[str]) -> None:
         status = os.lstat(path)
-        allocated = _allocated(status)
         device = self._device(status.st_dev, path)
         inodes, bit = device.inodes, account.bit
-        own = logical = allocated
+        per_name, per_inode = device.overhead.name, device.overhead.inode
+        own = logical = _allocated(status) + per_name + per_inode
         with os.scandir(path) as entries:
             for entry in entries:
-                known = inodes.get(entry.inode()) if device.knows_inodes else None
+                known = inodes.get(entry.inode()) if device.tells_inodes else None
                 if known is None:
                     if entry.is_dir(follow_symlinks=False):
                         if entry.path not in self._apart:
@@ -146,18 +147,22 @@ class Ledger:
                     status = entry.stat(follow_symlinks=False)
                     known = inodes.get(status.st_ino)
                 account.files += 1
+                own += per_name
+                logical += per_name
                 if known is None:
-                    allocated = _allocated(status)
+                    allocated = _allocated(status) + per_inode
                     is_data = device.clones and stat.S_ISREG(status.st_mode)
-                    if status.st_nlink == 1 and not (is_data and allocated):
+                    is_data = is_data and bool(status.st_size)
+                    if status.st_nlink == 1 and not is_data:
                         own += allocated
                         logical += allocated
                         continue
                     known = [allocated, status.st_nlink, 0, 0]
                     if status.st_nlink > 1:
                         inodes[status.st_ino] = known
-                    if is_data and allocated:
-                        device.clonable.append((entry.path, status.st_size, known))
+                    if is_data:
+                        known[_ALLOCATED] = 0
+                        device.clonable.append((entry.path, status, known))
                 known[_OWNERS] |= bit
                 known[_SEEN] += 1
                 logical += known[_ALLOCATED]
@@ -177,7 +182,7 @@ class Ledger:
         leads_to = os.readlink(path)
         length = len(os.fsencode(leads_to))
         if length not in device.link_sizes:
-            device.link_sizes[length] = _allocated(os.lstat(path))
+            device.link_sizes[length] = _size_of_link(path, length, device.overhead)
         allocated = device.link_sizes[length]
         if not leads_to.startswith(self._prefixes or ("\0",)):
             account.logical += allocated
@@ -201,17 +206,13 @@ class Ledger:
             return
         self._settled = True
         for device in self._devices.values():
-            if not device.clones:
-                for inode in device.inodes.values():
-                    self._count(inode[_ALLOCATED], [inode], is_held=False)
-                continue
-            kept = {id(inode) for _, _, inode in device.clonable}
             for inode in device.inodes.values():
-                if id(inode) not in kept:
-                    self._count(inode[_ALLOCATED], [inode], is_held=False)
+                self._count(inode[_ALLOCATED], [inode])
             self._extents(device, advance)
 
-    def _count(self, amount: int, inodes: Iterable[_Inode], *, is_held: bool) -> None:
+    def _count(
+        self, amount: int, inodes: Sequence[_Inode], *, is_held: bool = False
+    ) -> None:
         """Count what some inodes have in common.
 
         :param is_held: whether somebody else has it too
@@ -226,36 +227,64 @@ class Ledger:
 
     def _extents(self, device: _Device, advance: Callable[[], object]) -> None:
         """Sweep over the disk: what is between two borders belongs to who is there."""
+        overhead = device.overhead
         borders: list[tuple[int, bool, int]] = []
         found: list[tuple[_Inode, float, bool]] = []
-        for path, size, inode in device.clonable:
+        for path, status, inode in device.clonable:
             extents = link.extents(path)
-            advance()
+            own, logical = overhead.inode, 0.0
             if extents is None:
-                self._count(inode[_ALLOCATED], [inode], is_held=False)
-                continue
+                own += _allocated(status)
+                extents = []
             for start, length, is_compressed, is_shared in extents:
                 if start is None:
-                    self._count(min(size, length), [inode], is_held=False)
+                    length = min(status.st_size, length)  # noqa: PLW2901  # the rest is zeros
+                    own += overhead.inline + round(length * overhead.inline_factor)
                     continue
+                own += overhead.reference
+                logical += overhead.extent + length * (1 + overhead.checksums)
                 scale = length / _LEAST if is_compressed else 1
                 end = start + (_LEAST if is_compressed else length)
                 borders += [(start, True, len(found)), (end, False, len(found))]
                 found.append((inode, scale, is_shared))
+            self._count(own, [inode])
+            for account in self._owners(inode):
+                account.logical += own + round(logical)
+            advance()
         borders.sort()
         present: dict[int, None] = {}
         last = 0
         for position, begins, index in borders:
             if present and position > last:
                 here = [found[one] for one in present]
-                is_held = len(here) == 1 and here[0][2]
-                amount = round((position - last) * here[0][1])
-                self._count(amount, [inode for inode, *_ in here], is_held=is_held)
+                size = (position - last) * here[0][1] * (1 + overhead.checksums)
+                self._count(
+                    overhead.extent + round(size),
+                    [inode for inode, *_ in here],
+                    is_held=len(here) == 1 and here[0][2],
+                )
             last = position
             if begins:
                 present[index] = None
             else:
                 del present[index]
+
+    def _owners(self, inode: _Inode) -> list[Account]:
+        owners, found = inode[_OWNERS], []
+        while owners:
+            bit = owners & -owners
+            found.append(self.accounts[bit.bit_length() - 1])
+            owners ^= bit
+        return found
+
+
+def _size_of_link(path: str, length: int, overhead: Overhead) -> int:
+    """Return what a symlink takes; some file systems keep it in their own trees."""
+    if overhead.inline:
+        content = overhead.inline + round(length * overhead.inline_factor)
+    else:
+        content = _allocated(os.lstat(path))
+    return content + overhead.name + overhead.inode
 
 
 def _allocated(status: os.stat_result) -> int:
