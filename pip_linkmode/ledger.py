@@ -93,6 +93,8 @@ class Ledger:
         """
         self.allocated = 0
         """Bytes on the disk of all trees together; call :meth:`settle` before."""
+        self.held = 0
+        """Bytes of these that somebody else has too."""
         self.accounts: list[Account] = []
         self._devices: dict[int, _Device] = {}
         prefixes = {*stores, *map(os.path.realpath, stores)}
@@ -110,22 +112,13 @@ class Ledger:
         """
         account = Account(path, 1 << len(self.accounts))
         self.accounts.append(account)
-        self.walk(path, account, advance)
-        return account
-
-    def walk(
-        self,
-        path: str,
-        account: Account,
-        advance: Callable[[], object] = lambda: None,
-    ) -> None:
-        """Add one more tree to an account; see :meth:`add`."""
         waiting = [path]
         while waiting:
             directory = waiting.pop()
             with contextlib.suppress(OSError):
                 self._directory(directory, account, waiting)
             advance()
+        return account
 
     def _directory(self, path: str, account: Account, waiting: list[str]) -> None:
         status = os.lstat(path)
@@ -222,7 +215,9 @@ class Ledger:
         for inode in inodes:
             owners |= inode[_OWNERS]
             is_held |= inode[_SEEN] < inode[_NAMES]
-        if not is_held and not owners & (owners - 1):
+        if is_held:
+            self.held += amount
+        elif not owners & (owners - 1):
             self.accounts[owners.bit_length() - 1].frees += amount
 
     def _extents(self, device: _Device, advance: Callable[[], object]) -> None:
@@ -309,9 +304,7 @@ def measure(paths: Iterable[str], known: dict[int, Sharing] | None = None) -> Sp
     :param known: see :class:`Ledger`
     """
     ledger = Ledger(known=known)
-    whole = Account("", 1)
-    ledger.accounts.append(whole)
     for path in paths:
-        ledger.walk(path, whole)
+        ledger.add(path)
     ledger.settle()
-    return Space(ledger.allocated, whole.frees)
+    return Space(ledger.allocated, ledger.allocated - ledger.held)
