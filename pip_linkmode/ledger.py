@@ -70,6 +70,8 @@ class _Device:
     """What has more than one name, by number."""
     clonable: list[tuple[str, os.stat_result, _Inode]] = field(default_factory=list)
     """What may share extents; what it takes is not known before these are."""
+    links: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    """What a symlink takes, and what is behind it in a store, by where it leads."""
     link_sizes: dict[int, int] = field(default_factory=dict)
     """What a symlink takes, by its length."""
 
@@ -99,7 +101,6 @@ class Ledger:
         self._devices: dict[int, _Device] = {}
         prefixes = {*stores, *map(os.path.realpath, stores)}
         self._prefixes = tuple(os.path.join(path, "") for path in prefixes)
-        self._behind: dict[str, int] = {}
         self._apart = frozenset(apart)
         self._known = {} if known is None else known
         self._settled = False
@@ -123,12 +124,12 @@ class Ledger:
     def _directory(self, path: str, account: Account, waiting: list[str]) -> None:
         status = os.lstat(path)
         device = self._device(status.st_dev, path)
-        inodes, bit = device.inodes, account.bit
+        inodes, bit, tells_inodes = device.inodes, account.bit, device.tells_inodes
         per_name, per_inode = device.overhead.name, device.overhead.inode
         own = logical = _allocated(status) + per_name + per_inode
         with os.scandir(path) as entries:
             for entry in entries:
-                known = inodes.get(entry.inode()) if device.tells_inodes else None
+                known = inodes.get(entry.inode()) if tells_inodes else None
                 if known is None:
                     if entry.is_dir(follow_symlinks=False):
                         if entry.path not in self._apart:
@@ -173,22 +174,22 @@ class Ledger:
     def _symlink(self, path: str, account: Account, device: _Device) -> int:
         """Count what is behind a link into a store; return what the link takes."""
         leads_to = os.readlink(path)
-        length = len(os.fsencode(leads_to))
-        if length not in device.link_sizes:
-            device.link_sizes[length] = _size_of_link(path, length, device.overhead)
-        allocated = device.link_sizes[length]
-        if not leads_to.startswith(self._prefixes or ("\0",)):
-            account.logical += allocated
-            return allocated
-        if leads_to not in self._behind:
-            try:
-                self._behind[leads_to] = _allocated(os.stat(leads_to))
-            except OSError:
-                self._behind[leads_to] = 0
-        account.logical += self._behind[leads_to]
-        account.links += allocated
-        account.files += 1
-        return allocated
+        if leads_to not in device.links:
+            behind = None
+            if leads_to.startswith(self._prefixes):
+                try:
+                    behind = _allocated(os.stat(leads_to))
+                except OSError:
+                    behind = 0  # it dangles
+            device.links[leads_to] = _size_of_link(path, leads_to, device), behind
+        own, behind = device.links[leads_to]
+        if behind is None:
+            account.logical += own
+        else:
+            account.logical += behind
+            account.links += own
+            account.files += 1
+        return own
 
     def settle(self, advance: Callable[[], object] = lambda: None) -> None:
         """Decide what is shared, when all trees are in.
@@ -273,13 +274,15 @@ class Ledger:
         return found
 
 
-def _size_of_link(path: str, length: int, overhead: Overhead) -> int:
+def _size_of_link(path: str, leads_to: str, device: _Device) -> int:
     """Return what a symlink takes; some file systems keep it in their own trees."""
-    if overhead.inline:
-        content = overhead.inline + round(length * overhead.inline_factor)
-    else:
+    overhead, length = device.overhead, len(os.fsencode(leads_to))
+    if length not in device.link_sizes:
         content = _allocated(os.lstat(path))
-    return content + overhead.name + overhead.inode
+        if overhead.inline:
+            content = overhead.inline + round(length * overhead.inline_factor)
+        device.link_sizes[length] = content + overhead.name + overhead.inode
+    return device.link_sizes[length]
 
 
 def _allocated(status: os.stat_result) -> int:
