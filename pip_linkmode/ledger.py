@@ -249,21 +249,30 @@ class Ledger:
             advance()
         borders.sort()
         present: dict[int, None] = {}
+        partners: dict[int, list[_Inode]] = {}
+        alone: list[tuple[int, int]] = []
         last = 0
         for position, begins, index in borders:
             if present and position > last:
                 here = [found[one] for one in present]
+                inodes = [inode for inode, *_ in here]
                 size = (position - last) * here[0][1] * (1 + overhead.checksums)
-                self._count(
-                    overhead.extent + round(size),
-                    [inode for inode, *_ in here],
-                    is_held=len(here) == 1 and here[0][2],
-                )
+                amount = overhead.extent + round(size)
+                if len(here) == 1 and here[0][2]:
+                    alone.append((next(iter(present)), amount))
+                else:
+                    partners.update(dict.fromkeys(present, inodes))
+                    self._count(amount, inodes)
             last = position
             if begins:
                 present[index] = None
             else:
                 del present[index]
+        for index, amount in alone:
+            # A part that only one file still has goes with the last who has any of it;
+            # if nobody is known who has, somebody is who is not known.
+            inodes = partners.get(index, [found[index][0]])
+            self._count(amount, inodes, is_held=index not in partners)
 
     def _owners(self, inode: _Inode) -> list[Account]:
         owners, found = inode[_OWNERS], []
