@@ -16,7 +16,7 @@ import contextlib
 import os
 import stat
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pip_linkmode import link
 
@@ -57,6 +57,17 @@ class Account:
     def private(self) -> int:
         """Bytes of it that nobody else has."""
         return self.frees - self.links
+
+
+class _Part(NamedTuple):
+    """Where a part of a file is on the disk."""
+
+    start: int
+    end: int
+    scale: float
+    """Bytes of content for each byte between the two."""
+    inode: _Inode
+    is_shared: bool
 
 
 @dataclass
@@ -222,31 +233,35 @@ class Ledger:
             self.accounts[owners.bit_length() - 1].frees += amount
 
     def _extents(self, device: _Device, advance: Callable[[], object]) -> None:
-        """Sweep over the disk: what is between two borders belongs to who is there."""
+        """Ask where the files that may share are, and count what is there."""
         overhead = device.overhead
-        borders: list[tuple[int, bool, int]] = []
-        found: list[tuple[_Inode, float, bool]] = []
+        found: list[_Part] = []
         for path, status, inode in device.clonable:
-            extents = link.extents(path)
             own, logical = overhead.inode, 0.0
+            extents = link.extents(path)
             if extents is None:
                 own += _allocated(status)
                 extents = []
             for start, length, is_compressed, is_shared in extents:
                 if start is None:
-                    length = min(status.st_size, length)  # noqa: PLW2901  # the rest is zeros
-                    own += overhead.inline + round(length * overhead.inline_factor)
+                    size = min(status.st_size, length)
+                    own += overhead.inline + round(size * overhead.inline_factor)
                     continue
                 own += overhead.reference
                 logical += overhead.extent + length * (1 + overhead.checksums)
                 scale = length / _LEAST if is_compressed else 1
                 end = start + (_LEAST if is_compressed else length)
-                borders += [(start, True, len(found)), (end, False, len(found))]
-                found.append((inode, scale, is_shared))
+                found.append(_Part(start, end, scale, inode, is_shared))
             self._count(own, [inode])
             for account in self._owners(inode):
                 account.logical += own + round(logical)
             advance()
+        self._sweep(found, overhead)
+
+    def _sweep(self, found: Sequence[_Part], overhead: Overhead) -> None:
+        """Go over the disk: what is between two borders belongs to who is there."""
+        borders = [(part.start, True, n) for n, part in enumerate(found)]
+        borders += [(part.end, False, n) for n, part in enumerate(found)]
         borders.sort()
         present: dict[int, None] = {}
         partners: dict[int, list[_Inode]] = {}
@@ -254,13 +269,13 @@ class Ledger:
         last = 0
         for position, begins, index in borders:
             if present and position > last:
-                here = [found[one] for one in present]
-                inodes = [inode for inode, *_ in here]
-                size = (position - last) * here[0][1] * (1 + overhead.checksums)
+                first = found[next(iter(present))]
+                size = (position - last) * first.scale * (1 + overhead.checksums)
                 amount = overhead.extent + round(size)
-                if len(here) == 1 and here[0][2]:
+                if len(present) == 1 and first.is_shared:
                     alone.append((next(iter(present)), amount))
                 else:
+                    inodes = [found[one].inode for one in present]
                     partners.update(dict.fromkeys(present, inodes))
                     self._count(amount, inodes)
             last = position
@@ -271,7 +286,7 @@ class Ledger:
         for index, amount in alone:
             # A part that only one file still has goes with the last who has any of it;
             # if nobody is known who has, somebody is who is not known.
-            inodes = partners.get(index, [found[index][0]])
+            inodes = partners.get(index, [found[index].inode])
             self._count(amount, inodes, is_held=index not in partners)
 
     def _owners(self, inode: _Inode) -> list[Account]:
