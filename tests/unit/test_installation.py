@@ -1121,3 +1121,27 @@ def test_bytecode_beside_its_entry_is_never_behind_a_symlink(
         assert (bench.env / path).is_file()
     assert (bench.library / "package" / "module.py").is_symlink() == (mode == "symlink")
     assert_valid_bytecode(bench)
+
+
+@pytest.mark.parametrize("requested", ["auto", "copy", "hardlink"])
+def test_who_asked_for_links_is_warned_of_each_file_without(
+    bench: Bench, caplog: pytest.LogCaptureFixture, requested: str
+) -> None:
+    line = report_line(
+        bench,
+        caplog,
+        {"hardlink": 1},
+        exceptions={"Too many links": 7},
+        settings=replace(bench.settings(), requested=requested),
+    )
+    assert line.endswith("; 7 files not shared: Too many links")
+    warned = "7 files without a hardlink" in caplog.text
+    assert warned == (requested == "hardlink")
+
+
+def test_auto_has_nothing_to_add_if_nothing_was_refused(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = replace(bench.settings(), requested="auto")
+    line = report_line(bench, caplog, {"copy": 1}, settings=settings)
+    assert line.endswith(" files)")

@@ -521,3 +521,16 @@ def test_new_entries_go_home(
     home = Store.open(str(tmp_path / "home"))
     found = make(store, home, home=home).find(wheel)
     assert found.entry.store == home.root
+
+
+def test_link_in_the_place_of_bytecode_is_let_go(
+    make: Callable[..., Intake], store: Store, wheel: str, tmp_path: Path
+) -> None:
+    entry = make(store).find(wheel).entry
+    directory = Path(entry.path, "bytecode")
+    directory.rename(tmp_path / "elsewhere")
+    directory.symlink_to(tmp_path / "elsewhere")
+    found = make(store).find(wheel)
+    assert found.bytecode is not None
+    assert not directory.is_symlink()
+    assert any((tmp_path / "elsewhere").iterdir())

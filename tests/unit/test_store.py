@@ -1026,3 +1026,23 @@ def test_other_errors_are_errors(entry: Entry, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(os, "lstat", fail)
     with pytest.raises(OSError, match="Input/output error"):
         entry.check()
+
+
+@pytest.mark.parametrize("part", ["v1", "v1/wheels", "v1/bytecode", "v1/environments"])
+def test_link_in_the_place_of_a_directory_is_refused(
+    store: Store, tmp_path: Path, part: str
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    path = Path(store.root, part)
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreRefusedError, match=f"has a link in the place of {part}$"):
+        Store.open(store.root)
+
+
+def test_staging_needs_no_extended_attributes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "removexattr", raising=False)
+    with store.staging() as staged:
+        assert os.path.isdir(staged)
