@@ -211,15 +211,14 @@ def below(directory: str) -> Iterator[Callable[[str], os.stat_result]]:
     :param directory: absolute path; a link is not followed
     :raises OSError: if it cannot be opened
     """
-    if os.stat not in os.supports_dir_fd:  # Windows
-        yield lambda path: os.lstat(f"{directory}/{path}")
-        return
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(directory, flags)
-    try:
-        yield partial(os.stat, dir_fd=descriptor, follow_symlinks=False)
-    finally:
-        os.close(descriptor)
+    with contextlib.ExitStack() as stack:
+        if os.stat in os.supports_dir_fd:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(directory, flags)
+            stack.callback(os.close, descriptor)
+            yield partial(os.stat, dir_fd=descriptor, follow_symlinks=False)
+        else:  # Windows
+            yield lambda path: os.lstat(f"{directory}/{path}")
 
 
 PRIMITIVES: dict[str, Callable[[Link], None]] = {
