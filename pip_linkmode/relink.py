@@ -335,6 +335,17 @@ class _Member:
         return frozenset((file.path, file.sha256) for file in self.files.values())
 
 
+def _prefix(library: str) -> str:
+    """Return the directory that an environment's scripts and data are in."""
+    root = environments.root(library)
+    parent, name = os.path.split(library)
+    if root != library or name not in ("site-packages", "dist-packages"):
+        return root
+    # A Python of its own: below lib/python3.11, or on Windows below Lib.
+    has_version = os.path.basename(parent).startswith("python")
+    return os.path.dirname(os.path.dirname(parent) if has_version else parent)
+
+
 def _installer(distribution: Distribution) -> str:
     path = os.path.join(distribution.library, distribution.dist_info, "INSTALLER")
     try:
@@ -414,13 +425,17 @@ class Relinking:
         self._exclude = {canonicalize_name(name) for name in exclude}
         self._linker = Linker(primitives={**PRIMITIVES, "copy": _keep})
         self._replacer = _Replacer(self._linker)
+        self._emptier = _Replacer(Linker())
         self._known: dict[str, tuple[tuple[int, ...], str]] = {}
         """Digests of files, with the stamp that they had."""
         self._replaced: Counter[tuple[int, int]] = Counter()
         """How many names of each inode a dry run would replace."""
         self._entries: dict[str, list[tuple[Store, Entry]]] = defaultdict(list)
         """By name of the dist-info directory."""
-        self._workers: dict[Interpreter, Workers] = {}
+        self._workers: dict[str, Workers] = {}
+        """By name of the interpreter: those of several environments are as good."""
+        self._foreseen: set[tuple[str, str]] = set()
+        """Of what a dry run has counted the bytecode."""
         self._environments: list[_Environment] = []
         self._groups: dict[tuple[str, Claims], list[_Member]] = defaultdict(list)
         """What has the same claims, and may share one entry."""
@@ -434,7 +449,7 @@ class Relinking:
         return sum(m.bytes for members in self._groups.values() for m in members)
 
     def _look(self, library: str) -> None:
-        environment = _Environment(Relinked(library), environments.root(library))
+        environment = _Environment(Relinked(library), _prefix(library))
         self._environments.append(environment)
         self.report.environments.append(environment.report)
         passed_over = Counter[str]()
@@ -752,7 +767,12 @@ class Relinking:
         for target in layout.linked:
             path, size, _, mode = target.file
             file = member.files.get(target.path)
-            if file is not None and size and not _is_bytecode(path):
+            # What is empty is never shared, but its bytecode is.
+            if (
+                file is not None
+                and (size or path.endswith(".py"))
+                and not _is_bytecode(path)
+            ):
                 link = Link(base + path, target.path, size, mtime_ns, mode, file.mode)
                 sources.append((target, file, link))
         pycs = self._bytecode(member, store, entry, layout)
@@ -804,6 +824,12 @@ class Relinking:
             if target.path in member.files and _is_stamped(path)
         }
         compiled = self._compile(python, store, entry) if found else None
+        foreseen = (entry.dist_info, python.name)
+        if self.report.dry_run and not entry.path and foreseen not in self._foreseen:
+            self._foreseen.add(foreseen)
+            self.report.bytes_stored += sum(
+                _allocated(os.stat(path)) for path in found.values()
+            )
         plans: dict[str, Link | str] = {}
         for target, path in found.items():
             pyc = compiled.files.get(target.file.path) if compiled else None
@@ -832,11 +858,11 @@ class Relinking:
     ) -> Bytecode | None:
         if self.report.dry_run:
             return None
-        if python not in self._workers:
-            self._workers[python] = Workers(interpreter=python)
+        if python.name not in self._workers:
+            self._workers[python.name] = Workers(interpreter=python)
         path = os.path.join(entry.path, BYTECODE, python.name)
         fresh = not os.path.exists(path)
-        compiled = self._workers[python].bytecode(store, entry)
+        compiled = self._workers[python.name].bytecode(store, entry)
         if compiled is not None and fresh:
             self.report.bytes_stored += sum(
                 _allocated(os.lstat(compiled.source(source)))
@@ -872,24 +898,20 @@ class Relinking:
                         return
         if shared:
             report.already += 1
-        else:
+        elif link.size or pyc is not None:
             self._replace(environment, link, old)
 
     def _is_shared(self, link: Link, old: os.stat_result) -> bool:
         """Tell whether a file is the store's already, in a way that will do."""
-        if self.report.dry_run and not os.path.lexists(link.source):
-            return False
         if stat.S_ISLNK(old.st_mode):
             is_ours = os.readlink(link.target) == link.source
             return is_ours and self._mode in ("auto", "symlink")
-        if os.path.samestat(old, os.lstat(link.source)):
-            return self._mode != "clone"
-        if old.st_mtime_ns != link.mtime_ns or old.st_size != link.size:
+        with contextlib.suppress(FileNotFoundError):  # of an entry that is planned
+            if os.path.samestat(old, os.lstat(link.source)):
+                return self._mode != "clone"
+        if (old.st_mtime_ns, old.st_size) != (link.mtime_ns, link.size):
             return False
-        ours, theirs = extents(link.target), extents(link.source)
-        if not ours or ours != theirs:
-            return False
-        return all(extent.start is not None for extent in ours)
+        return not link.size or _is_clone(link.target, link.source)
 
     def _is_same(
         self,
@@ -940,6 +962,10 @@ class Relinking:
         report = environment.report
         chain, area, store = self._chains[link.target]
         try:
+            if not link.size:
+                if not self.report.dry_run:
+                    self._emptier.replace(link, old, mode="copy", store="", area="")
+                return True
             if self.report.dry_run:
                 primitive = _predict(link, chain, environment.works[store.root])
             else:
@@ -979,6 +1005,14 @@ class Relinking:
             if refusal is not None:
                 return f"cannot be linked: {refusal.error.strerror}"
         return "have as many links as the file system allows"
+
+
+def _is_clone(one: str, other: str) -> bool:
+    """Tell whether two files have the same extents."""
+    ours, theirs = extents(one), extents(other)
+    if not ours or ours != theirs:
+        return False
+    return all(extent.start is not None for extent in ours)
 
 
 def _predict(link: Link, chain: str, works: str) -> str:
