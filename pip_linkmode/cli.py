@@ -38,8 +38,9 @@ from pip_linkmode.errors import (
 )
 from pip_linkmode.inventory import describe, items
 from pip_linkmode.ledger import measure
+from pip_linkmode.materialize import Materializing
 from pip_linkmode.prune import Wanted, prune, release
-from pip_linkmode.relink import Materializing, Relinking
+from pip_linkmode.relink import Relinking
 from pip_linkmode.settings import ALIASES, SHARING, why_no_symlinks
 from pip_linkmode.status import status
 from pip_linkmode.store import Store
