@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING
 from pip_linkmode.environments import registrations
 from pip_linkmode.errors import PruneRefusedError
 from pip_linkmode.inventory import describe, items
-from pip_linkmode.ledger import measure
+from pip_linkmode.ledger import Ledger, measure
 from pip_linkmode.users import users
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pip_linkmode.inventory import Description, Item
-    from pip_linkmode.ledger import Space
     from pip_linkmode.link import Sharing
     from pip_linkmode.store import Store
     from pip_linkmode.users import User
@@ -98,13 +97,14 @@ def prune(
     sharing: dict[int, Sharing] = {}
     victims = _choose(store, wanted, known, result, sharing, advance)
     if wanted.dry_run:
-        for item in victims:
-            description = describe(store, item)
-            space = measure([item.path], sharing)
-            result.removed.append(_removed(item, description, space))
-            advance()
-        # What they hold in common is freed by the last of them.
-        result.freed = measure((item.path for item in victims), sharing).frees
+        ledger = Ledger(known=sharing)
+        accounts = [ledger.add(item.path, advance) for item in victims]
+        ledger.settle(advance)
+        result.removed = [
+            _removed(item, describe(store, item), account.logical, account.frees)
+            for item, account in zip(victims, accounts, strict=True)
+        ]
+        result.freed = ledger.allocated - ledger.held
         result.released = _gone(known)
         return result
     _remove(store, wanted, victims, result, sharing, advance)
@@ -174,10 +174,10 @@ def _kept(wanted: Wanted, known: Sequence[User]) -> set[str]:
     return {sha256 for user in known for sha256 in user.uses}
 
 
-def _removed(item: Item, description: Description, space: Space) -> Removed:
-    return Removed(
-        item.sha256, description, space.allocated, space.frees, item.last_used
-    )
+def _removed(
+    item: Item, description: Description, allocated: int, freed: int
+) -> Removed:
+    return Removed(item.sha256, description, allocated, freed, item.last_used)
 
 
 def _remove(
@@ -215,7 +215,9 @@ def _remove(
             # Now, since what went before has let go of what both have held.
             space = measure([away], sharing)
             shutil.rmtree(away)
-            result.removed.append(_removed(item, description, space))
+            result.removed.append(
+                _removed(item, description, space.allocated, space.frees)
+            )
             result.freed += space.frees
             advance()
 
