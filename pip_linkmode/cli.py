@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -26,6 +27,7 @@ from pip_linkmode.console import (
     parse_size,
     parse_span,
     plural,
+    shades,
     size,
     table,
 )
@@ -38,8 +40,9 @@ from pip_linkmode.errors import (
 )
 from pip_linkmode.inventory import describe, items
 from pip_linkmode.ledger import measure
+from pip_linkmode.materialize import Materializing
 from pip_linkmode.prune import Wanted, prune, release
-from pip_linkmode.relink import Materializing, Relinking
+from pip_linkmode.relink import Relinking
 from pip_linkmode.settings import ALIASES, SHARING, why_no_symlinks
 from pip_linkmode.status import status
 from pip_linkmode.store import Store
@@ -90,6 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: its arguments; those of the process if ``None``
     :returns: the exit code
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A path may have what the terminal does not.
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(argv)
     try:
         result: Result = options.run(options)
@@ -335,6 +341,7 @@ def _usage_lines(found: Usage) -> list[str]:
     everything = [*found.environments, *found.stores]
     if not everything:
         return ["No environment uses a store here."]
+    dark, light = shades()
     largest = max(one.logical for one in everything)
     rows = [("", "Size", "Shared", "Private", "Deleting frees", "")]
     rows += [
@@ -344,7 +351,7 @@ def _usage_lines(found: Usage) -> list[str]:
             size(one.shared),
             size(one.private),
             size(one.frees),
-            bar([(one.private, _PRIVATE), (one.shared, _SHARED)], largest),
+            bar([(one.private, dark), (one.shared, light)], largest),
         )
         for one in everything
     ]
@@ -352,10 +359,10 @@ def _usage_lines(found: Usage) -> list[str]:
     lines = [
         table(rows, (1, 2, 3, 4)),
         "",
-        f"{_PRIVATE} private   {_SHARED} shared",
+        f"{dark} private   {light} shared",
         "",
         *(
-            f"{name:<15}{size(amount):>10}  {bar([(amount, _PRIVATE)], whole)}"
+            f"{name:<15}{size(amount):>10}  {bar([(amount, dark)], whole)}"
             for name, amount in (
                 ("Without links", found.without),
                 ("Spent", found.spent),
@@ -365,9 +372,6 @@ def _usage_lines(found: Usage) -> list[str]:
     ]
     lines += [f"Not seen: {path}" for path in found.unseen]
     return lines
-
-
-_PRIVATE, _SHARED = "█", "░"
 
 
 # --- verify ---------------------------------------------------------------------------
