@@ -171,10 +171,10 @@ def _stores(options: argparse.Namespace) -> list[Store]:
     :raises SettingsError: if they cannot be meant
     :raises StoreRefusedError: if one was named and cannot be used
     """
-    paths = in_force(sys.prefix, options.link_store).settings.stores
+    settings = in_force(sys.prefix, options.link_store).settings
     return [
-        Store.open(path)
-        for path in paths
+        Store.open(path, trust_group=settings.trust_group)
+        for path in settings.stores
         if os.path.lexists(path) or options.link_store
     ]
 
@@ -551,6 +551,7 @@ def _pruned(result: Pruned) -> dict[str, Any]:
         ],
         "freed": result.freed,
         "restored": result.restored,
+        "spare_bytecode": result.spare,
         "released": result.released,
         "unseen": [_user(user) for user in result.unseen],
         "holders": [_user(user) for user in result.holders],
@@ -587,6 +588,9 @@ def _prune_lines(result: Pruned, wanted: Wanted) -> list[str]:
         f"{verb} {plural(len(result.removed), 'entry', 'entries')} of {result.store}; "
         f"{size(result.freed)} {'would come' if wanted.dry_run else 'came'} back"
     )
+    if result.spare:
+        count = plural(result.spare, "time", "times")
+        lines.append(f"{verb} bytecode for wheels of read-only stores, {count}")
     if result.restored:
         count = plural(result.restored, "entry", "entries")
         lines.append(f"Kept {count} that came into use meanwhile")
@@ -654,7 +658,7 @@ def _relink(options: argparse.Namespace) -> Result:
         raise SettingsError(msg)
     relinking = Relinking(
         _libraries(options),
-        [Store.open(path) for path in force.stores],
+        [Store.open(path, trust_group=force.trust_group) for path in force.stores],
         mode=mode,
         exclude=force.exclude,
         dry_run=options.dry_run,

@@ -18,7 +18,7 @@ from pip_linkmode.errors import (
     StoreRefusedError,
     WheelDeclinedError,
 )
-from pip_linkmode.store import BYTECODE, FILES
+from pip_linkmode.store import BYTECODE, FILES, use
 from pip_linkmode.wheel import compiled_sources, unpack, wheel_digest
 from pip_linkmode.workers import Workers, WorkersError
 
@@ -127,7 +127,7 @@ class Intake:
                 problem = error
             else:
                 if store.writable:
-                    entry.use()
+                    use(entry.path)
                 compiled = None
                 if self._pycompile:
                     compiled = self._workers.bytecode(store, entry, self._home)

@@ -56,7 +56,7 @@ from pip_linkmode.replacement import (
     keep,
     stamp,
 )
-from pip_linkmode.store import BYTECODE, FILES, MANIFEST, Entry, adopted_digest
+from pip_linkmode.store import BYTECODE, FILES, MANIFEST, Entry, adopted_digest, use
 from pip_linkmode.wheel import (
     StoredFile,
     data_scheme,
@@ -536,7 +536,7 @@ class Relinking:
             except PermissionError:
                 pass  # what we may not write to is not ours to clean up either
             else:
-                entry.use()
+                use(entry.path)
             if self._mode == "symlink":
                 pin = os.path.join(library, TEMPORARY + os.urandom(8).hex())
                 os.symlink(manifest, pin)

@@ -110,16 +110,6 @@ class Entry:
     """Modification time of all files, in seconds."""
     files: tuple[StoredFile, ...]
 
-    def use(self) -> None:
-        """Note that the entry was used now; its files keep their time.
-
-        Nothing is written more than once an hour, and nothing if it cannot be.
-        """
-        manifest = os.path.join(self.path, MANIFEST)
-        with contextlib.suppress(OSError):
-            if time.time() - os.lstat(manifest).st_mtime > _USE_SECONDS:
-                os.utime(manifest, follow_symlinks=False)
-
     def source(self, path: str) -> str:
         """Return the absolute path of a file, named by its path in the wheel."""
         return f"{self.path}/{FILES}/{path}"
@@ -157,6 +147,19 @@ def adopted_digest(dist_info: str, files: Iterable[StoredFile]) -> str:
     rows = sorted([file.path, file.sha256, file.mode] for file in files)
     text = json.dumps(["pip-linkmode adopted", 1, dist_info, rows])
     return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def use(directory: str) -> None:
+    """Note that what has a manifest was used now; its files keep their time.
+
+    Nothing is written more than once an hour, and nothing if it cannot be.
+
+    :param directory: absolute path of an entry, or of bytecode
+    """
+    manifest = os.path.join(directory, MANIFEST)
+    with contextlib.suppress(OSError):
+        if time.time() - os.lstat(manifest).st_mtime > _USE_SECONDS:
+            os.utime(manifest, follow_symlinks=False)
 
 
 def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
@@ -364,6 +367,10 @@ class Store:
         # Times are stamped into it.
         name = f"{entry.sha256}-{entry.mtime}-{interpreter}"
         return os.path.join(self.root, LAYOUT, BYTECODE, name)
+
+    def spare_bytecode(self) -> list[str]:
+        """Return the absolute paths of what :meth:`bytecode` is for."""
+        return _directories(os.path.join(self.root, LAYOUT, BYTECODE))
 
     def entry(self, sha256: str) -> Entry | None:
         """Return the entry of a wheel, or ``None``.

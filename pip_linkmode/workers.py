@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from pip_linkmode import bytecode
 from pip_linkmode.bytecode import Bytecode, Interpreter
 from pip_linkmode.errors import LinkmodeError, WheelDeclinedError
-from pip_linkmode.store import BYTECODE, FILES
+from pip_linkmode.store import BYTECODE, FILES, use
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,6 +122,7 @@ class Workers:
         if found is None and home and not os.access(entry.path, os.W_OK):
             store, path = home, home.bytecode(entry, self.interpreter.name)
             found = bytecode.load(path, entry.sources)
+            use(path)
         if found is None and store.writable:
             with contextlib.suppress(OSError), store.staging() as staged:
                 self.compile(os.path.join(entry.path, FILES), entry.sources, staged)

@@ -84,7 +84,7 @@ IMPORTS: dict[str, set[str]] = {
     "settings": {"errors"},
     "skeleton": {"errors", "wheel"},
     "store": {"errors", "link", "wheel"},
-    "prune": {"environments", "errors", "inventory", "ledger", "users"},
+    "prune": {"environments", "errors", "inventory", "ledger", "store", "users"},
     "status": {
         "configuration",
         "environments",

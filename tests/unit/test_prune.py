@@ -343,3 +343,35 @@ def test_interrupted_clean_up_puts_everything_back(
         prune(house.store, Wanted())
     assert house.present() == ["a"]
     house.entry("a").check()
+
+
+# --- bytecode for entries of other stores ---------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "goes"),
+    [
+        (Wanted(), False),
+        (Wanted(older_than=YEAR), False),
+        (Wanted(older_than=86400.0), True),
+        (Wanted(max_size=0), True),
+        (Wanted(everything=True), True),
+        (Wanted(everything=True, dry_run=True), False),
+    ],
+)
+def test_bytecode_that_was_not_used_of_late_goes(
+    house: House, wanted: Wanted, goes: bool
+) -> None:
+    """Nothing depends on it, and it is compiled again when it is missed."""
+    spare = house.root / "v1" / "bytecode" / "digest-1-cpython"
+    spare.mkdir(parents=True)
+    (spare / "module.pyc").write_bytes(b"x" * 100_000)
+    manifest = spare / "manifest.json"
+    manifest.touch()
+    week = time.time() - 7 * 86400
+    os.utime(manifest, (week, week))
+    (spare.parent / "of-another-clean-up").mkdir()
+    pruned = prune(house.store, wanted)
+    assert spare.exists() is not goes
+    assert pruned.spare == (goes or wanted.dry_run)
+    assert (pruned.freed >= 100_000) == bool(pruned.spare)

@@ -115,6 +115,17 @@ def test_value_that_pip_would_refuse_is_shown(
     assert in_force("").sources["mode"] == "default, PIP_LINK_MODE has 'fastest'"
 
 
+@pytest.mark.parametrize(
+    ("value", "trusted"), [("", False), ("0", False), ("1", True), ("Yes", True)]
+)
+def test_group_is_trusted_as_pip_reads_it(
+    files: Files, monkeypatch: pytest.MonkeyPatch, value: str, trusted: bool
+) -> None:
+    del files
+    monkeypatch.setenv("PIP_LINK_TRUST_GROUP", value)
+    assert in_force("").settings.trust_group is trusted
+
+
 def test_store_follows_the_cache_directory(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
