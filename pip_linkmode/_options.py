@@ -33,7 +33,7 @@ _SHAPE = {
     "install_given_reqs": "pip._internal.req",
 }
 """What we rely on here, and the module of pip that has it."""
-_OPTIONS = ("--link-mode", "--link-store", "--link-exclude")
+_OPTIONS = ("--link-mode", "--link-store", "--link-exclude", "--link-trust-group")
 
 
 class _Process:
@@ -117,6 +117,16 @@ def _add_options(command: Any) -> None:
         action="append",
         default=[],
         help="Give this package files of its own, not links. May be repeated.",
+    )
+    group.add_option(
+        "--link-trust-group",
+        dest="link_trust_group",
+        action="store_true",
+        default=False,
+        help=(
+            "Use stores that the members of their group can write to: what any of "
+            "them puts there is installed."
+        ),
     )
     run = command.run
 

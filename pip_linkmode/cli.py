@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -27,6 +28,7 @@ from pip_linkmode.console import (
     parse_size,
     parse_span,
     plural,
+    shades,
     size,
     table,
 )
@@ -41,13 +43,15 @@ from pip_linkmode.errors import (
 from pip_linkmode.fill import fill, gather, interpreter, wheels_in
 from pip_linkmode.inventory import describe, items
 from pip_linkmode.ledger import measure
+from pip_linkmode.materialize import Materializing
 from pip_linkmode.prune import Wanted, prune, release
-from pip_linkmode.relink import Materializing, Relinking
+from pip_linkmode.relink import Relinking
 from pip_linkmode.settings import ALIASES, SHARING, why_no_symlinks
 from pip_linkmode.status import status
 from pip_linkmode.store import Store
 from pip_linkmode.usage import usage
 from pip_linkmode.users import users
+from pip_linkmode.verify import Verification
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,6 +61,8 @@ if TYPE_CHECKING:
     from pip_linkmode.relink import Report
     from pip_linkmode.status import Status
     from pip_linkmode.usage import Usage
+    from pip_linkmode.users import User
+    from pip_linkmode.verify import Damage
 
 FINE, FOUND, MEANINGLESS = 0, 1, 2
 """The exit codes."""
@@ -91,6 +97,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: its arguments; those of the process if ``None``
     :returns: the exit code
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A path may have what the terminal does not.
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(argv)
     try:
         result: Result = options.run(options)
@@ -166,10 +175,10 @@ def _stores(options: argparse.Namespace) -> list[Store]:
     :raises SettingsError: if they cannot be meant
     :raises StoreRefusedError: if one was named and cannot be used
     """
-    paths = in_force(sys.prefix, options.link_store).settings.stores
+    settings = in_force(sys.prefix, options.link_store).settings
     return [
-        Store.open(path)
-        for path in paths
+        Store.open(path, trust_group=settings.trust_group)
+        for path in settings.stores
         if os.path.lexists(path) or options.link_store
     ]
 
@@ -336,6 +345,7 @@ def _usage_lines(found: Usage) -> list[str]:
     everything = [*found.environments, *found.stores]
     if not everything:
         return ["No environment uses a store here."]
+    dark, light = shades()
     largest = max(one.logical for one in everything)
     rows = [("", "Size", "Shared", "Private", "Deleting frees", "")]
     rows += [
@@ -345,7 +355,7 @@ def _usage_lines(found: Usage) -> list[str]:
             size(one.shared),
             size(one.private),
             size(one.frees),
-            bar([(one.private, _PRIVATE), (one.shared, _SHARED)], largest),
+            bar([(one.private, dark), (one.shared, light)], largest),
         )
         for one in everything
     ]
@@ -353,10 +363,10 @@ def _usage_lines(found: Usage) -> list[str]:
     lines = [
         table(rows, (1, 2, 3, 4)),
         "",
-        f"{_PRIVATE} private   {_SHARED} shared",
+        f"{dark} private   {light} shared",
         "",
         *(
-            f"{name:<15}{size(amount):>10}  {bar([(amount, _PRIVATE)], whole)}"
+            f"{name:<15}{size(amount):>10}  {bar([(amount, dark)], whole)}"
             for name, amount in (
                 ("Without links", found.without),
                 ("Spent", found.spent),
@@ -368,7 +378,81 @@ def _usage_lines(found: Usage) -> list[str]:
     return lines
 
 
-_PRIVATE, _SHARED = "█", "░"
+# --- verify ---------------------------------------------------------------------------
+
+
+def _verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "environments",
+        nargs="*",
+        metavar="env",
+        help="an environment (default: all that use the store, and the store itself)",
+    )
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help=(
+            "put the pristine files back: what is shared or dangles, and with env "
+            "also what only that environment has"
+        ),
+    )
+    parser.add_argument(
+        "--keep",
+        metavar="env",
+        action="append",
+        default=[],
+        help="with --repair: this environment keeps its edits, as files of its own",
+    )
+
+
+def _verify(options: argparse.Namespace) -> Result:
+    with Progress("Reading") as progress:
+        found = Verification(_stores(options), options.environments, progress.advance)
+        if options.repair:
+            found.repair(options.keep)
+    damages = found.damages
+    data = {"damages": [_damage(one) for one in damages], "unread": found.unread}
+    lines = [line for one in damages for line in _damage_lines(one)]
+    lines += [f"Not readable: {path}" for path in found.unread]
+    left = [one for one in damages if not one.is_repaired]
+    if damages:
+        count = plural(len(damages), "file is", "files are")
+        lines.append(f"{count} not as installed; {len(damages) - len(left)} repaired")
+    elif not lines:
+        lines.append("All files are as they were installed.")
+    return Result(data, "\n".join(lines), FOUND if left or found.unread else FINE)
+
+
+def _damage(damage: Damage) -> dict[str, Any]:
+    return {
+        "kind": damage.kind,
+        "package": damage.package,
+        "path": damage.path,
+        "sha256": damage.sha256,
+        "stored": [one.path for one in damage.stored],
+        "installed": [one.path for one in damage.installed],
+        "environments": sorted({one.environment for one in damage.installed}),
+        "outcome": damage.outcome,
+        "repaired": damage.is_repaired,
+    }
+
+
+def _damage_lines(damage: Damage) -> list[str]:
+    lines = [f"{damage.package}: {damage.path} {_KINDS[damage.kind]}"]
+    lines += [f"    in {one.environment}" for one in damage.installed]
+    lines += [f"    in the store: {one.path}" for one in damage.stored]
+    if damage.outcome:
+        lines.append(f"    {damage.outcome}")
+    return lines
+
+
+_KINDS = {
+    "modified": "was modified",
+    "missing": "is missing",
+    "dangling": "leads nowhere",
+    "restamped": "has another time or mode",
+    "manifest": "cannot be read",
+}
 
 
 # --- prune ----------------------------------------------------------------------------
@@ -452,7 +536,40 @@ def _prune(options: argparse.Namespace) -> Result:
     text = [f"Forgotten: {path}" for path in forgotten]
     for result in results:
         text += _prune_lines(result, wanted)
-    return Result([_json(result) for result in results], "\n".join(text), code)
+    return Result([_pruned(result) for result in results], "\n".join(text), code)
+
+
+def _pruned(result: Pruned) -> dict[str, Any]:
+    return {
+        "store": result.store,
+        "removed": [
+            {
+                "name": one.description.name,
+                "version": one.description.version,
+                "sha256": one.sha256,
+                "size": one.allocated,
+                "freed": one.freed,
+                "last_used": one.last_used,
+            }
+            for one in result.removed
+        ],
+        "freed": result.freed,
+        "restored": result.restored,
+        "spare_bytecode": result.spare,
+        "released": result.released,
+        "unseen": [_user(user) for user in result.unseen],
+        "holders": [_user(user) for user in result.holders],
+        "size": result.size,
+    }
+
+
+def _user(user: User) -> dict[str, Any]:
+    return {
+        "path": user.path,
+        "state": user.state,
+        "uses": sorted(user.uses),
+        "depends_on": sorted(user.depends),
+    }
 
 
 def _prune_lines(result: Pruned, wanted: Wanted) -> list[str]:
@@ -475,6 +592,9 @@ def _prune_lines(result: Pruned, wanted: Wanted) -> list[str]:
         f"{verb} {plural(len(result.removed), 'entry', 'entries')} of {result.store}; "
         f"{size(result.freed)} {'would come' if wanted.dry_run else 'came'} back"
     )
+    if result.spare:
+        count = plural(result.spare, "time", "times")
+        lines.append(f"{verb} bytecode for wheels of read-only stores, {count}")
     if result.restored:
         count = plural(result.restored, "entry", "entries")
         lines.append(f"Kept {count} that came into use meanwhile")
@@ -542,7 +662,7 @@ def _relink(options: argparse.Namespace) -> Result:
         raise SettingsError(msg)
     relinking = Relinking(
         _libraries(options),
-        [Store.open(path) for path in force.stores],
+        [Store.open(path, trust_group=force.trust_group) for path in force.stores],
         mode=mode,
         exclude=force.exclude,
         dry_run=options.dry_run,
@@ -677,7 +797,7 @@ def _fill(options: argparse.Namespace) -> Result:
     if not force.stores:
         msg = f"there is no store: {force.reason or 'link-mode is off'}"
         raise SettingsError(msg)
-    stores = [Store.open(path) for path in force.stores]
+    stores = [Store.open(path, trust_group=force.trust_group) for path in force.stores]
     wheels: list[str] = []
     requirements = []
     for wanted in options.wanted:
@@ -749,6 +869,14 @@ COMMANDS: tuple[Command, ...] = (
         "pip-linkmode usage ~/ComfyUI/.venv",
         _usage_arguments,
         _usage,
+    ),
+    Command(
+        "verify",
+        "Compare stored files with their manifests, and installed ones with RECORD.\n\n"
+        "Names every environment that shares a modified file.",
+        "pip-linkmode verify --repair --keep ~/experiment/.venv",
+        _verify_arguments,
+        _verify,
     ),
     Command(
         "prune",

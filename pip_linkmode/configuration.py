@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _SECTIONS = ("global", "install")
 DEFAULT = "default"
+_YES = ("y", "yes", "t", "true", "on", "1")
+"""As pip reads a switch (``_internal/utils/misc.py``, ``strtobool``)."""
 
 
 class Setting(NamedTuple):
@@ -48,6 +50,7 @@ class _Options:
     link_store: str | None
     link_exclude: list[str] | None
     cache_dir: str | bool | None
+    link_trust_group: bool
 
 
 def _files(prefix: str) -> Iterator[str]:
@@ -105,11 +108,13 @@ def in_force(prefix: str, stores: str | None = None) -> InForce:
     exclude = values.get("link-exclude", Setting("", DEFAULT))
     cache = values.get("cache-dir", Setting(_pip.cache_directory(), DEFAULT))
     disabled = values.get("no-cache-dir")
+    trust = values.get("link-trust-group", Setting("", DEFAULT))
     options = _Options(
         mode.value,
         store.value if store else None,
         exclude.value.split(),
         False if disabled else os.path.abspath(os.path.expanduser(cache.value)),
+        trust.value.lower() in _YES,
     )
     if store is None:
         store = disabled or Setting(

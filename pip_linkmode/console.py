@@ -24,9 +24,9 @@ _WIDTH = 30
 
 def size(count: float) -> str:
     """Return a number of bytes as a person reads it."""
-    for unit in ("bytes", "kB", "MB"):
+    for unit, digits in (("bytes", 0), ("kB", 0), ("MB", 1)):
         if abs(count) < _KILO:
-            return f"{count:,.0f} {unit}"
+            return f"{count:,.{digits}f} {unit}"
         count /= _KILO
     return f"{count:,.1f} GB"
 
@@ -82,6 +82,15 @@ def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
         ).rstrip()
         for row in (rows[0], rule, *rows[1:])
     )
+
+
+def shades() -> tuple[str, str]:
+    """Return a dark and a light character that the output can show."""
+    try:
+        "█░".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return "#", "-"
+    return "█", "░"
 
 
 def bar(parts: Sequence[tuple[float, str]], whole: float, width: int = _WIDTH) -> str:
@@ -148,7 +157,7 @@ class Progress:
                 rich.TextColumn("{task.percentage:>3.0f}%" if self._total else ""),
                 rich.TextColumn("eta"),
                 rich.TimeRemainingColumn(),
-                console=rich.Console(stderr=True) if hasattr(rich, "Console") else None,
+                console=rich.Console(file=sys.stderr),
                 transient=True,
             )
             self._task = self._bar.add_task(self._title, total=self._total)

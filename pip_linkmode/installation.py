@@ -30,7 +30,7 @@ from pip_linkmode.intake import Intake, not_known
 from pip_linkmode.link import Link, Linker, Made, file_system
 from pip_linkmode.placement import Place, by_chain
 from pip_linkmode.settings import is_temporary
-from pip_linkmode.store import FILES, MANIFEST, Store
+from pip_linkmode.store import FILES, GONE, MANIFEST, Store, arrange
 from pip_linkmode.wheel import current_umask, mode_of_new_file
 
 if TYPE_CHECKING:
@@ -125,7 +125,8 @@ class Session:
         stores = []
         for root in self.settings.stores:
             try:
-                stores.append(Store.open(root))
+                trust = self.settings.trust_group
+                stores.append(Store.open(root, trust_group=trust))
             except StoreRefusedError as error:
                 self._say(
                     f"{error}; set --link-store (PIP_LINK_STORE) to a directory of "
@@ -133,10 +134,16 @@ class Session:
                 )
         if not stores:
             return None
+        stores, home = arrange(
+            stores,
+            self.settings.destination,
+            anywhere=self.settings.mode in ("symlink", "copy"),
+        )
         return Intake(
             stores,
             umask=self.umask,
             pycompile=self.pycompile,
+            home=home,
             known=self.known,
         )
 
@@ -211,7 +218,7 @@ class Session:
                 places, pycs = self._plan(found.entry, layout, compiled)
                 skeleton.pack(skeleton_path, found.entry, layout, pycs)
                 before = self._bytes_shared()
-                used = self._link(found.entry, layout, places, name, made)
+                used = self._link(found, layout, places, name, made)
                 if pycompile and compiled is None:
                     pycs = _compile_in_place(layout, made)
                     skeleton.pack(skeleton_path, found.entry, layout, pycs)
@@ -287,36 +294,42 @@ class Session:
 
     def _link(
         self,
-        entry: Entry,
+        found: Found,
         layout: Layout,
         places: list[Place],
         name: str,
         made: Made,
     ) -> Counter[str]:
         """Make all links of one wheel; ``made`` knows them at any time."""
+        entry = found.entry
         project = canonicalize_name(name)
         mode = "copy" if project in self._exclude else self.settings.mode
         self._register(entry, layout.library, mode)
         directories = {link.target.rpartition(os.sep)[0] for _, link in places}
         for directory in sorted(directories):
             made.directory(directory)
-        groups = by_chain(
-            places,
-            project=project,
-            library=layout.library,
-            mode=mode,
-            linker=self.linker,
-        )
         used: Counter[str] = Counter()
         try:
-            for (chain, area), group in groups.items():
-                used += self.linker.link(
-                    group, mode=chain, store=entry.store, area=area, made=made.files
+            for store, chosen in _by_store(found, places):
+                # Bytecode that is not in its entry may be cleared away at any time.
+                lasting = store == entry.store or mode != "symlink"
+                groups = by_chain(
+                    chosen,
+                    project=project,
+                    library=layout.library,
+                    mode=mode if lasting else "private",
+                    linker=self.linker,
                 )
+                for (chain, area), group in groups.items():
+                    used += self.linker.link(
+                        group, mode=chain, store=store, area=area, made=made.files
+                    )
             if mode == "symlink":
                 # A clean-up may have looked here before the links were there.
                 os.lstat(os.path.join(entry.path, MANIFEST))
-        except FileNotFoundError as error:
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
             if os.path.lexists(os.path.join(entry.path, MANIFEST)) and all(
                 os.path.lexists(link.source) for _, link in places
             ):
@@ -436,6 +449,17 @@ class Session:
                 if refusal.primitive == "hardlink":
                     yield f"; {_refused(refusal)}"
                     break
+
+
+def _by_store(found: Found, places: list[Place]) -> list[tuple[str, list[Place]]]:
+    """Divide the files of a wheel by where they are linked from."""
+    entry, compiled = found.entry, found.bytecode
+    if compiled is None or compiled.path.startswith(entry.path):
+        return [(entry.store, places)]
+    parts: tuple[list[Place], list[Place]] = [], []
+    for place in places:
+        parts[not place.link.source.startswith(entry.path)].append(place)
+    return [(entry.store, parts[0]), (os.path.dirname(compiled.path), parts[1])]
 
 
 def _compile_in_place(layout: Layout, made: Made) -> list[str]:

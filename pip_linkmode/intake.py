@@ -18,7 +18,7 @@ from pip_linkmode.errors import (
     StoreRefusedError,
     WheelDeclinedError,
 )
-from pip_linkmode.store import BYTECODE, FILES
+from pip_linkmode.store import BYTECODE, FILES, use
 from pip_linkmode.wheel import compiled_sources, unpack, wheel_digest
 from pip_linkmode.workers import Workers, WorkersError
 
@@ -63,6 +63,7 @@ class Intake:
         *,
         umask: int,
         pycompile: bool,
+        home: Store | None = None,
         count: int | None = None,
         interpreter: Interpreter | None = None,
         known: Callable[[str], str | None] = not_known,
@@ -72,12 +73,14 @@ class Intake:
         :param stores: in the order of look-up; not empty
         :param umask: the umask in force
         :param pycompile: whether bytecode is wanted
+        :param home: which one gets what is in none; by default, the first that can
         :param count: how many worker interpreters to use; by default, one for each core
         :param interpreter: who compiles; by default, the running one
         :param known: returns the sha256 of a wheel whose bytes have just been hashed
         """
         self._known = known
         self._stores = stores
+        self._home = home or next((one for one in stores if one.writable), None)
         self._umask = umask
         self._pycompile = pycompile
         self._workers = Workers(count, interpreter)
@@ -126,10 +129,10 @@ class Intake:
                 problem = error
             else:
                 if store.writable:
-                    entry.use()
+                    use(entry.path)
                 compiled = None
                 if self._pycompile:
-                    compiled = self._workers.bytecode(store, entry)
+                    compiled = self._workers.bytecode(store, entry, self._home)
                 return Found(entry, compiled, taken.fresh)
         if taken.fresh and not isinstance(problem, EntryGoneError):
             msg = f"the store does not keep what is written to it: {problem}"
@@ -144,12 +147,11 @@ class Intake:
         for store in () if replace else self._stores:
             if store.has(sha256):
                 return Taken(sha256, fresh=False)
-        writable = next((store for store in self._stores if store.writable), None)
-        if writable is None:
+        if self._home is None:
             what = "is damaged" if replace else "is in none of the stores"
             msg = f"it {what}, and they are read-only"
             raise WheelDeclinedError(msg)
-        with writable.staging() as staged:
+        with self._home.staging() as staged:
             files = os.path.join(staged, FILES)
             manifest = self._unpack(wheel, files)
             if manifest.pop("wheel_sha256") != sha256:
@@ -162,7 +164,7 @@ class Intake:
                 directory = os.path.join(staged, BYTECODE, name)
                 self._workers.compile(files, sources, directory)
             manifest["wheel"] = os.path.basename(wheel)
-            writable.publish_entry(staged, sha256, manifest, replace=replace)
+            self._home.publish_entry(staged, sha256, manifest, replace=replace)
         return Taken(sha256, fresh=True)
 
     def _unpack(self, wheel: str, directory: str) -> dict[str, Any]:

@@ -5,9 +5,9 @@ names it has, and where file systems clone, an extent counts once, however many 
 have it.  What deleting a tree frees is what nobody else holds: inodes whose names are
 all in the tree, and extents that no file outside of it has.
 
-Taken for granted: metadata of the file system itself is not counted, parts that are
-compressed count as if they were not, and an extent that two of the trees share is not
-held by a third party as well.
+Taken for granted: what btrfs and xfs keep in trees of their own is estimated, parts
+that are compressed count as if they were not, and an extent that two of our trees share
+is not held by a third party as well.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import contextlib
 import os
 import stat
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pip_linkmode import link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from pip_linkmode.link import Sharing
+    from pip_linkmode.link import Overhead, Sharing
 
 _BLOCK = 512
 """The unit of ``st_blocks``, whatever the file system's is (:manpage:`stat(2)`)."""
@@ -59,16 +59,30 @@ class Account:
         return self.frees - self.links
 
 
+class _Part(NamedTuple):
+    """Where a part of a file is on the disk."""
+
+    start: int
+    end: int
+    scale: float
+    """Bytes of content for each byte between the two."""
+    inode: _Inode
+    is_shared: bool
+
+
 @dataclass
 class _Device:
     """One file system."""
 
     clones: bool
-    knows_inodes: bool
+    tells_inodes: bool
+    overhead: Overhead
     inodes: dict[int, _Inode] = field(default_factory=dict)
     """What has more than one name, by number."""
-    clonable: list[tuple[str, int, _Inode]] = field(default_factory=list)
-    """Path, size in bytes, and inode."""
+    clonable: list[tuple[str, os.stat_result, _Inode]] = field(default_factory=list)
+    """What may share extents; what it takes is not known before these are."""
+    links: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    """What a symlink takes, and what is behind it in a store, by where it leads."""
     link_sizes: dict[int, int] = field(default_factory=dict)
     """What a symlink takes, by its length."""
 
@@ -92,11 +106,12 @@ class Ledger:
         """
         self.allocated = 0
         """Bytes on the disk of all trees together; call :meth:`settle` before."""
+        self.held = 0
+        """Bytes of these that somebody else has too."""
         self.accounts: list[Account] = []
         self._devices: dict[int, _Device] = {}
         prefixes = {*stores, *map(os.path.realpath, stores)}
         self._prefixes = tuple(os.path.join(path, "") for path in prefixes)
-        self._behind: dict[str, int] = {}
         self._apart = frozenset(apart)
         self._known = {} if known is None else known
         self._settled = False
@@ -109,32 +124,23 @@ class Ledger:
         """
         account = Account(path, 1 << len(self.accounts))
         self.accounts.append(account)
-        self.walk(path, account, advance)
-        return account
-
-    def walk(
-        self,
-        path: str,
-        account: Account,
-        advance: Callable[[], object] = lambda: None,
-    ) -> None:
-        """Add one more tree to an account; see :meth:`add`."""
         waiting = [path]
         while waiting:
             directory = waiting.pop()
             with contextlib.suppress(OSError):
                 self._directory(directory, account, waiting)
             advance()
+        return account
 
     def _directory(self, path: str, account: Account, waiting: list[str]) -> None:
         status = os.lstat(path)
-        allocated = _allocated(status)
         device = self._device(status.st_dev, path)
-        inodes, bit = device.inodes, account.bit
-        own = logical = allocated
+        inodes, bit, tells_inodes = device.inodes, account.bit, device.tells_inodes
+        per_name, per_inode = device.overhead.name, device.overhead.inode
+        own = logical = _allocated(status) + per_name + per_inode
         with os.scandir(path) as entries:
             for entry in entries:
-                known = inodes.get(entry.inode()) if device.knows_inodes else None
+                known = inodes.get(entry.inode()) if tells_inodes else None
                 if known is None:
                     if entry.is_dir(follow_symlinks=False):
                         if entry.path not in self._apart:
@@ -146,18 +152,22 @@ class Ledger:
                     status = entry.stat(follow_symlinks=False)
                     known = inodes.get(status.st_ino)
                 account.files += 1
+                own += per_name
+                logical += per_name
                 if known is None:
-                    allocated = _allocated(status)
+                    allocated = _allocated(status) + per_inode
                     is_data = device.clones and stat.S_ISREG(status.st_mode)
-                    if status.st_nlink == 1 and not (is_data and allocated):
+                    is_data = is_data and bool(status.st_size)
+                    if status.st_nlink == 1 and not is_data:
                         own += allocated
                         logical += allocated
                         continue
                     known = [allocated, status.st_nlink, 0, 0]
                     if status.st_nlink > 1:
                         inodes[status.st_ino] = known
-                    if is_data and allocated:
-                        device.clonable.append((entry.path, status.st_size, known))
+                    if is_data:
+                        known[_ALLOCATED] = 0
+                        device.clonable.append((entry.path, status, known))
                 known[_OWNERS] |= bit
                 known[_SEEN] += 1
                 logical += known[_ALLOCATED]
@@ -175,22 +185,22 @@ class Ledger:
     def _symlink(self, path: str, account: Account, device: _Device) -> int:
         """Count what is behind a link into a store; return what the link takes."""
         leads_to = os.readlink(path)
-        length = len(os.fsencode(leads_to))
-        if length not in device.link_sizes:
-            device.link_sizes[length] = _allocated(os.lstat(path))
-        allocated = device.link_sizes[length]
-        if not leads_to.startswith(self._prefixes or ("\0",)):
-            account.logical += allocated
-            return allocated
-        if leads_to not in self._behind:
-            try:
-                self._behind[leads_to] = _allocated(os.stat(leads_to))
-            except OSError:
-                self._behind[leads_to] = 0
-        account.logical += self._behind[leads_to]
-        account.links += allocated
-        account.files += 1
-        return allocated
+        if leads_to not in device.links:
+            behind = None
+            if leads_to.startswith(self._prefixes):
+                try:
+                    behind = _allocated(os.stat(leads_to))
+                except OSError:
+                    behind = 0  # it dangles
+            device.links[leads_to] = _size_of_link(path, leads_to, device), behind
+        own, behind = device.links[leads_to]
+        if behind is None:
+            account.logical += own
+        else:
+            account.logical += behind
+            account.links += own
+            account.files += 1
+        return own
 
     def settle(self, advance: Callable[[], object] = lambda: None) -> None:
         """Decide what is shared, when all trees are in.
@@ -201,17 +211,13 @@ class Ledger:
             return
         self._settled = True
         for device in self._devices.values():
-            if not device.clones:
-                for inode in device.inodes.values():
-                    self._count(inode[_ALLOCATED], [inode], is_held=False)
-                continue
-            kept = {id(inode) for _, _, inode in device.clonable}
             for inode in device.inodes.values():
-                if id(inode) not in kept:
-                    self._count(inode[_ALLOCATED], [inode], is_held=False)
+                self._count(inode[_ALLOCATED], [inode])
             self._extents(device, advance)
 
-    def _count(self, amount: int, inodes: Iterable[_Inode], *, is_held: bool) -> None:
+    def _count(
+        self, amount: int, inodes: Sequence[_Inode], *, is_held: bool = False
+    ) -> None:
         """Count what some inodes have in common.
 
         :param is_held: whether somebody else has it too
@@ -221,41 +227,86 @@ class Ledger:
         for inode in inodes:
             owners |= inode[_OWNERS]
             is_held |= inode[_SEEN] < inode[_NAMES]
-        if not is_held and not owners & (owners - 1):
+        if is_held:
+            self.held += amount
+        elif not owners & (owners - 1):
             self.accounts[owners.bit_length() - 1].frees += amount
 
     def _extents(self, device: _Device, advance: Callable[[], object]) -> None:
-        """Sweep over the disk: what is between two borders belongs to who is there."""
-        borders: list[tuple[int, bool, int]] = []
-        found: list[tuple[_Inode, float, bool]] = []
-        for path, size, inode in device.clonable:
+        """Ask where the files that may share are, and count what is there."""
+        overhead = device.overhead
+        found: list[_Part] = []
+        for path, status, inode in device.clonable:
+            own, logical = overhead.inode, 0.0
             extents = link.extents(path)
-            advance()
             if extents is None:
-                self._count(inode[_ALLOCATED], [inode], is_held=False)
-                continue
+                own += _allocated(status)
+                extents = []
             for start, length, is_compressed, is_shared in extents:
                 if start is None:
-                    self._count(min(size, length), [inode], is_held=False)
+                    size = min(status.st_size, length)
+                    own += overhead.inline + round(size * overhead.inline_factor)
                     continue
+                own += overhead.reference
+                logical += overhead.extent + length * (1 + overhead.checksums)
                 scale = length / _LEAST if is_compressed else 1
                 end = start + (_LEAST if is_compressed else length)
-                borders += [(start, True, len(found)), (end, False, len(found))]
-                found.append((inode, scale, is_shared))
+                found.append(_Part(start, end, scale, inode, is_shared))
+            self._count(own, [inode])
+            for account in self._owners(inode):
+                account.logical += own + round(logical)
+            advance()
+        self._sweep(found, overhead)
+
+    def _sweep(self, found: Sequence[_Part], overhead: Overhead) -> None:
+        """Go over the disk: what is between two borders belongs to who is there."""
+        borders = [(part.start, True, n) for n, part in enumerate(found)]
+        borders += [(part.end, False, n) for n, part in enumerate(found)]
         borders.sort()
         present: dict[int, None] = {}
+        partners: dict[int, list[_Inode]] = {}
+        alone: list[tuple[int, int]] = []
         last = 0
         for position, begins, index in borders:
             if present and position > last:
-                here = [found[one] for one in present]
-                is_held = len(here) == 1 and here[0][2]
-                amount = round((position - last) * here[0][1])
-                self._count(amount, [inode for inode, *_ in here], is_held=is_held)
+                first = found[next(iter(present))]
+                size = (position - last) * first.scale * (1 + overhead.checksums)
+                amount = overhead.extent + round(size)
+                if len(present) == 1 and first.is_shared:
+                    alone.append((next(iter(present)), amount))
+                else:
+                    inodes = [found[one].inode for one in present]
+                    partners.update(dict.fromkeys(present, inodes))
+                    self._count(amount, inodes)
             last = position
             if begins:
                 present[index] = None
             else:
                 del present[index]
+        for index, amount in alone:
+            # A part that only one file still has goes with the last who has any of it;
+            # if nobody is known who has, somebody is who is not known.
+            inodes = partners.get(index, [found[index].inode])
+            self._count(amount, inodes, is_held=index not in partners)
+
+    def _owners(self, inode: _Inode) -> list[Account]:
+        owners, found = inode[_OWNERS], []
+        while owners:
+            bit = owners & -owners
+            found.append(self.accounts[bit.bit_length() - 1])
+            owners ^= bit
+        return found
+
+
+def _size_of_link(path: str, leads_to: str, device: _Device) -> int:
+    """Return what a symlink takes; some file systems keep it in their own trees."""
+    overhead, length = device.overhead, len(os.fsencode(leads_to))
+    if length not in device.link_sizes:
+        content = _allocated(os.lstat(path))
+        if overhead.inline:
+            content = overhead.inline + round(length * overhead.inline_factor)
+        device.link_sizes[length] = content + overhead.name + overhead.inode
+    return device.link_sizes[length]
 
 
 def _allocated(status: os.stat_result) -> int:
@@ -280,9 +331,7 @@ def measure(paths: Iterable[str], known: dict[int, Sharing] | None = None) -> Sp
     :param known: see :class:`Ledger`
     """
     ledger = Ledger(known=known)
-    whole = Account("", 1)
-    ledger.accounts.append(whole)
     for path in paths:
-        ledger.walk(path, whole)
+        ledger.add(path)
     ledger.settle()
-    return Space(ledger.allocated, whole.frees)
+    return Space(ledger.allocated, ledger.allocated - ledger.held)

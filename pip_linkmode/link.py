@@ -211,15 +211,14 @@ def below(directory: str) -> Iterator[Callable[[str], os.stat_result]]:
     :param directory: absolute path; a link is not followed
     :raises OSError: if it cannot be opened
     """
-    if os.stat not in os.supports_dir_fd:  # Windows
-        yield lambda path: os.lstat(f"{directory}/{path}")
-        return
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(directory, flags)
-    try:
-        yield partial(os.stat, dir_fd=descriptor, follow_symlinks=False)
-    finally:
-        os.close(descriptor)
+    with contextlib.ExitStack() as stack:
+        if os.stat in os.supports_dir_fd:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(directory, flags)
+            stack.callback(os.close, descriptor)
+            yield partial(os.stat, dir_fd=descriptor, follow_symlinks=False)
+        else:  # Windows
+            yield lambda path: os.lstat(f"{directory}/{path}")
 
 
 PRIMITIVES: dict[str, Callable[[Link], None]] = {
@@ -463,19 +462,48 @@ class Extent(NamedTuple):
     """Whether another file, or another part of this one, has it too."""
 
 
+class Overhead(NamedTuple):
+    """What a file system notes in trees of its own, in bytes that ``df`` counts.
+
+    ``st_blocks`` does not tell; without it small files look cheaper than they are.
+    """
+
+    name: int = 0
+    inode: int = 0
+    reference: int = 0
+    """For each extent of a file."""
+    extent: int = 0
+    """For each extent on the disk."""
+    checksums: float = 0
+    """For each byte of data."""
+    inline: int = 0
+    """For a file whose content is there, too."""
+    inline_factor: float = 1
+    """For each byte of that."""
+
+
 class Sharing(NamedTuple):
-    """How files of a file system can share; guessed from its name, to save time."""
+    """How files of a file system can share; by its name, because to try costs time."""
 
     clones: bool
     """Whether files may have extents in common."""
     tells_inodes: bool
     """Whether a directory names the inodes that ``stat`` does."""
+    overhead: Overhead
+
+
+_OVERHEAD = {
+    # Measured with 10,000 files each, as mkfs makes them: metadata is there twice.
+    "btrfs": Overhead(440, 440, 330, 130, 2 / 1024, 250, 2.33),
+    "xfs": Overhead(inode=528),
+}
 
 
 def sharing(path: str) -> Sharing:
     """Return what to reckon with where a path is."""
     name = file_system(path)
-    return Sharing(name in _CLONING, name in _SIMPLE)
+    overhead = _OVERHEAD.get(name, Overhead())
+    return Sharing(name in _CLONING, name in _SIMPLE, overhead)
 
 
 if sys.platform == "linux":

@@ -8,6 +8,7 @@ entry is gone, and makes it anew (:mod:`pip_linkmode.installation`, ``_link``).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -17,17 +18,19 @@ from typing import TYPE_CHECKING
 from pip_linkmode.environments import registrations
 from pip_linkmode.errors import PruneRefusedError
 from pip_linkmode.inventory import describe, items
-from pip_linkmode.ledger import measure
+from pip_linkmode.ledger import Ledger, measure
+from pip_linkmode.store import MANIFEST
 from pip_linkmode.users import users
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pip_linkmode.inventory import Description, Item
-    from pip_linkmode.ledger import Space
     from pip_linkmode.link import Sharing
     from pip_linkmode.store import Store
     from pip_linkmode.users import User
+
+_MONTH = 30 * 24 * 60 * 60
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class Pruned:
     size: int | None = None
     """Bytes of the store afterwards, if it was measured."""
 
+    spare: int = 0
+    """How often bytecode for entries of read-only stores was removed."""
     freed: int = 0
     """Bytes that have come back."""
 
@@ -98,16 +103,26 @@ def prune(
     sharing: dict[int, Sharing] = {}
     victims = _choose(store, wanted, known, result, sharing, advance)
     if wanted.dry_run:
-        for item in victims:
-            description = describe(store, item)
-            space = measure([item.path], sharing)
-            result.removed.append(_removed(item, description, space))
-            advance()
-        # What they hold in common is freed by the last of them.
-        result.freed = measure((item.path for item in victims), sharing).frees
+        ledger = Ledger(known=sharing)
+        accounts = [ledger.add(item.path, advance) for item in victims]
+        spare = _spare_bytecode(store, wanted)
+        for path in spare:
+            ledger.add(path, advance)
+        ledger.settle(advance)
+        result.spare = len(spare)
+        result.removed = [
+            _removed(item, describe(store, item), account.logical, account.frees)
+            for item, account in zip(victims, accounts, strict=True)
+        ]
+        result.freed = ledger.allocated - ledger.held
         result.released = _gone(known)
         return result
     _remove(store, wanted, victims, result, sharing, advance)
+    for path in _spare_bytecode(store, wanted):
+        result.freed += measure([path], sharing).frees
+        shutil.rmtree(path)
+        result.spare += 1
+        advance()
     for user in known:
         if user.state == "gone" and user.registration.state() == "gone":
             user.registration.release()
@@ -174,10 +189,26 @@ def _kept(wanted: Wanted, known: Sequence[User]) -> set[str]:
     return {sha256 for user in known for sha256 in user.uses}
 
 
-def _removed(item: Item, description: Description, space: Space) -> Removed:
-    return Removed(
-        item.sha256, description, space.allocated, space.frees, item.last_used
-    )
+def _spare_bytecode(store: Store, wanted: Wanted) -> list[str]:
+    """Return what is compiled for entries of other stores, and was not used of late.
+
+    Nothing needs it: it is never behind a symlink.
+    """
+    age: float = _MONTH if wanted.older_than is None else wanted.older_than
+    if wanted.everything or wanted.max_size is not None:
+        age = 0
+    found = []
+    for path in store.spare_bytecode():
+        with contextlib.suppress(OSError):  # another clean-up was faster
+            if os.lstat(os.path.join(path, MANIFEST)).st_mtime <= time.time() - age:
+                found.append(path)
+    return found
+
+
+def _removed(
+    item: Item, description: Description, allocated: int, freed: int
+) -> Removed:
+    return Removed(item.sha256, description, allocated, freed, item.last_used)
 
 
 def _remove(
@@ -215,7 +246,9 @@ def _remove(
             # Now, since what went before has let go of what both have held.
             space = measure([away], sharing)
             shutil.rmtree(away)
-            result.removed.append(_removed(item, description, space))
+            result.removed.append(
+                _removed(item, description, space.allocated, space.frees)
+            )
             result.freed += space.frees
             advance()
 

@@ -1,4 +1,4 @@
-"""Turn environments that exist into links, whoever has installed them; and back.
+"""Turn environments that exist into links, whoever has installed them.
 
 What a file should be, its distribution's RECORD says; what it is, its content says.
 Files are replaced one by one, each by a rename, and only if they have the very bytes
@@ -48,7 +48,15 @@ from pip_linkmode.link import (
     probe,
 )
 from pip_linkmode.placement import Place, by_chain
-from pip_linkmode.store import BYTECODE, FILES, MANIFEST, Entry, adopted_digest, locked
+from pip_linkmode.replacement import (
+    ChangedError,
+    KeptError,
+    Replacer,
+    alone_in,
+    keep,
+    stamp,
+)
+from pip_linkmode.store import BYTECODE, FILES, MANIFEST, Entry, adopted_digest, use
 from pip_linkmode.wheel import (
     StoredFile,
     data_scheme,
@@ -76,7 +84,6 @@ _ENOUGH = 0.9
 """The part of a distribution's bytes that an entry must have to be worth a link."""
 _SYSTEMS = frozenset({"conda", "debian", "rpm"})
 """What stands in INSTALLER where another package manager owns the files."""
-_STORED = re.compile(r"(.+)[/\\]v1[/\\]wheels[/\\][0-9a-f]{2}[/\\][0-9a-f]{64}[/\\].")
 _METADATA = ("METADATA", "WHEEL", "RECORD")
 _FLAGS = slice(4, 8)
 """Of a ``.pyc``: not zero if a hash validates it (:pep:`552`)."""
@@ -130,34 +137,7 @@ class Report:
     dry_run: bool = False
 
 
-@dataclass
-class Materialized:
-    """One environment that shares nothing any more."""
-
-    site_packages: str
-    files: int = 0
-    """Files that are private now and were not."""
-    bytes: int = 0
-    dangling: list[str] = field(default_factory=list)
-    """Links whose file is gone; they are left as they are."""
-    failed: dict[str, str] = field(default_factory=dict)
-    """What could not be done, by path."""
-    released: list[str] = field(default_factory=list)
-    """Stores that the environment was registered in."""
-
-
 # --- files ----------------------------------------------------------------------------
-
-
-def _stamp(status: os.stat_result) -> tuple[int, ...]:
-    """Return what tells whether a file was written to; nobody can set a ctime."""
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
 
 
 def _allocated(status: os.stat_result) -> int:
@@ -176,78 +156,6 @@ def _sha256(path: str) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-class _KeptError(Exception):
-    """No primitive but copying is left, which would share nothing."""
-
-
-def _keep(link: Link) -> None:
-    raise _KeptError(link.target)
-
-
-class _ChangedError(Exception):
-    """Somebody has written to a file in the meantime."""
-
-
-class _Replacer:
-    """Puts links into the places of files, by renames."""
-
-    def __init__(self, linker: Linker) -> None:
-        self.linker = linker
-        self._name = TEMPORARY + os.urandom(8).hex()
-
-    def replace(
-        self, link: Link, old: os.stat_result, *, mode: str, store: str, area: str
-    ) -> str:
-        """Put a link into the place of its target; return the primitive.
-
-        :param old: the status of what is to be replaced
-        :param mode: a key of :data:`pip_linkmode.link.CHAINS`
-        :raises _ChangedError: if the target is not what it was any more
-        :raises _KeptError: if the linker has a primitive that raises it
-        :raises OSError: if it cannot be linked or replaced
-        """
-        beside = os.path.join(os.path.dirname(link.target), self._name)
-        try:
-            made = link._replace(target=beside)
-            used = self.linker.link([made], mode=mode, store=store, area=area, made=[])
-            (primitive,) = used
-            if primitive in ("clone", "copy", "empty"):
-                _dress(beside, link.wanted, old)
-            if _stamp(os.lstat(link.target)) != _stamp(old):
-                raise _ChangedError(link.target)
-            os.replace(beside, link.target)
-        finally:
-            # A rename between two names of one inode leaves both (rename(2)).
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(beside)
-        return primitive
-
-
-def _dress(path: str, mode: int, old: os.stat_result) -> None:
-    """Give a new file the mode, and the owner, of the one that it is to replace."""
-    new = os.lstat(path)
-    if hasattr(os, "chown") and (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
-        os.chown(path, old.st_uid, old.st_gid)
-        new = os.lstat(path)
-    if stat.S_IMODE(new.st_mode) != mode:
-        os.chmod(path, mode)
-
-
-@contextlib.contextmanager
-def _alone_in(library: str) -> Iterator[None]:
-    """Keep others of us out of an environment.
-
-    :raises EnvironmentBusyError: if one is at work there
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(locked(library))
-        except BlockingIOError as error:
-            msg = f"another pip-linkmode is at work in {library}"
-            raise EnvironmentBusyError(msg) from error
-        yield
 
 
 # --- what is there --------------------------------------------------------------------
@@ -335,6 +243,17 @@ class _Member:
         return frozenset((file.path, file.sha256) for file in self.files.values())
 
 
+def _prefix(library: str) -> str:
+    """Return the directory that an environment's scripts and data are in."""
+    root = environments.root(library)
+    parent, name = os.path.split(library)
+    if root != library or name not in ("site-packages", "dist-packages"):
+        return root
+    # A Python of its own: below lib/python3.11, or on Windows below Lib.
+    has_version = os.path.basename(parent).startswith("python")
+    return os.path.dirname(os.path.dirname(parent) if has_version else parent)
+
+
 def _installer(distribution: Distribution) -> str:
     path = os.path.join(distribution.library, distribution.dist_info, "INSTALLER")
     try:
@@ -412,15 +331,19 @@ class Relinking:
         self._stores = stores
         self._mode = mode
         self._exclude = {canonicalize_name(name) for name in exclude}
-        self._linker = Linker(primitives={**PRIMITIVES, "copy": _keep})
-        self._replacer = _Replacer(self._linker)
+        self._linker = Linker(primitives={**PRIMITIVES, "copy": keep})
+        self._replacer = Replacer(self._linker)
+        self._emptier = Replacer(Linker())
         self._known: dict[str, tuple[tuple[int, ...], str]] = {}
         """Digests of files, with the stamp that they had."""
         self._replaced: Counter[tuple[int, int]] = Counter()
         """How many names of each inode a dry run would replace."""
         self._entries: dict[str, list[tuple[Store, Entry]]] = defaultdict(list)
         """By name of the dist-info directory."""
-        self._workers: dict[Interpreter, Workers] = {}
+        self._workers: dict[str, Workers] = {}
+        """By name of the interpreter: those of several environments are as good."""
+        self._foreseen: set[tuple[str, str]] = set()
+        """Of what a dry run has counted the bytecode."""
         self._environments: list[_Environment] = []
         self._groups: dict[tuple[str, Claims], list[_Member]] = defaultdict(list)
         """What has the same claims, and may share one entry."""
@@ -434,7 +357,7 @@ class Relinking:
         return sum(m.bytes for members in self._groups.values() for m in members)
 
     def _look(self, library: str) -> None:
-        environment = _Environment(Relinked(library), environments.root(library))
+        environment = _Environment(Relinked(library), _prefix(library))
         self._environments.append(environment)
         self.report.environments.append(environment.report)
         passed_over = Counter[str]()
@@ -518,7 +441,7 @@ class Relinking:
         """Find out from which stores an environment can be linked, by doing it."""
         report = environment.report
         try:
-            stack.enter_context(_alone_in(environment.library))
+            stack.enter_context(alone_in(environment.library))
         except (EnvironmentBusyError, OSError) as error:
             report.refused = str(error)
             return
@@ -613,7 +536,7 @@ class Relinking:
             except PermissionError:
                 pass  # what we may not write to is not ours to clean up either
             else:
-                entry.use()
+                use(entry.path)
             if self._mode == "symlink":
                 pin = os.path.join(library, TEMPORARY + os.urandom(8).hex())
                 os.symlink(manifest, pin)
@@ -734,8 +657,8 @@ class Relinking:
                         found[file.path] = StoredFile(
                             file.path, size, file.sha256, file.mode
                         )
-                        if _stamp(os.lstat(source)) == _stamp(status):
-                            self._known[source] = (_stamp(status), file.sha256)
+                        if stamp(os.lstat(source)) == stamp(status):
+                            self._known[source] = (stamp(status), file.sha256)
                     else:
                         os.unlink(target)
         return list(found.values())
@@ -752,7 +675,12 @@ class Relinking:
         for target in layout.linked:
             path, size, _, mode = target.file
             file = member.files.get(target.path)
-            if file is not None and size and not _is_bytecode(path):
+            # What is empty is never shared, but its bytecode is.
+            if (
+                file is not None
+                and (size or path.endswith(".py"))
+                and not _is_bytecode(path)
+            ):
                 link = Link(base + path, target.path, size, mtime_ns, mode, file.mode)
                 sources.append((target, file, link))
         pycs = self._bytecode(member, store, entry, layout)
@@ -804,6 +732,12 @@ class Relinking:
             if target.path in member.files and _is_stamped(path)
         }
         compiled = self._compile(python, store, entry) if found else None
+        foreseen = (entry.dist_info, python.name)
+        if self.report.dry_run and not entry.path and foreseen not in self._foreseen:
+            self._foreseen.add(foreseen)
+            self.report.bytes_stored += sum(
+                _allocated(os.stat(path)) for path in found.values()
+            )
         plans: dict[str, Link | str] = {}
         for target, path in found.items():
             pyc = compiled.files.get(target.file.path) if compiled else None
@@ -832,11 +766,11 @@ class Relinking:
     ) -> Bytecode | None:
         if self.report.dry_run:
             return None
-        if python not in self._workers:
-            self._workers[python] = Workers(interpreter=python)
+        if python.name not in self._workers:
+            self._workers[python.name] = Workers(interpreter=python)
         path = os.path.join(entry.path, BYTECODE, python.name)
         fresh = not os.path.exists(path)
-        compiled = self._workers[python].bytecode(store, entry)
+        compiled = self._workers[python.name].bytecode(store, entry)
         if compiled is not None and fresh:
             self.report.bytes_stored += sum(
                 _allocated(os.lstat(compiled.source(source)))
@@ -872,24 +806,20 @@ class Relinking:
                         return
         if shared:
             report.already += 1
-        else:
+        elif link.size or pyc is not None:
             self._replace(environment, link, old)
 
     def _is_shared(self, link: Link, old: os.stat_result) -> bool:
         """Tell whether a file is the store's already, in a way that will do."""
-        if self.report.dry_run and not os.path.lexists(link.source):
-            return False
         if stat.S_ISLNK(old.st_mode):
             is_ours = os.readlink(link.target) == link.source
             return is_ours and self._mode in ("auto", "symlink")
-        if os.path.samestat(old, os.lstat(link.source)):
-            return self._mode != "clone"
-        if old.st_mtime_ns != link.mtime_ns or old.st_size != link.size:
+        with contextlib.suppress(FileNotFoundError):  # of an entry that is planned
+            if os.path.samestat(old, os.lstat(link.source)):
+                return self._mode != "clone"
+        if (old.st_mtime_ns, old.st_size) != (link.mtime_ns, link.size):
             return False
-        ours, theirs = extents(link.target), extents(link.source)
-        if not ours or ours != theirs:
-            return False
-        return all(extent.start is not None for extent in ours)
+        return not link.size or _is_clone(link.target, link.source)
 
     def _is_same(
         self,
@@ -930,8 +860,8 @@ class Relinking:
             _count(environment.report.kept, "are not in the store")
 
     def _digest(self, path: str, status: os.stat_result) -> str:
-        stamp, digest = self._known.get(path, ((), ""))
-        return digest if stamp == _stamp(status) else _sha256(path)
+        known, digest = self._known.get(path, ((), ""))
+        return digest if known == stamp(status) else _sha256(path)
 
     def _replace(
         self, environment: _Environment, link: Link, old: os.stat_result
@@ -940,6 +870,10 @@ class Relinking:
         report = environment.report
         chain, area, store = self._chains[link.target]
         try:
+            if not link.size:
+                if not self.report.dry_run:
+                    self._emptier.replace(link, old, mode="copy", store="", area="")
+                return True
             if self.report.dry_run:
                 primitive = _predict(link, chain, environment.works[store.root])
             else:
@@ -949,10 +883,10 @@ class Relinking:
                 primitive = self._replacer.replace(
                     link, old, mode=chain, store=store.root, area=area
                 )
-        except _KeptError:
+        except KeptError:
             _count(report.kept, self._why_kept(link, chain, area, store))
             return False
-        except _ChangedError:
+        except ChangedError:
             _count(report.kept, "were changed in the meantime")
             return False
         except OSError as error:
@@ -981,13 +915,21 @@ class Relinking:
         return "have as many links as the file system allows"
 
 
+def _is_clone(one: str, other: str) -> bool:
+    """Tell whether two files have the same extents."""
+    ours, theirs = extents(one), extents(other)
+    if not ours or ours != theirs:
+        return False
+    return all(extent.start is not None for extent in ours)
+
+
 def _predict(link: Link, chain: str, works: str) -> str:
     """Return the primitive that a link would be made by."""
     chained = CHAINS[chain]
     if link.wanted != link.mode:
         chained = CHAINS["own"]
     if works not in chained:
-        raise _KeptError(link.target)
+        raise KeptError(link.target)
     return works
 
 
@@ -1080,143 +1022,3 @@ def _probe(store: Store, library: str) -> dict[str, str | None]:
         with contextlib.suppress(FileNotFoundError):
             return probe(source, library)
     return {}
-
-
-# --- back -----------------------------------------------------------------------------
-
-
-class Materializing:
-    """Environments that are about to get files of their own."""
-
-    def __init__(self, libraries: Sequence[str], stores: Sequence[str]) -> None:
-        """Look for what is shared.
-
-        :param libraries: absolute paths of site-packages directories
-        :param stores: absolute paths of those that may know the environments
-        :raises OSError: if an environment cannot be read
-        """
-        self._stores = dict.fromkeys(stores)
-        self._shared: dict[str, dict[str, os.stat_result]] = {}
-        """By site-packages, what has to get a file of its own, with its status."""
-        self._reports: dict[str, Materialized] = {}
-        for library in dict.fromkeys(libraries):
-            self._reports[library] = Materialized(library)
-            self._shared[library] = dict(self._look(library))
-
-    @property
-    def bytes(self) -> int:
-        """How much there is to do."""
-        return sum(
-            status.st_size
-            for files in self._shared.values()
-            for status in files.values()
-        )
-
-    def _look(self, library: str) -> Iterator[tuple[str, os.stat_result]]:
-        root = environments.root(library)
-        for path in _tree(root):
-            yield from self._look_at(library, path)
-        if root == library:
-            for distribution in environments.distributions(library):
-                for row in distribution.rows():
-                    if not row.path.startswith(os.path.join(library, "")):
-                        with contextlib.suppress(OSError):
-                            yield from self._look_at(library, row.path)
-
-    def _look_at(self, library: str, path: str) -> Iterator[tuple[str, os.stat_result]]:
-        status = os.lstat(path)
-        if stat.S_ISLNK(status.st_mode):
-            leads_to = os.path.join(os.path.dirname(path), os.readlink(path))
-            stored = _STORED.match(leads_to)
-            if stored:
-                self._stores[stored[1]] = None
-                try:
-                    yield path, os.stat(path)
-                except FileNotFoundError:
-                    self._reports[library].dangling.append(path)
-        elif stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
-            yield path, status
-
-    def run(
-        self, advance: Callable[[float], object] = lambda _: None
-    ) -> list[Materialized]:
-        """Do it.
-
-        :param advance: called with the number of bytes that were copied
-        :raises EnvironmentBusyError: if another process is at work in one of them
-        """
-        for library, files in self._shared.items():
-            with _alone_in(library):
-                self._materialize(library, files, advance)
-        return list(self._reports.values())
-
-    def _materialize(
-        self,
-        library: str,
-        files: Mapping[str, os.stat_result],
-        advance: Callable[[float], object],
-    ) -> None:
-        report, replacer = self._reports[library], _Replacer(Linker())
-        root = environments.root(library)
-        witnessed = os.path.join(root, "pyvenv.cfg")
-        for path, status in files.items():
-            if path != witnessed:
-                _own(replacer, path, status, report)
-            advance(status.st_size)
-        if report.dangling or report.failed:
-            return  # it depends on the store as before
-        for store in self._stores:
-            for registration in environments.registrations(store):
-                if _is_one(registration.site_packages, library):
-                    try:
-                        registration.release()
-                    except OSError as error:
-                        report.failed[registration.directory] = str(error.strerror)
-                    else:
-                        report.released.append(store)
-        with contextlib.suppress(FileNotFoundError):
-            status = os.lstat(witnessed)
-            if status.st_nlink > 1:  # a witness of a store that nobody has named
-                _own(replacer, witnessed, status, report)
-
-
-def _own(
-    replacer: _Replacer, path: str, status: os.stat_result, report: Materialized
-) -> None:
-    """Put a copy, or a clone, into the place of a file.
-
-    :param status: of what it leads to
-    """
-    mode = stat.S_IMODE(status.st_mode)
-    source = os.path.realpath(path)
-    link = Link(source, path, status.st_size, status.st_mtime_ns, mode, mode)
-    if os.path.basename(path).startswith(TEMPORARY):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        return
-    try:
-        replacer.replace(link, os.lstat(path), mode="own", store="", area=path)
-    except _ChangedError:
-        report.failed[path] = "it was changed in the meantime"
-    except OSError as error:
-        report.failed[path] = error.strerror or str(error)
-    else:
-        report.files += 1
-        report.bytes += status.st_size
-
-
-def _is_one(one: str, other: str) -> bool:
-    """Tell whether two paths are of one directory."""
-    return one == other or os.path.realpath(one) == os.path.realpath(other)
-
-
-def _tree(root: str) -> Iterator[str]:
-    """Yield what is below a directory and is none itself."""
-    waiting = [root]
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                else:
-                    yield entry.path

@@ -8,6 +8,7 @@ gives the result a meaning.
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from dataclasses import dataclass, replace
 
@@ -52,6 +53,10 @@ class Settings:
     """Why *mode* is not *requested*, or why there is no store: one sentence."""
     target: str | None = None
     """The directory of ``--target``, to which pip moves what it has installed."""
+    destination: str = sys.prefix
+    """A directory on the file system that is installed to; need not exist."""
+    trust_group: bool = False
+    """Whether stores are used that the members of their group can write to."""
 
     @property
     def enabled(self) -> bool:
@@ -71,7 +76,14 @@ class Settings:
         """
         mode = "off" if not self.stores else self.mode
         mode = "auto" if mode == "symlink" else mode
-        return replace(self, requested=mode, mode=mode, reason=None, target=None)
+        return replace(
+            self,
+            requested=mode,
+            mode=mode,
+            reason=None,
+            target=None,
+            destination=tempfile.gettempdir(),
+        )
 
     def environment(self) -> dict[str, str]:
         """Return the variables that hand these settings to nested pips.
@@ -82,6 +94,7 @@ class Settings:
             "PIP_LINK_MODE": self.for_build_environment().mode,
             "PIP_LINK_STORE": os.pathsep.join(self.stores),
             "PIP_LINK_EXCLUDE": " ".join(self.exclude),
+            "PIP_LINK_TRUST_GROUP": "1" if self.trust_group else "",
         }
 
 
@@ -155,11 +168,22 @@ def from_options(options: Options) -> Settings:
         if why is not None:
             mode, reason = "copy", f"symlinks would dangle: {why}"
     target = getattr(options, "target_dir", None)
+    target = os.path.abspath(target) if target else None
     return Settings(
         requested=requested,
         mode=mode,
         stores=stores,
         exclude=tuple(options.link_exclude or ()),
         reason=reason,
-        target=os.path.abspath(target) if target else None,
+        target=target,
+        destination=target or _destination(options),
+        trust_group=bool(getattr(options, "link_trust_group", False)),
     )
+
+
+def _destination(options: Options) -> str:
+    if getattr(options, "use_user_site", False):
+        return os.path.expanduser("~")
+    prefix: str = getattr(options, "prefix_path", None) or sys.prefix
+    root: str | None = getattr(options, "root_path", None)
+    return os.path.abspath(root or prefix)

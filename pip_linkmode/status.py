@@ -74,16 +74,19 @@ def status(environment: str | None, stores: str | None) -> Status:
         file_system=link.file_system(library),
         hook=hook.inspect(sys.path if here else [library], here=here),
         in_force=force,
-        stores=[_store(path, library) for path in force.settings.stores],
+        stores=[
+            _store(path, library, trust_group=force.settings.trust_group)
+            for path in force.settings.stores
+        ],
     )
 
 
-def _store(path: str, library: str) -> StoreStatus:
+def _store(path: str, library: str, *, trust_group: bool) -> StoreStatus:
     problem = "it does not exist yet" if not os.path.lexists(path) else None
     store = None
     if problem is None:
         try:
-            store = Store.open(path)
+            store = Store.open(path, trust_group=trust_group)
         except StoreRefusedError as error:
             problem = str(error)
     if store is None:

@@ -6,6 +6,7 @@
     <store>/v1/wheels/<first two>/<sha256>/manifest.json
                                            files/…        the wheel, as pip writes it
                                            bytecode/<interpreter>/…
+    <store>/v1/bytecode/…       of entries in stores that are read-only
     <store>/v1/environments/…   site-packages directories with symlinks into the store
     <store>/v1/staging/…        what is being unpacked
 
@@ -55,14 +56,14 @@ from pip_linkmode.link import below
 from pip_linkmode.wheel import StoredFile, compiled_sources, is_plain, make_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 if sys.platform != "win32":  # pragma: no branch  # Windows
     import fcntl
 
 LAYOUT = "v1"
 MANIFEST_VERSION = 1
-_DIRECTORIES = ("wheels", "staging", "environments")
+_DIRECTORIES = ("wheels", "bytecode", "staging", "environments")
 MANIFEST = "manifest.json"
 FILES = "files"
 BYTECODE = "bytecode"
@@ -76,6 +77,8 @@ IMPOSSIBLE = (
 )
 """What reading a manifest that we have not written can raise."""
 _USE_SECONDS = 60 * 60
+GONE = (errno.ENOENT, errno.ENOTDIR, getattr(errno, "ESTALE", errno.ENOENT))
+"""What an entry has that was replaced, by another host too (:manpage:`nfs(5)`)."""
 STALE_SECONDS = 24 * 60 * 60
 """Age at which a staging directory of another host is taken for a left-over."""
 
@@ -106,16 +109,6 @@ class Entry:
     mtime: int
     """Modification time of all files, in seconds."""
     files: tuple[StoredFile, ...]
-
-    def use(self) -> None:
-        """Note that the entry was used now; its files keep their time.
-
-        Nothing is written more than once an hour, and nothing if it cannot be.
-        """
-        manifest = os.path.join(self.path, MANIFEST)
-        with contextlib.suppress(OSError):
-            if time.time() - os.lstat(manifest).st_mtime > _USE_SECONDS:
-                os.utime(manifest, follow_symlinks=False)
 
     def source(self, path: str) -> str:
         """Return the absolute path of a file, named by its path in the wheel."""
@@ -156,6 +149,19 @@ def adopted_digest(dist_info: str, files: Iterable[StoredFile]) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
+def use(directory: str) -> None:
+    """Note that what has a manifest was used now; its files keep their time.
+
+    Nothing is written more than once an hour, and nothing if it cannot be.
+
+    :param directory: absolute path of an entry, or of bytecode
+    """
+    manifest = os.path.join(directory, MANIFEST)
+    with contextlib.suppress(OSError):
+        if time.time() - os.lstat(manifest).st_mtime > _USE_SECONDS:
+            os.utime(manifest, follow_symlinks=False)
+
+
 def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
     """Compare files with what a manifest says of them.
 
@@ -194,7 +200,9 @@ def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
                     path = path.rpartition("/")[0]  # noqa: PLW2901  # upwards
                     if path in directories:
                         break
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
         msg = f"{base}/{path} is gone"
         raise EntryGoneError(msg) from error
 
@@ -303,12 +311,15 @@ class Store:
     root: str
     """Absolute path."""
     writable: bool
+    shared: bool = False
+    """Whether all members of its group write to it."""
 
     @classmethod
-    def open(cls, root: str) -> Store:
+    def open(cls, root: str, *, trust_group: bool = False) -> Store:
         """Open a store, made if it does not exist.
 
         :param root: absolute path
+        :param trust_group: accept one that its group, which is ours too, can write to
         :raises StoreRefusedError: if it is not a directory, cannot be made, or others
             could put files into it: an entry is code that will be imported
         """
@@ -328,14 +339,16 @@ class Store:
                 msg = f"the store {root} has a link in the place of {part}"
                 raise StoreRefusedError(msg)
         writable = os.access(root, os.W_OK | os.X_OK)
+        shared = False
         if hasattr(os, "geteuid") and writable:
-            if status.st_uid != os.geteuid():
+            shared = bool(status.st_mode & 0o020) and trust_group and _is_ours(status)
+            if status.st_uid != os.geteuid() and not shared:
                 msg = f"the store {root} belongs to another user"
                 raise StoreRefusedError(msg)
-            if status.st_mode & 0o022:
+            if status.st_mode & (0o002 if shared else 0o022):
                 msg = f"the store {root} can be written to by others"
                 raise StoreRefusedError(msg)
-        store = cls(root, writable)
+        store = cls(root, writable, shared)
         if not writable and not os.path.isdir(os.path.join(root, LAYOUT)):
             msg = f"the store {root} is not writable, and has nothing in it"
             raise StoreRefusedError(msg)
@@ -344,6 +357,20 @@ class Store:
     def path(self, sha256: str) -> str:
         """Return the absolute path of an entry, whether it is there or not."""
         return os.path.join(self.root, LAYOUT, "wheels", sha256[:2], sha256)
+
+    def bytecode(self, entry: Entry, interpreter: str) -> str:
+        """Return the absolute path for what is compiled of an entry of another store.
+
+        :param entry: in a store that cannot be written to
+        :param interpreter: see :func:`pip_linkmode.bytecode.interpreter`
+        """
+        # Times are stamped into it.
+        name = f"{entry.sha256}-{entry.mtime}-{interpreter}"
+        return os.path.join(self.root, LAYOUT, BYTECODE, name)
+
+    def spare_bytecode(self) -> list[str]:
+        """Return the absolute paths of what :meth:`bytecode` is for."""
+        return _directories(os.path.join(self.root, LAYOUT, BYTECODE))
 
     def entry(self, sha256: str) -> Entry | None:
         """Return the entry of a wheel, or ``None``.
@@ -416,7 +443,7 @@ class Store:
         :returns: whether it was moved; not if another process was faster
         :raises OSError: if the store cannot be changed
         """
-        make_directory(os.path.dirname(final))
+        self._make(os.path.dirname(final))
         _refuse_link(os.path.dirname(final))
         with contextlib.ExitStack() as stack:
             if replace:
@@ -438,7 +465,7 @@ class Store:
         The name says on which host it was made, and a lock says that its maker lives.
         """
         parent = os.path.join(self.root, LAYOUT, "staging")
-        make_directory(parent)
+        self._make(parent)
         _refuse_link(parent)
         self._tag()
         sweep(parent)
@@ -456,6 +483,18 @@ class Store:
         finally:
             shutil.rmtree(path, ignore_errors=True)
             _unlock(lock)
+
+    def _make(self, directory: str) -> None:
+        """Make a directory in which all of the group may publish, if it is theirs."""
+        if os.path.isdir(directory):
+            return
+        if self.shared and directory != self.root:
+            self._make(os.path.dirname(directory))
+        make_directory(directory)
+        if self.shared:
+            with contextlib.suppress(PermissionError):  # another member has made it
+                # The choice of who has made the store so.
+                os.chmod(directory, 0o2775)  # noqa: S103  # as above
 
     def _tag(self) -> None:
         # Back-up programs know this file (https://bford.info/cachedir/). Not "ascii":
@@ -486,6 +525,44 @@ def _disinherit(directory: str) -> None:
     if hasattr(os, "removexattr"):
         with contextlib.suppress(OSError):
             os.removexattr(directory, "system.posix_acl_default")
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    """Tell whether we are of the group of a file."""
+    return status.st_gid in {os.getegid(), *os.getgroups()}
+
+
+def _device(path: str) -> int:
+    """Return the device of a path, or of what it will be made in."""
+    while True:
+        try:
+            return os.stat(path).st_dev
+        except FileNotFoundError:
+            path = os.path.dirname(path)
+
+
+def arrange(
+    stores: Sequence[Store], destination: str, *, anywhere: bool
+) -> tuple[list[Store], Store | None]:
+    """Decide where to look for entries, and which store gets new ones.
+
+    Only a store on the file system that is installed to can share all that it has; so
+    if there is one to write to, what only others have is unpacked there once more.
+    What can be linked is not decided here: the first real link shows it.
+
+    :param stores: in the order of the setting
+    :param destination: absolute path of what is installed to
+    :param anywhere: whether files of another file system are as good: as for symlinks
+    :returns: the stores in the order of look-up, and the one for what is in none
+    """
+    device = _device(destination)
+    near = [store for store in stores if _device(store.root) == device]
+    home = next((store for store in (*near, *stores) if store.writable), None)
+    if anywhere:
+        return list(stores), home
+    if home in near:
+        return near, home
+    return [*near, *(store for store in stores if store not in near)], home
 
 
 def _host() -> str:

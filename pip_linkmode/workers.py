@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from pip_linkmode import bytecode
 from pip_linkmode.bytecode import Bytecode, Interpreter
 from pip_linkmode.errors import LinkmodeError, WheelDeclinedError
-from pip_linkmode.store import BYTECODE, FILES
+from pip_linkmode.store import BYTECODE, FILES, use
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,15 +106,23 @@ class Workers:
         except (WorkersError, OSError):
             shutil.rmtree(directory, ignore_errors=True)
 
-    def bytecode(self, store: Store, entry: Entry) -> Bytecode | None:
+    def bytecode(
+        self, store: Store, entry: Entry, home: Store | None = None
+    ) -> Bytecode | None:
         """Load the bytecode of an entry, compiled now if need be.
 
+        :param store: the one with the entry
+        :param home: the one for the bytecode, if that one cannot have it
         :returns: ``None`` if it is not there and cannot be made or kept
         """
         path = os.path.join(entry.path, BYTECODE, self.interpreter.name)
         if not entry.sources:
             return Bytecode(path, {})
         found = bytecode.load(path, entry.sources)
+        if found is None and home and not os.access(entry.path, os.W_OK):
+            store, path = home, home.bytecode(entry, self.interpreter.name)
+            found = bytecode.load(path, entry.sources)
+            use(path)
         if found is None and store.writable:
             with contextlib.suppress(OSError), store.staging() as staged:
                 self.compile(os.path.join(entry.path, FILES), entry.sources, staged)

@@ -137,6 +137,38 @@ def test_eperm(
     assert_told(done, mode, "Operation not permitted")
 
 
+@pytest.mark.parametrize("mine", [0, 1])
+@pytest.mark.usefixtures("protected_hardlinks")
+def test_eperm_of_one_entry(
+    bed: Bed,
+    on: Callable[[str], Path],
+    wheels: list[Path],
+    nobody: Callable[[Environment], Environment],
+    public_python: str,
+    mine: int,
+) -> None:
+    """What is one's own is linked all the same, whichever comes first."""
+    place = on("ext4")
+    store = place / "store"
+    mounts.fill(store, *wheels)
+    entries = sorted(
+        store.glob("v1/wheels/*/*"), key=lambda path: (path / "files/pkg").exists()
+    )
+    mounts.run("chown", "-R", "65534:65534", entries[mine])
+    done = compare(
+        bed,
+        place,
+        install(*wheels),
+        settings("hardlink", store),
+        prepare=nobody,
+        python=public_python,
+    )
+    for number, entry in enumerate(entries):
+        linked = [path.stat().st_nlink > 1 for path in entry.glob("files/**/*.py")]
+        assert any(linked) == (number == mine)
+    assert_told(done, "hardlink", "Operation not permitted")
+
+
 def link_to_the_limit(source: Path, directory: Path) -> int:
     directory.mkdir()
     for number in itertools.count():

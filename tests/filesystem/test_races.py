@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -133,3 +135,54 @@ def test_pips_that_publish_at_the_same_moment_agree(
         )
 
     install_all(bed, tmp_path, wheels, stock, "hardlink", 4, slow)
+
+
+@pytest.mark.parametrize("mode", ["hardlink", "symlink"])
+def test_clean_up_does_not_get_in_the_way(
+    bed: Bed, tmp_path: Path, wheels: dict[str, Path], stock: Changes, mode: str
+) -> None:
+    """All that nobody uses yet is cleared away, again and again, while pips install."""
+    store = tmp_path / "store"
+    chance = random.Random(mode)
+    sets = [chance.sample(NAMES, 2) for _ in range(4)]
+    environments = [
+        bed.environment(tmp_path / f"e{number}", shim=True) for number in range(4)
+    ]
+    before = environments[0].snapshot()
+    cleaner = bed.environment(tmp_path / "cleaner", shim=True)
+    removed, done = 0, threading.Event()
+
+    def clean() -> None:
+        nonlocal removed
+        while not done.is_set():
+            found = cleaner.run(
+                *("-m", "pip_linkmode", "prune", "--max-size", "0", "--json"),
+                *("--link-store", store),
+                check=False,
+            )
+            (result,) = json.loads(found.stdout)
+            removed += len(result["removed"])
+
+    def install(environment: Environment, names: list[str]) -> None:
+        chosen = [str(wheels[name]) for name in names]
+        for again in (True, True, False):
+            environment.pip(*INSTALL, *chosen, env=settings(mode, store))
+            if again:
+                projects = [f"race-{name}" for name in names]
+                environment.pip("uninstall", "--yes", *projects)
+
+    store.mkdir()
+    thread = threading.Thread(target=clean)
+    thread.start()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(install, environments, sets))
+    finally:
+        done.set()
+        thread.join()
+    assert removed
+    for environment, names in zip(environments, sets, strict=True):
+        # No link dangles: what it leads to is compared.
+        assert delta(before, environment.snapshot()) == of(names, stock)
+    entries(store)
+    assert left_over(store) == []

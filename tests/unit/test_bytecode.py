@@ -482,3 +482,11 @@ def test_encodings_whose_import_is_blocked() -> None:
         "print(compiles_here('utf-8'), compiles_here('koi8-r'))\n"
     )
     assert in_another_interpreter(program).split() == ["True", "False"]
+
+
+def test_directory_that_somebody_else_has_linked_is_not_read(
+    made: Bytecode, sources: dict[str, str], tmp_path: Path
+) -> None:
+    directory = Path(made.path)
+    (tmp_path / "linked").symlink_to(directory.parent)
+    assert load(str(tmp_path / "linked" / directory.name), tuple(sources)) is None

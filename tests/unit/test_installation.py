@@ -1085,3 +1085,63 @@ def test_what_does_not_compile_in_place_gets_no_row(
     bench.run(pycompile=True)
     assert bench.tree() == sorted(BULK)
     assert recorded_bytecode(bench) == []
+
+
+# --- bytecode that is not with its entry ----------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["hardlink", "symlink", "copy"])
+def test_bytecode_beside_its_entry_is_never_behind_a_symlink(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """It may be cleared away; the entry of the read-only store stays."""
+    bench.run()
+    shutil.rmtree(bench.env)
+    shutil.rmtree(Path(bench.entry().path) / "bytecode")
+    image, home = bench.store, bench.root / "home"
+    before = sorted(image.rglob("*"))
+    stock = os.access
+
+    def access(path: str, how: int) -> bool:
+        if how & os.W_OK and Path(path).is_relative_to(image):
+            return False
+        return stock(path, how)
+
+    monkeypatch.setattr(os, "access", access)
+    # On the file system of the target there would be no need for the other store.
+    monkeypatch.setattr(installation, "arrange", lambda found, *_, **__: (found, None))
+    stores = (str(image), str(home))
+    session = bench.run(bench.settings(mode, stores=stores), pycompile=True)
+    assert sorted(image.rglob("*")) == before
+    assert session.left_to_pip == 0
+    assert len(list(home.glob("v1/bytecode/*"))) == 1
+    shutil.rmtree(home)
+    for path in COMPILED:
+        assert not (bench.env / path).is_symlink()
+        assert (bench.env / path).is_file()
+    assert (bench.library / "package" / "module.py").is_symlink() == (mode == "symlink")
+    assert_valid_bytecode(bench)
+
+
+@pytest.mark.parametrize("requested", ["auto", "copy", "hardlink"])
+def test_who_asked_for_links_is_warned_of_each_file_without(
+    bench: Bench, caplog: pytest.LogCaptureFixture, requested: str
+) -> None:
+    line = report_line(
+        bench,
+        caplog,
+        {"hardlink": 1},
+        exceptions={"Too many links": 7},
+        settings=replace(bench.settings(), requested=requested),
+    )
+    assert line.endswith("; 7 files not shared: Too many links")
+    warned = "7 files without a hardlink" in caplog.text
+    assert warned == (requested == "hardlink")
+
+
+def test_auto_has_nothing_to_add_if_nothing_was_refused(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = replace(bench.settings(), requested="auto")
+    line = report_line(bench, caplog, {"copy": 1}, settings=settings)
+    assert line.endswith(" files)")

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -485,3 +486,51 @@ def test_digest_that_was_right_a_moment_ago_is_found_out(
     with pytest.raises(EntryDamagedError, match="was changed while it was read"):
         made.find(wheel)
     assert store.entry("b" * 64) is None
+
+
+# --- several stores -------------------------------------------------------------------
+
+
+def test_bytecode_of_a_read_only_entry_is_kept_at_home(
+    make: Callable[..., Intake], image: Store, store: Store, wheel: str
+) -> None:
+    before = sorted(Path(image.root).rglob("*"))
+    first, second = (make(image, store).find(wheel) for _ in range(2))
+    for found in (first, second):
+        assert found.entry.store == image.root
+        assert found.bytecode is not None
+        assert found.bytecode.path.startswith(os.path.join(store.root, "v1/bytecode"))
+        assert list(found.bytecode.files) == list(found.entry.sources)
+    assert sorted(Path(image.root).rglob("*")) == before
+    assert len(os.listdir(os.path.join(store.root, "v1", "bytecode"))) == 1
+
+
+def test_bytecode_of_another_time_is_not_taken(
+    make: Callable[..., Intake], image: Store, store: Store, wheel: str
+) -> None:
+    """The time of a source is stamped into it."""
+    found = make(image, store).find(wheel)
+    assert found.bytecode is not None
+    other = replace(found.entry, mtime=found.entry.mtime + 1)
+    assert store.bytecode(other, "x") != store.bytecode(found.entry, "x")
+
+
+def test_new_entries_go_home(
+    make: Callable[..., Intake], store: Store, wheel: str, tmp_path: Path
+) -> None:
+    home = Store.open(str(tmp_path / "home"))
+    found = make(store, home, home=home).find(wheel)
+    assert found.entry.store == home.root
+
+
+def test_link_in_the_place_of_bytecode_is_let_go(
+    make: Callable[..., Intake], store: Store, wheel: str, tmp_path: Path
+) -> None:
+    entry = make(store).find(wheel).entry
+    directory = Path(entry.path, "bytecode")
+    directory.rename(tmp_path / "elsewhere")
+    directory.symlink_to(tmp_path / "elsewhere")
+    found = make(store).find(wheel)
+    assert found.bytecode is not None
+    assert not directory.is_symlink()
+    assert any((tmp_path / "elsewhere").iterdir())

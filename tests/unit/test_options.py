@@ -16,11 +16,11 @@ import pytest
 
 from pip_linkmode import _options
 from pip_linkmode.errors import LinkmodeError
+from pip_linkmode.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pip_linkmode.settings import Settings
 
 COMMAND = "pip._internal.commands.install"
 
@@ -158,6 +158,7 @@ def test_options_are_pips_own(command: Requirement) -> None:
         "PIP_LINK_MODE": "auto",
         "PIP_LINK_STORE": "/cache/link-store",
         "PIP_LINK_EXCLUDE": "",
+        "PIP_LINK_TRUST_GROUP": "",
     }
 
 
@@ -562,3 +563,29 @@ def test_a_session_that_cannot_begin_leaves_pip_alone(
     with caplog.at_level(logging.WARNING, "pip_linkmode"):
         assert install(pip, command) == STOCK
     assert "links nothing: RuntimeError: can't start" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["RequirementCommand", "install_given_reqs"])
+def test_pip_of_another_shape_is_left_alone_and_that_is_said(
+    pip: dict[str, Any], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    pip["pip"].__version__ = "99"
+    where = _options._SHAPE[name]
+    delattr(pip[where], name)
+    _options.apply(pip[COMMAND])
+    _options.apply(pip[COMMAND])
+    said = capsys.readouterr().err
+    assert said == f"WARNING: pip-linkmode links nothing: pip 99 has no {name}\n"
+
+
+def test_mode_that_there_is_no_store_for_is_told(
+    pip: dict[str, Any],
+    command: Requirement,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    del command
+    install = pip[COMMAND].install_given_reqs
+    settings = Settings("symlink", "symlink", (), (), reason="there is no store")
+    _options._Process.settings = settings
+    assert install("wheel")[0] == "stock"
+    assert "pip-linkmode: there is no store" in caplog.text

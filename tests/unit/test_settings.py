@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,6 +28,9 @@ class Options:
     cache_dir: str | bool | None = "/cache"
     root_path: str | None = None
     target_dir: str | None = None
+    prefix_path: str | None = None
+    use_user_site: bool = False
+    link_trust_group: bool = False
 
 
 @dataclass
@@ -175,6 +179,37 @@ def test_relative_store_is_a_usage_error(path: str) -> None:
         parse_stores(os.pathsep.join(("/absolute", path)))
 
 
+# --- where to -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "destination"),
+    [
+        ({}, sys.prefix),
+        ({"prefix_path": "/opt/app"}, "/opt/app"),
+        ({"root_path": "/image", "prefix_path": "/opt/app"}, "/image"),
+        ({"target_dir": "/layer/python"}, "/layer/python"),
+        ({"use_user_site": True}, os.path.expanduser("~")),
+    ],
+)
+def test_destination_is_where_pip_installs(
+    options: dict[str, Any], destination: str
+) -> None:
+    assert from_options(Options(**options)).destination == destination
+
+
+def test_build_environment_is_temporary(temporary: Path) -> None:
+    chosen = from_options(Options(prefix_path="/opt/app")).for_build_environment()
+    assert chosen.destination == str(temporary)
+
+
+def test_group_is_trusted_if_that_is_asked_for() -> None:
+    assert not from_options(Options()).trust_group
+    chosen = from_options(Options(link_trust_group=True))
+    assert chosen.trust_group
+    assert chosen.environment()["PIP_LINK_TRUST_GROUP"] == "1"
+
+
 # --- what nested pips get -------------------------------------------------------------
 
 
@@ -187,6 +222,7 @@ def test_nested_pips_get_the_same() -> None:
         "PIP_LINK_MODE": "hardlink",
         "PIP_LINK_STORE": os.pathsep.join(("/one", "/two")),
         "PIP_LINK_EXCLUDE": "a b",
+        "PIP_LINK_TRUST_GROUP": "",
     }
 
 

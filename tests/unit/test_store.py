@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from pip_linkmode import store as store_module
 from pip_linkmode.errors import (
     EntryDamagedError,
+    EntryGoneError,
     LinkmodeError,
     StoreRefusedError,
 )
-from pip_linkmode.store import STALE_SECONDS, Entry, Store, sweep
+from pip_linkmode.store import STALE_SECONDS, Entry, Store, arrange, sweep
 from pip_linkmode.wheel import is_plain, unpack
 from tests.wheels import make_wheel
 
@@ -868,3 +869,180 @@ def test_look_up_does_not_depend_on_how_much_there_is(
     assert store.has(entry.sha256)
     found = Store.open(store.root).entry(entry.sha256)
     assert found == entry
+
+
+# --- several stores -------------------------------------------------------------------
+
+DISK, OTHER_DISK = 1, 2
+"""Devices."""
+
+
+@pytest.fixture
+def devices(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Store]]:
+    """Make stores by the first letters of: Here or There, Writable or Read-only."""
+
+    def make(*kinds: str) -> list[Store]:
+        return [Store(f"/{kind}", kind[1] == "w") for kind in kinds]
+
+    def device(path: str) -> int:
+        return DISK if path.startswith("/h") else OTHER_DISK
+
+    monkeypatch.setattr(store_module, "_device", device)
+    return make
+
+
+@pytest.mark.parametrize(
+    ("kinds", "looked_up", "home"),
+    [
+        (["hw"], ["/hw"], "/hw"),
+        (["tw"], ["/tw"], "/tw"),
+        # One store per disk just works.
+        (["tw", "hw"], ["/hw"], "/hw"),
+        (["tr", "hw"], ["/hw"], "/hw"),
+        (["hr", "tw", "hw"], ["/hr", "/hw"], "/hw"),
+        # Nothing can be written here: all that there is helps.
+        (["tw", "hr"], ["/hr", "/tw"], "/tw"),
+        (["tr", "tw"], ["/tr", "/tw"], "/tw"),
+        (["tr", "hr"], ["/hr", "/tr"], None),
+    ],
+)
+def test_store_on_the_file_system_of_the_target_is_preferred(
+    devices: Callable[..., list[Store]],
+    kinds: list[str],
+    looked_up: list[str],
+    home: str | None,
+) -> None:
+    stores, chosen = arrange(devices(*kinds), "/here", anywhere=False)
+    assert [store.root for store in stores] == looked_up
+    assert (chosen and chosen.root) == home
+
+
+@pytest.mark.parametrize(
+    ("kinds", "home"), [(["tr", "hw"], "/hw"), (["tw", "hw"], "/hw"), (["tr"], None)]
+)
+def test_symlinks_lead_to_the_first_store_that_has_it(
+    devices: Callable[..., list[Store]], kinds: list[str], home: str | None
+) -> None:
+    stores, chosen = arrange(devices(*kinds), "/here", anywhere=True)
+    assert [store.root for store in stores] == [f"/{kind}" for kind in kinds]
+    assert (chosen and chosen.root) == home
+
+
+def test_target_need_not_exist(tmp_path: Path) -> None:
+    made = Store.open(str(tmp_path / "store"))
+    stores, home = arrange([made], str(tmp_path / "a" / "b"), anywhere=False)
+    assert (stores, home) == ([made], made)
+
+
+# --- a store of a group ---------------------------------------------------------------
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    path = tmp_path / "shared"
+    path.mkdir()
+    path.chmod(0o2775)
+    return path
+
+
+def test_store_of_a_group_is_refused_unless_the_group_is_trusted(shared: Path) -> None:
+    with pytest.raises(StoreRefusedError, match="can be written to by others"):
+        Store.open(str(shared))
+    assert Store.open(str(shared), trust_group=True).shared
+
+
+def test_store_that_all_can_write_to_is_refused_in_any_case(shared: Path) -> None:
+    shared.chmod(0o2777)
+    with pytest.raises(StoreRefusedError, match="can be written to by others"):
+        Store.open(str(shared), trust_group=True)
+
+
+def test_store_of_a_group_of_others_is_refused(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getegid", lambda: -2)
+    monkeypatch.setattr(os, "getgroups", list)
+    with pytest.raises(StoreRefusedError, match="can be written to by others"):
+        Store.open(str(shared), trust_group=True)
+
+
+def test_store_of_another_member_is_used(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: shared.stat().st_uid + 1)
+    assert Store.open(str(shared), trust_group=True).shared
+    shared.chmod(0o755)
+    with pytest.raises(StoreRefusedError, match="belongs to another user"):
+        Store.open(str(shared), trust_group=True)
+
+
+def test_store_of_ones_own_is_not_opened_to_the_group(tmp_path: Path) -> None:
+    assert not Store.open(str(tmp_path / "own"), trust_group=True).shared
+
+
+def test_members_can_publish_beside_one_another(shared: Path, wheel: Path) -> None:
+    store = Store.open(str(shared), trust_group=True)
+    entry = add(store, wheel)
+    for directory in ("v1", "v1/staging", "v1/wheels", f"v1/wheels/{entry.sha256[:2]}"):
+        assert stat.S_IMODE((shared / directory).stat().st_mode) == 0o2775
+    # But an entry is its maker's.
+    assert not os.stat(entry.path).st_mode & 0o022
+
+
+def test_directory_that_another_member_makes_at_the_same_moment_is_as_good(
+    shared: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.open(str(shared), trust_group=True)
+    stock = os.chmod
+
+    def chmod(path: str, mode: int) -> None:
+        if mode == 0o2775:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
+        stock(path, mode)
+
+    monkeypatch.setattr(os, "chmod", chmod)
+    add(store, wheel).check()
+
+
+# --- other hosts ----------------------------------------------------------------------
+
+
+def test_entry_that_another_host_has_replaced_is_gone(
+    entry: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(path: str) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+
+    monkeypatch.setattr(os, "supports_dir_fd", set())
+    monkeypatch.setattr(os, "lstat", stale)
+    with pytest.raises(EntryGoneError, match="is gone"):
+        entry.check()
+
+
+def test_other_errors_are_errors(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    monkeypatch.setattr(os, "lstat", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        entry.check()
+
+
+@pytest.mark.parametrize("part", ["v1", "v1/wheels", "v1/bytecode", "v1/environments"])
+def test_link_in_the_place_of_a_directory_is_refused(
+    store: Store, tmp_path: Path, part: str
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    path = Path(store.root, part)
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreRefusedError, match=f"has a link in the place of {part}$"):
+        Store.open(store.root)
+
+
+def test_staging_needs_no_extended_attributes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "removexattr", raising=False)
+    with store.staging() as staged:
+        assert os.path.isdir(staged)

@@ -611,3 +611,34 @@ def test_what_is_pips_to_install(path: str, kept: bool) -> None:
 def test_what_pip_compiles() -> None:
     paths = ["a.py", "a.pyc", "x.data/scripts/run.py", "x.data/data/b.py", "c.PY"]
     assert wheel_module.compiled_sources(paths, INFO) == ("a.py", "x.data/data/b.py")
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("plain-1.0.data/unknown/file", "belongs to no scheme"),
+        ("plain-1.0.data/scripts", "belongs to no scheme"),
+        (f"plain-1.0.data/purelib/{INFO}/REQUESTED", "comes another way"),
+    ],
+)
+def test_data_where_pip_has_none_is_declined(
+    tmp_path: Path, path: str, reason: str
+) -> None:
+    assert reason in declined(archive({path: b"x"}), tmp_path)
+
+
+def test_wheel_that_changes_while_it_is_read_is_declined(tmp_path: Path) -> None:
+    path = tmp_path / "plain.whl"
+    path.write_bytes(archive())
+
+    class Changing(io.BufferedReader):
+        def seek(self, *args: int) -> int:
+            # Nobody can set a ctime.
+            os.utime(path, ns=(1, 1))
+            return super().seek(*args)
+
+    with (
+        Changing(io.FileIO(path)) as wheel,
+        pytest.raises(WheelDeclinedError, match="changed while it was read"),
+    ):
+        unpack(wheel, str(tmp_path / "files"), umask=0o022)

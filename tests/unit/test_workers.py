@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import py_compile
 import signal
 import sys
 import time
@@ -322,3 +323,19 @@ def test_an_interpreter_that_says_other_things_is_of_no_use(
     one.interpreter = Interpreter.running()
     with pytest.raises(WorkersError, match="died"):
         one.submit("compile", []).result(timeout=30)
+
+
+def test_bytecode_that_was_cut_off_is_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A short write is no error to CPython before 3.13.1 (gh-126606)."""
+    source, target, *_ = job(tmp_path)
+    stock = py_compile.compile
+
+    def cut_off(*args: Any, **kwargs: Any) -> None:
+        stock(*args, **kwargs)
+        os.truncate(target, os.path.getsize(target) - 5)
+
+    monkeypatch.setattr(py_compile, "compile", cut_off)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        _worker.compile_one(source, target, "x.py", checked_hash=False)

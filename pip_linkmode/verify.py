@@ -1,0 +1,488 @@
+"""Compare what is stored with its manifest and what is installed with its RECORD.
+
+A file that several have in common is one damage, however many names it has: who has it
+is told, and who is to be repaired gets a new file in its place, by one rename.  Nothing
+is ever written into a file that is there.
+
+Bytecode has no hashes; of it only size, time and mode are compared.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pip_linkmode import bytecode
+from pip_linkmode.environments import distributions, find, registrations, root
+from pip_linkmode.errors import EntryDamagedError
+from pip_linkmode.link import Link, Linker
+from pip_linkmode.store import BYTECODE, FILES, IMPOSSIBLE, MANIFEST, read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pip_linkmode.environments import Distribution, Row
+    from pip_linkmode.store import Entry, Store
+
+    Kind = Literal["modified", "missing", "dangling", "restamped", "manifest"]
+
+_CHUNK = 1 << 20
+
+
+class Stored(NamedTuple):
+    """A file of an entry."""
+
+    store: Store
+    sha256: str
+    """Of the entry."""
+    path: str
+    """Absolute path."""
+    mtime_ns: int
+    mode: int
+    """Permission bits."""
+
+
+class Installed(NamedTuple):
+    """A file of an environment."""
+
+    environment: str
+    """The directory that a person knows it by."""
+    path: str
+    """Absolute path."""
+
+
+@dataclass
+class Damage:
+    """One file that is not what it should be, with all of its names."""
+
+    kind: Kind
+    package: str
+    """Name and version."""
+    sha256: str | None
+    """What the content should be, hexadecimal; ``None`` for bytecode."""
+    stored: list[Stored] = field(default_factory=list)
+    installed: list[Installed] = field(default_factory=list)
+    outcome: str | None = None
+    """What ``--repair`` has done."""
+    is_repaired: bool = False
+
+    @property
+    def path(self) -> str:
+        """The name of it that a person has had in hand."""
+        first = self.installed or self.stored
+        return first[0].path
+
+
+class _Key(NamedTuple):
+    """What makes two names one file."""
+
+    device: int
+    inode: int
+
+
+@dataclass
+class _Environment:
+    path: str
+    library: str
+    distributions: list[Distribution]
+
+
+class Verification:
+    """One look at some stores and environments."""
+
+    def __init__(
+        self,
+        stores: Sequence[Store],
+        named: Sequence[str],
+        advance: Callable[[float], object] = lambda _: None,
+    ) -> None:
+        """Look.
+
+        :param named: paths as for :func:`pip_linkmode.environments.find`: only these
+            environments and their entries; all that is known if there are none
+        :param advance: called with the bytes that were read
+        :raises EnvironmentUnknownError: if one is none
+        """
+        self._stores = stores
+        self._advance = advance
+        self._digests: dict[_Key, str] = {}
+        self._damages: dict[_Key | str, Damage] = {}
+        self.unread: list[str] = []
+        """Environments of which something could not be read."""
+        libraries = [library for path in named for library in find(path)]
+        self._asked = {root(library) for library in libraries}
+        self._known = [
+            one.site_packages
+            for store in stores
+            for one in registrations(store.root)
+            if one.state() == "present"
+        ]
+        self._known = list(dict.fromkeys((*libraries, *self._known)))
+        for store in stores:
+            used = {
+                sha256
+                for one in registrations(store.root)
+                if one.site_packages in libraries
+                for sha256 in one.entries()
+            }
+            for path in store.entries():
+                if not named or os.path.basename(path) in used:
+                    self._entry(store, os.path.basename(path))
+        self._environments = {
+            library: self._environment(library) for library in self._known
+        }
+        for library in libraries or self._known:
+            self._installed(self._environments[library])
+        self._who_shares()
+
+    @property
+    def damages(self) -> list[Damage]:
+        """What was found, by path."""
+        return sorted(self._damages.values(), key=lambda damage: damage.path)
+
+    # --- looking ----------------------------------------------------------------------
+
+    def _found(
+        self, key: _Key | str, kind: Kind, package: str, sha256: str | None
+    ) -> Damage:
+        if key not in self._damages:
+            self._damages[key] = Damage(kind, package, sha256)
+        return self._damages[key]
+
+    def _digest(self, path: str) -> str:
+        """Return the sha256 of a file, read once however many names it has."""
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            key = _Key(status.st_dev, status.st_ino)
+            if key not in self._digests:
+                digest = hashlib.sha256()
+                while chunk := file.read(_CHUNK):
+                    digest.update(chunk)
+                    self._advance(len(chunk))
+                self._digests[key] = digest.hexdigest()
+        return self._digests[key]
+
+    def _entry(self, store: Store, sha256: str) -> None:
+        path = store.path(sha256)
+        try:
+            entry = store.entry(sha256)
+        except (EntryDamagedError, OSError):
+            manifest = os.path.join(path, MANIFEST)
+            damage = self._found(manifest, "manifest", f"sha256:{sha256[:12]}", None)
+            damage.stored.append(Stored(store, sha256, manifest, 0, 0))
+            return
+        if entry is None:  # gone meanwhile
+            return
+        for file in entry.files:
+            one = Stored(
+                store, sha256, entry.source(file.path), entry.mtime * 10**9, file.mode
+            )
+            self._stored(one, _title(entry), file.sha256, file.size)
+        for directory, name, compiled in _compiled(entry):
+            one = Stored(
+                store,
+                sha256,
+                f"{directory}/{name}c",
+                compiled.mtime_ns,
+                compiled.mode,
+            )
+            self._stored(one, _title(entry), None, compiled.size)
+
+    def _stored(self, one: Stored, title: str, sha256: str | None, size: int) -> None:
+        kind: Kind | None = None
+        key: _Key | str = one.path
+        try:
+            status = os.lstat(one.path)
+            key = _Key(status.st_dev, status.st_ino)
+            if (
+                not stat.S_ISREG(status.st_mode)
+                or status.st_size != size
+                or (sha256 is not None and self._digest(one.path) != sha256)
+            ):
+                kind = "modified"
+            elif (
+                status.st_mtime_ns != one.mtime_ns
+                or stat.S_IMODE(status.st_mode) != one.mode
+            ):
+                kind = "modified" if sha256 is None else "restamped"
+        except OSError:
+            kind = "missing"
+        if kind is not None:
+            self._found(key, kind, title, sha256).stored.append(one)
+
+    def _environment(self, library: str) -> _Environment:
+        try:
+            found = distributions(library)
+        except OSError:
+            self.unread.append(library)
+            found = []
+        return _Environment(root(library), library, found)
+
+    def _rows(self, one: Distribution) -> list[Row]:
+        try:
+            return one.rows()
+        except (OSError, ValueError):
+            self.unread.append(os.path.join(one.library, one.dist_info, "RECORD"))
+            return []
+
+    def _installed(self, environment: _Environment) -> None:
+        for one in environment.distributions:
+            title = f"{one.name} {one.version}"
+            for row in self._rows(one):
+                expected = _hexadecimal(row.sha256)
+                kind, key = self._state_of(row, expected)
+                if kind is None or (
+                    kind == "modified"
+                    and self._came_so(one, row, self._digest(row.path))
+                ):
+                    continue
+                damage = self._found(key, kind, title, expected)
+                damage.sha256 = damage.sha256 or expected
+                damage.installed.append(Installed(environment.path, row.path))
+
+    def _state_of(
+        self, row: Row, expected: str | None
+    ) -> tuple[Kind | None, _Key | str]:
+        try:
+            status = os.stat(row.path)
+        except OSError:
+            if os.path.islink(row.path):
+                return "dangling", row.path
+            # Bytecode may go and come.
+            return ("missing" if expected else None), row.path
+        key = _Key(status.st_dev, status.st_ino)
+        if expected is not None and stat.S_ISREG(status.st_mode):
+            try:
+                if self._digest(row.path) != expected:
+                    return "modified", key
+            except OSError:
+                self.unread.append(row.path)
+        return None, key
+
+    def _came_so(self, one: Distribution, row: Row, digest: str) -> bool:
+        """Tell whether a RECORD is wrong about a file from the beginning."""
+        for entry in self._entries_of(one):
+            for file in entry.files:
+                if file.path == row.record:
+                    return file.sha256 == digest
+        return False
+
+    def _entries_of(self, one: Distribution) -> Iterator[Entry]:
+        for store in self._stores:
+            for registration in registrations(store.root):
+                if registration.site_packages != one.library:
+                    continue
+                for sha256 in registration.entries():
+                    info = os.path.join(store.path(sha256), FILES, one.dist_info)
+                    if os.path.isdir(info):
+                        with contextlib.suppress(EntryDamagedError, OSError):
+                            entry = store.entry(sha256)
+                            if entry is not None:
+                                yield entry
+
+    def _who_shares(self) -> None:
+        """Name all environments that have a damaged file."""
+        packages = {damage.package for damage in self._damages.values()}
+        for environment in self._environments.values():
+            for one in environment.distributions:
+                if f"{one.name} {one.version}" not in packages:
+                    continue
+                for row in self._rows(one):
+                    with contextlib.suppress(OSError):
+                        status = os.stat(row.path)
+                        damage = self._damages.get(_Key(status.st_dev, status.st_ino))
+                        here = Installed(environment.path, row.path)
+                        if damage is not None and here not in damage.installed:
+                            damage.installed.append(here)
+
+    # --- repairing --------------------------------------------------------------------
+
+    def repair(self, keep: Sequence[str] = ()) -> None:
+        """Put pristine files in the place of damaged ones, where they can be had.
+
+        A file that only one environment has is its own affair: it is left alone unless
+        that environment was named.
+
+        :param keep: environments that keep their edits, as private files
+        :raises EnvironmentUnknownError: if one is none
+        :raises OSError: if something cannot be written
+        """
+        kept = {root(library) for path in keep for library in find(path)}
+        pristine = self._pristine({damage.sha256 for damage in self.damages} - {None})
+        for damage in self.damages:
+            self._repair(damage, kept, pristine)
+
+    def _repair(self, damage: Damage, kept: set[str], pristine: dict[str, str]) -> None:
+        edited = [one for one in damage.installed if one.environment in kept]
+        others = [one for one in damage.installed if one.environment not in kept]
+        if not damage.stored and damage.kind != "dangling":
+            others = [
+                one
+                for one in others
+                if one.environment in self._asked or len(damage.installed) > 1
+            ]
+            if not others:
+                damage.outcome = "left alone: nobody shares it"
+                return
+        if damage.sha256 is None:
+            self._drop_bytecode(damage, others)
+            return
+        source = pristine.get(damage.sha256)
+        if source is None:
+            self._give_up(damage)
+            return
+        if damage.kind != "dangling":
+            for one in edited:
+                _put(one.path, one.path, os.stat(one.path), "copy")
+        for stored in damage.stored:
+            with stored.store.staging() as staged:
+                copy = os.path.join(staged, "pristine")
+                status = os.stat(source)
+                link = Link(
+                    source,
+                    copy,
+                    status.st_size,
+                    stored.mtime_ns,
+                    stat.S_IMODE(status.st_mode),
+                    stored.mode,
+                )
+                Linker().link([link], mode="copy", store="", area="", made=[])
+                os.chmod(copy, stored.mode)
+                os.utime(copy, ns=(stored.mtime_ns, stored.mtime_ns))
+                os.makedirs(os.path.dirname(stored.path), exist_ok=True)
+                os.replace(copy, stored.path)
+            source = stored.path
+        for one in others:
+            leads_here = damage.stored and os.path.islink(one.path)
+            if not leads_here:
+                # Never an inode in common with an environment that gave the bytes.
+                mode = "auto" if self._is_stored(source) else "own"
+                _put(source, one.path, os.stat(source), mode)
+        damage.is_repaired = True
+        damage.outcome = "repaired" + (
+            f"; {', '.join(one.environment for one in edited)} keeps its own"
+            if edited
+            else ""
+        )
+
+    def _is_stored(self, path: str) -> bool:
+        return any(path.startswith(f"{store.root}{os.sep}") for store in self._stores)
+
+    def _drop_bytecode(self, damage: Damage, others: Sequence[Installed]) -> None:
+        """Remove bytecode; Python and the next installation compile it again."""
+        if damage.kind == "manifest":
+            self._give_up(damage)
+            return
+        paths = [one.path for one in damage.stored] + [one.path for one in others]
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        for stored in damage.stored:
+            directory = os.path.join(stored.store.path(stored.sha256), BYTECODE)
+            interpreter = os.path.relpath(stored.path, directory).split(os.sep)[0]
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(directory, interpreter, bytecode.MANIFEST))
+        damage.is_repaired = True
+        damage.outcome = "removed, to be compiled again"
+
+    def _give_up(self, damage: Damage) -> None:
+        """Set an entry aside, if nobody depends on it, since it cannot be mended."""
+        damage.outcome = (
+            "nobody has the pristine file; pip install --force-reinstall --no-deps "
+            f"{damage.package.replace(' ', '==')}"
+        )
+        for store, sha256 in {(one.store, one.sha256) for one in damage.stored}:
+            needed = any(
+                sha256 in registration.entries(depends=True)
+                for registration in registrations(store.root)
+            )
+            if needed:
+                continue
+            with store.staging() as staged:
+                away = store.take_away(sha256, staged)
+                if away is not None:
+                    shutil.rmtree(away)
+            damage.is_repaired = not damage.installed
+            damage.outcome = "the entry is gone, and made anew when it is needed" + (
+                f"; {damage.outcome}" if damage.installed else ""
+            )
+
+    def _pristine(self, wanted: set[str | None]) -> dict[str, str]:
+        """Find intact files by what their content should be."""
+        found: dict[str, str] = {}
+
+        def offer(sha256: str | None, path: str) -> None:
+            if sha256 in wanted and sha256 not in found and sha256 is not None:
+                with contextlib.suppress(OSError):
+                    # What is new since we looked has another inode.
+                    if self._digest(path) == sha256:
+                        found[sha256] = path
+
+        for store in self._stores:
+            for path in store.entries() if wanted else ():
+                with contextlib.suppress(EntryDamagedError, OSError):
+                    entry = store.entry(os.path.basename(path))
+                    for file in entry.files if entry is not None else ():
+                        offer(file.sha256, f"{path}/{FILES}/{file.path}")
+        for environment in self._environments.values() if wanted else ():
+            for one in environment.distributions:
+                for row in self._rows(one):
+                    offer(_hexadecimal(row.sha256), row.path)
+        return found
+
+
+def _title(entry: Entry) -> str:
+    # As an environment's metadata directory has it.
+    return " ".join(entry.dist_info.removesuffix(".dist-info").split("-", 1))
+
+
+def _hexadecimal(digest: str | None) -> str | None:
+    if digest is None:
+        return None
+    try:
+        return base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4)).hex()
+    except ValueError:
+        return digest
+
+
+def _compiled(entry: Entry) -> Iterator[tuple[str, str, bytecode.Compiled]]:
+    """List the bytecode of an entry: its directory, its source, and what it is."""
+    base = os.path.join(entry.path, BYTECODE)
+    with contextlib.suppress(OSError):
+        for interpreter in sorted(os.listdir(base)):
+            directory = os.path.join(base, interpreter)
+            try:
+                data = read_manifest(os.path.join(directory, bytecode.MANIFEST))
+                files = {
+                    source: bytecode.Compiled(*one)
+                    for source, one in data["files"].items()
+                    if one is not None
+                }
+            except (OSError, EntryDamagedError, *IMPOSSIBLE):
+                continue  # not used, and compiled anew when it is wanted
+            for source, one in files.items():
+                yield directory, source, one
+
+
+def _put(source: str, target: str, status: os.stat_result, mode: str) -> None:
+    """Put a file in the place of another, by one rename.
+
+    :param status: of the source
+    """
+    beside = os.path.join(
+        os.path.dirname(target), f".pip-linkmode-{os.urandom(8).hex()}"
+    )
+    bits = stat.S_IMODE(status.st_mode)
+    link = Link(source, beside, status.st_size, status.st_mtime_ns, bits, bits)
+    Linker().link([link], mode=mode, store="", area="", made=[])
+    try:
+        os.replace(beside, target)
+    except OSError:
+        os.unlink(beside)
+        raise

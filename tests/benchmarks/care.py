@@ -1,0 +1,139 @@
+"""How long the command takes where there is much to look after.
+
+``python3 -m tests.benchmarks.care DIRECTORY`` makes a store and environments there,
+measures ``status``, ``usage``, ``prune`` and ``du`` over the same trees, all of it in
+the cache of the system, and removes them.  What is printed is the best of some runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pip_linkmode import environments
+from pip_linkmode.link import CHAINS, Link, Linker
+from pip_linkmode.store import FILES, MANIFEST, Store, write_manifest
+
+CHECKOUT = Path(__file__).parents[2]
+MODULES = 8
+MTIME = 1_700_000_000
+
+
+def make_entry(store: Store, number: int) -> tuple[str, str]:
+    """Make an entry without a wheel; return its digest and its dist-info."""
+    name = f"package_{number}"
+    sha256 = hashlib.sha256(name.encode()).hexdigest()
+    info = f"{name}-1.0.dist-info"
+    text = b"x" * 3000
+    files = [f"{name}/module_{n}.py" for n in range(MODULES)]
+    files += [f"{info}/{one}" for one in ("METADATA", "WHEEL", "RECORD")]
+    entry = Path(store.path(sha256))
+    (entry / FILES / name).mkdir(parents=True)
+    (entry / FILES / info).mkdir()
+    digest = hashlib.sha256(text).hexdigest()
+    for file in files:
+        path = entry / FILES / file
+        path.write_bytes(text)
+        os.utime(path, (MTIME, MTIME))
+    write_manifest(
+        str(entry / MANIFEST),
+        {
+            "manifest": 1,
+            "sha256": sha256,
+            "wheel": f"{name}-1.0-py3-none-any.whl",
+            "name": name,
+            "version": "1.0",
+            "dist_info": info,
+            "purelib": True,
+            "plain_record": True,
+            "mtime": MTIME,
+            "files": [[file, len(text), digest, 0o644] for file in files],
+        },
+    )
+    return sha256, info
+
+
+def make_environment(
+    store: Store, path: Path, entries: list[tuple[str, str]], mode: str
+) -> None:
+    """Link some entries into a new environment."""
+    library = path / "lib" / "python3" / "site-packages"
+    library.mkdir(parents=True)
+    (path / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    linker, links = Linker(), []
+    for sha256, info in entries:
+        environments.register(store.root, str(library), sha256, mode)
+        files = Path(store.path(sha256)) / FILES
+        for file in files.rglob("*"):
+            target = library / file.relative_to(files)
+            if file.is_dir():
+                target.mkdir(exist_ok=True)
+            elif file.parent.name == info:
+                shutil.copyfile(file, target)
+            else:
+                links.append(
+                    Link(str(file), str(target), 3000, MTIME * 10**9, 0o644, 0o644)
+                )
+    linker.link(links, mode=mode, store=store.root, area=str(library), made=[])
+
+
+def seconds(command: list[str], env: dict[str, str], runs: int = 3) -> float:
+    """Return how long a command takes, at best, whatever it finds."""
+    taken = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        subprocess.run(
+            command, env=env, check=False, cwd=CHECKOUT, stdout=subprocess.DEVNULL
+        )
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--entries", type=int, default=10_000)
+    parser.add_argument("--environments", type=int, default=50)
+    parser.add_argument("--packages", type=int, default=200, help="per environment")
+    parser.add_argument("--mode", choices=CHAINS, default="hardlink")
+    options = parser.parse_args()
+    place: Path = options.directory.resolve() / "care"
+    place.mkdir(parents=True)
+    try:
+        store = Store.open(str(place / "store"))
+        entries = [make_entry(store, number) for number in range(options.entries)]
+        paths = [place / f"environment-{n}" for n in range(options.environments)]
+        for number, path in enumerate(paths):
+            first = number * options.packages // 2 % options.entries
+            some = entries[first : first + options.packages]
+            make_environment(store, path, some, options.mode)
+        os.sync()
+        env = {**os.environ, "PIP_LINK_STORE": store.root}
+        command = [sys.executable, "-m", "pip_linkmode"]
+        trees = [store.root, *map(str, paths)]
+        du = seconds(["du", "-s", *trees], env)
+        results = {"du": du}
+        for name, arguments in {
+            "status": ["status", "--environment", str(paths[0])],
+            "usage": ["usage"],
+            "prune --dry-run": ["prune", "--dry-run"],
+            "prune --max-size": ["prune", "--dry-run", "--max-size", "1T"],
+        }.items():
+            results[name] = seconds([*command, *arguments, "--json"], env)
+        for name, taken in results.items():
+            print(f"{name:<20}{taken:6.2f} s{taken / du:8.2f} x du")
+        taken = seconds([*command, "prune"], env, runs=1)
+        print(f"{'prune':<20}{taken:6.2f} s")
+    finally:
+        shutil.rmtree(place)
+
+
+if __name__ == "__main__":
+    main()
