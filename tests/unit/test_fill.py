@@ -246,9 +246,7 @@ def test_store_that_cannot_be_written_is_refused(
     command: Command, wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command(wheel)
-    monkeypatch.setattr(
-        Store, "open", classmethod(lambda cls, root: cls(root, writable=False))
-    )
+    monkeypatch.setattr(Store, "open", lambda root, **_: Store(root, writable=False))
     _, errors = command(wheel, code=1)
     assert errors == (
         f"ERROR: the store {command.store} is read-only; "
