@@ -98,6 +98,22 @@ def test_applications_on_a_store_take_next_to_nothing(
         assert result.startswith("/opt/wheels/")
 
 
+def test_what_the_store_lacks_is_in_the_layer_of_the_application(
+    engine: Buildah, context: Path, store: Image
+) -> None:
+    dockerfile = context / "application.Dockerfile"
+    text = dockerfile.read_text()
+    wanted = "--force-reinstall --no-deps wrapt solver"
+    dockerfile.write_text(text.replace("-r requirements.txt", wanted))
+    image = engine.build("more", dockerfile, BASE=store.name)
+    assert "Linked 2 packages by symlink" in image.output
+    assert "1 unpacked for the first time" in image.output
+    program = (
+        "import os, wrapt.wrappers; print(os.path.realpath(wrapt.wrappers.__file__))"
+    )
+    assert engine.run(image, "python", "-c", program).startswith("/opt/wheels/")
+
+
 def test_hard_links_to_a_lower_layer_are_copies(
     engine: Buildah, context: Path, store: Image
 ) -> None:
