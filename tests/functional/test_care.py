@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.environments import NEWEST
 from tests.wheels import make_wheel
 
 if TYPE_CHECKING:
@@ -103,6 +104,54 @@ def works(environment: Environment, *names: str) -> None:
         program = f"import {name}; print({name}.NAME)"
         assert environment.run("-c", program).stdout.strip() == name
         assert (environment.path / "share" / name / "table").read_text()
+
+
+# --- status ---------------------------------------------------------------------------
+
+
+def test_pip_that_links_says_so(house: House) -> None:
+    environment = house.environment("e", "symlink", "one")
+    found = house.data(environment, "status")
+    assert found["hook"]["problem"] is None
+    assert found["hook"]["pip"] == NEWEST
+    assert found["in_force"]["settings"]["stores"] == [str(house.store)]
+    assert found["in_force"]["sources"]["store"] == "PIP_LINK_STORE"
+    (store,) = found["stores"]
+    assert store["entries"] == 1
+    assert store["modes"]["symlink"] is None
+    text = house.run(environment, "status").stdout
+    assert f"pip {NEWEST}, links what it installs" in text
+    assert "(set by PIP_LINK_MODE)" in text
+
+
+def test_status_is_that_of_pip(house: House) -> None:
+    environment = house.environment("e", "copy")
+    configuration = house.path / "pip.conf"
+    configuration.write_text("[global]\nlink-mode = symlink\n[install]\nlink-mode=copy")
+    variables = {"PIP_CONFIG_FILE": str(configuration)}
+    result = environment.run("-m", "pip_linkmode", "status", env=variables)
+    assert f"Mode         copy (set by {configuration} [install])" in result.stdout
+    store = environment.cache / "link-store"
+    assert f"Store        {store} (set by cache-dir in PIP_CACHE_DIR)" in result.stdout
+
+
+def test_environment_without_us_is_seen_from_elsewhere(house: House, bed: Bed) -> None:
+    environment = house.environment("e", "copy")
+    other = bed.environment(house.path / "other", shim=False)
+    found = house.data(environment, "status", "--environment", str(other.path), code=1)
+    assert "pip-linkmode is not installed" in found["hook"]["problem"]
+
+
+@pytest.mark.parametrize("command", ["status", "list", "usage", "verify", "prune"])
+def test_command_answers_without_pip(house: House, command: str) -> None:
+    environment = house.environment("e", "hardlink", "one")
+    shutil.rmtree(environment.site_packages / "pip")
+    shutil.rmtree(next(environment.site_packages.glob("pip-*.dist-info")))
+    result = house.run(environment, command)
+    assert result.returncode == (1 if command == "status" else 0)
+    assert result.stderr == ""
+    if command == "status":
+        assert "not linking: there is no pip" in result.stdout
 
 
 # --- prune ----------------------------------------------------------------------------
