@@ -324,6 +324,8 @@ def test_verify_says_where_a_damaged_file_is(house: House, run: Run) -> None:
     assert f"    in {house.path / 'e'}\n" in text
     assert "    in the store: " in text
     assert "1 file is not as installed; 0 repaired" in text
+    text = run.text("verify", "--repair", code=1)
+    assert "the entry is gone, and made anew when it is needed" in text
     shutil.rmtree(house.root)
     shutil.rmtree(library)
     assert "All files are as they were" in run.text("verify")
