@@ -34,6 +34,7 @@ from packaging.utils import canonicalize_name
 from pip_linkmode import environments, skeleton
 from pip_linkmode.errors import (
     EntryDamagedError,
+    EntryGoneError,
     EnvironmentBusyError,
     WheelDeclinedError,
 )
@@ -511,8 +512,10 @@ class Relinking:
                     if is_there:
                         self._share(member, *found)
                         break
-        except OSError as error:
-            reason = f"{error.strerror}: {error.filename}"
+        except (EntryGoneError, OSError) as error:
+            reason = str(error)
+            if isinstance(error, OSError):
+                reason = f"{error.strerror}: {error.filename}"
             kept = member.environment.report.kept
             kept[reason] = kept.get(reason, 0) + len(member.files)
 
@@ -891,7 +894,8 @@ class Relinking:
             return False
         except OSError as error:
             if not os.path.lexists(link.source):
-                raise
+                msg = f"{link.source} is gone"
+                raise EntryGoneError(msg) from error
             _count(report.kept, f"cannot be replaced: {error.strerror}")
             return False
         _count(report.files, primitive)
