@@ -314,6 +314,14 @@ def test_symlink_becomes_a_hard_link_if_it_is_to(bench: Bench, library: Path) ->
     assert bench.is_shared(library / BIG)
 
 
+def test_pip_itself_gets_no_symlinks(bench: Bench) -> None:
+    bench.wheel = make_wheel(bench.root, "pip", files={"pip/module.py": "X = 1\n"})
+    library = bench.environment()
+    bench.relink(library, mode="symlink")
+    assert not (library / "pip/module.py").is_symlink()
+    assert bench.is_shared(library / "pip/module.py")
+
+
 def fake_clone(link: Link) -> None:
     PRIMITIVES["copy"](link)
 
@@ -462,6 +470,17 @@ def test_where_a_directory_gives_its_own_group_nothing_is_shared(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
+def test_clone_has_the_owner_of_the_file(bench: Bench, library: Path) -> None:
+    os.chown(library / BIG, 12345, 12345)
+    relinking = bench.prepare(library, mode="clone")
+    instead(relinking, "clone", fake_clone)
+    relinking.run()
+    assert (library / BIG).stat().st_uid == 12345
+    (entry,) = bench.entries()
+    assert (library / BIG).stat().st_mtime_ns == entry.mtime * 10**9
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
 def test_owner_stays(bench: Bench, library: Path) -> None:
     os.chown(library / BIG, 12345, 12345)
     found = bench.one(library)
@@ -510,6 +529,53 @@ def test_paths_that_cannot_be_stored_stay(bench: Bench, library: Path) -> None:
     assert len(entry.files) == 8
     assert "single.py" not in [file.path for file in entry.files]
     assert (library / "odd.data/file").stat().st_nlink == 1
+
+
+def test_nothing_to_share_is_nothing_to_do(bench: Bench, library: Path) -> None:
+    empty = make_wheel(bench.root, "empty", files={"empty/file": ""})
+    bench.install(library, empty)
+    bench.install(library, make_wheel(bench.root, "two", files={"two.py": "X = 1\n"}))
+    assert len(bench.relink(library).adopted) == 2
+
+
+def test_empty_files_of_an_entry_are_left_alone(bench: Bench) -> None:
+    files: dict[str, bytes | str] = {"some/empty": "", "some/data": "data" * 9}
+    bench.wheel = make_wheel(bench.root, "some", files=files)
+    library = bench.environment()
+    inode = (library / "some/empty").stat().st_ino
+    bench.relink(library)
+    assert (library / "some/empty").stat().st_ino == inode
+    assert bench.is_shared(library / "some/data")
+
+
+def test_directory_in_the_place_of_a_file_stays(bench: Bench, library: Path) -> None:
+    (library / BIG).unlink()
+    (library / BIG).mkdir()
+    bench.relink(library)
+    assert (library / BIG).is_dir()
+
+
+def test_links_of_others_are_not_adopted(bench: Bench, library: Path) -> None:
+    shutil.move(library / BIG, bench.root / "elsewhere")
+    (library / BIG).symlink_to(bench.root / "elsewhere")
+    bench.relink(library)
+    (entry,) = bench.entries()
+    assert BIG not in [file.path for file in entry.files]
+
+
+def test_file_of_another_build_stays(bench: Bench, library: Path) -> None:
+    tool = "#!/bin/sh\nexit 1\n"
+    bench.wheel = make_wheel(
+        bench.root / "other",
+        "package",
+        files={**FILES, "package/tool": tool},
+        executable=["package/tool"],
+    )
+    unpack(bench)
+    found = bench.one(library)
+    assert found.kept == {"are others than those in the store": 1}
+    assert bench.is_shared(library / BIG)
+    assert (library / "package/tool").read_text() == FILES["package/tool"]
 
 
 # --- bytecode -------------------------------------------------------------------------
@@ -565,6 +631,16 @@ def test_bytecode_of_what_does_not_compile_is_somebody_elses(bench: Bench) -> No
     found = bench.one(library)
     assert found.kept == {"their bytecode would be stale: they do not compile": 1}
     assert not bench.is_shared(library / "bad.py")
+
+
+def test_what_is_shared_stays_shared_without_the_interpreter(
+    bench: Bench, library: Path
+) -> None:
+    bench.relink(library)
+    remove_interpreter(library)
+    again = bench.one(library)
+    assert (again.files, again.kept) == ({}, {})
+    assert_valid_bytecode(library)
 
 
 def test_bytecode_that_a_hash_validates_stays(bench: Bench, library: Path) -> None:
@@ -750,6 +826,64 @@ def test_entry_that_was_taken_away_is_made_anew(
     assert all(path.exists() for path in other.rglob("*"))
 
 
+def test_entry_that_is_always_taken_away_is_given_up(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def clean_up(store: str, *_: str) -> None:
+        shutil.rmtree(os.path.join(store, "v1", "wheels"))
+
+    monkeypatch.setattr(environments, "register", clean_up)
+    before = content(library)
+    assert bench.one(library).files == {}
+    assert content(library) == before
+
+
+def test_file_that_changes_while_it_is_adopted_is_looked_at_again(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = relink._copy
+
+    def copy_and_edit(source: str, *args: Any) -> None:
+        copy(source, *args)
+        if source == str(library / BIG):
+            Path(source).write_text("tada" * 1000)
+
+    monkeypatch.setattr(relink, "_copy", copy_and_edit)
+    found = bench.one(library)
+    assert found.edited == [str(library / BIG)]
+    assert (library / BIG).read_text() == "tada" * 1000
+
+
+def test_store_from_which_nothing_can_be_linked_is_not_used(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far, near = bench.store, Store.open(str(bench.root / "near"))
+    unpack(bench)
+    probe = relink._probe
+
+    def look(store: Store, library: str) -> dict[str, str | None]:
+        if store is far:
+            return dict.fromkeys(PRIMITIVES, "too far")
+        return probe(store, library)
+
+    monkeypatch.setattr(relink, "_probe", look)
+    found = bench.one(library, stores=[far, near])
+    assert found.refused is None
+    bench.store = near
+    assert bench.is_shared(library / BIG)
+
+
+def test_store_that_keeps_no_users_is_used(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: str) -> None:
+        raise PermissionError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(environments, "register", refuse)
+    bench.relink(library)
+    assert bench.is_shared(library / BIG)
+
+
 def test_entry_that_goes_in_between_is_an_error_of_the_rest(
     bench: Bench, library: Path
 ) -> None:
@@ -889,6 +1023,34 @@ def test_what_goes_wrong_is_told_by_path(
     (found,) = materialize(bench, library)
     assert found.failed[str(library / BIG)] == os.strerror(errno.ENOSPC)
     assert found.released == []
+
+
+def test_others_keep_what_they_have(bench: Bench, library: Path) -> None:
+    other = bench.environment("two")
+    bench.relink(library, other)
+    materialize(bench, library)
+    (left,) = environments.registrations(bench.store.root)
+    assert left.site_packages == str(other)
+    assert bench.is_shared(other / BIG)
+
+
+def test_edit_while_it_is_materialized_wins(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.relink(library)
+    copy = PRIMITIVES["copy"]
+
+    def copy_and_edit(link: Link) -> None:
+        copy(link)
+        if link.source == str(library / BIG):
+            os.unlink(link.source)
+            Path(link.source).write_text("edited")
+
+    monkeypatch.setitem(PRIMITIVES, "copy", copy_and_edit)
+    monkeypatch.setitem(PRIMITIVES, "clone", copy_and_edit)
+    (found,) = materialize(bench, library)
+    assert found.failed == {str(library / BIG): "it was changed in the meantime"}
+    assert (library / BIG).read_text() == "edited"
 
 
 def test_registration_that_cannot_be_released_is_told(
