@@ -94,7 +94,7 @@ def enable(environment: str) -> Enabled:
             report.warnings += _about_pip(library, found)
         elif found is None:
             wanted.append(_running(requirement.name))
-        elif requirement.specifier.contains(found.version, prereleases=True):
+        elif _is_enough(requirement, found.version):
             report.already.append(_title(found))
         else:
             msg = (
@@ -180,6 +180,13 @@ def _requirements(distribution: Distribution) -> Iterator[Requirement]:
             continue
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             yield requirement
+
+
+def _is_enough(requirement: Requirement, version: str) -> bool:
+    try:
+        return requirement.specifier.contains(version, prereleases=True)
+    except InvalidVersion:  # pragma: no cover  # packaging 25 and older
+        return False
 
 
 def _about_pip(library: str, found: Distribution | None) -> list[str]:
@@ -326,25 +333,21 @@ def disable(environment: str) -> Disabled:
     library = _library(environment)
     report = Disabled(library)
     found = _find(library, NAME)
-    needs: list[str] = []
     if found is not None:
         if not found.rows():
             msg = f"{_title(found)} in {library} has no RECORD; use what installed it"
             raise EnableRefusedError(msg)
-        needs = [requirement.name for requirement in _requirements(found)]
         _remove(found)
         report.removed.append(_title(found))
-    for one in environments.distributions(library):
-        if _installer(one) != NAME:
-            continue
-        others = environments.distributions(library)
-        if needs and one.name not in needs:
-            continue
-        if any(_needs(other, one.name) for other in others):
-            report.left.append(_title(one))
-        else:
+    here = environments.distributions(library)
+    ours = [one for one in here if _installer(one) == NAME]
+    # One of ours may be needed by another one of ours only.
+    while free := [one for one in ours if not any(_needs(o, one.name) for o in here)]:
+        for one in free:
             _remove(one)
             report.removed.append(_title(one))
+        here, ours = ([o for o in all_ if o not in free] for all_ in (here, ours))
+    report.left = [_title(one) for one in ours]
     return report
 
 
