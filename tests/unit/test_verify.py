@@ -1,0 +1,394 @@
+"""Damage is found under all of its names, and undone without touching what is kept."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pip_linkmode import verify
+from pip_linkmode.store import Store
+from pip_linkmode.verify import Damage, Verification
+from tests.house import House
+
+if TYPE_CHECKING:
+    from pip_linkmode.store import Entry
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    return House(tmp_path)
+
+
+def look(house: House, *named: str) -> Verification:
+    return Verification([house.store], [str(house.path / name) for name in named])
+
+
+def only(verification: Verification) -> Damage:
+    (damage,) = verification.damages
+    return damage
+
+
+def edit(path: str | Path) -> None:
+    with open(path, "r+") as file:
+        file.write("edited")
+
+
+def environments(damage: Damage) -> list[str]:
+    return [os.path.basename(one.environment) for one in damage.installed]
+
+
+def other_store(house: House, entry: Entry) -> Store:
+    """Make another store that has an entry."""
+    second = house.path / "second"
+    store = Store.open(str(second))
+    shutil.copytree(entry.path, store.path(entry.sha256))
+    return store
+
+
+# --- what is found --------------------------------------------------------------------
+
+
+def test_all_is_well(house: House) -> None:
+    for mode in ("hardlink", "symlink", "copy"):
+        house.install(mode, mode, house.entry("a"))
+    assert look(house).damages == []
+
+
+def test_modified_file_is_one_damage_under_all_its_names(house: House) -> None:
+    entry = house.entry("a")
+    for name, mode in {"a": "hardlink", "b": "symlink", "c": "copy"}.items():
+        house.install(name, mode, entry)
+    edit(entry.source("a/data"))
+    damage = only(look(house))
+    assert (damage.kind, damage.package) == ("modified", "a 1.0")
+    assert environments(damage) == ["a", "b"]
+    assert [one.path for one in damage.stored] == [entry.source("a/data")]
+
+
+def test_those_who_share_are_named_if_only_one_was_asked_for(house: House) -> None:
+    entry = house.entry("a")
+    for name in ("a", "b"):
+        house.install(name, "hardlink", entry)
+    house.entry("unrelated")
+    edit(house.library("a") / "a" / "data")
+    damage = only(look(house, "a"))
+    assert environments(damage) == ["a", "b"]
+    assert len(damage.stored) == 1
+
+
+def test_kinds_of_damage_in_the_store(house: House) -> None:
+    entry = house.entry("a")
+    os.truncate(entry.source("a/data"), 5)
+    assert only(look(house)).kind == "modified"
+    os.unlink(entry.source("a/data"))
+    assert only(look(house)).kind == "missing"
+    os.symlink("/etc/passwd", entry.source("a/data"))
+    assert only(look(house)).kind == "modified"
+    Path(entry.path, "manifest.json").write_text("{")
+    assert only(look(house)).kind == "manifest"
+
+
+def test_time_and_mode_of_a_stored_file_matter(house: House) -> None:
+    entry = house.entry("a")
+    os.utime(entry.source("a/data"))
+    assert only(look(house)).kind == "restamped"
+    os.utime(entry.source("a/data"), (entry.mtime, entry.mtime))
+    os.chmod(entry.source("a/data"), 0o755)
+    assert only(look(house)).kind == "restamped"
+
+
+def test_bytecode_is_compared_by_size_and_time(house: House) -> None:
+    entry = house.entry("a")
+    (pyc,) = Path(entry.path).glob("bytecode/*/a/__init__.pyc")
+    os.utime(pyc, (1, 1))
+    damage = only(look(house))
+    assert (damage.kind, damage.sha256) == ("modified", None)
+
+
+def test_bytecode_that_nobody_would_use_is_passed_over(house: House) -> None:
+    entry = house.entry("a")
+    (manifest,) = Path(entry.path).glob("bytecode/*/manifest.json")
+    manifest.write_text("{")
+    assert look(house).damages == []
+
+
+def test_entry_that_goes_meanwhile_is_no_damage(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = house.entry("a")
+    listed = [entry.path]
+    monkeypatch.setattr(Store, "entries", lambda _: listed)
+    shutil.rmtree(entry.path)
+    assert look(house).damages == []
+
+
+def test_kinds_of_damage_in_an_environment(house: House) -> None:
+    library = house.install("e", "symlink", house.entry("a"))
+    (library / "a" / "data").unlink()
+    assert only(look(house)).kind == "missing"
+    (library / "a" / "data").symlink_to("/nothing")
+    assert only(look(house)).kind == "dangling"
+
+
+def test_bytecode_of_an_environment_may_come_and_go(house: House) -> None:
+    library = house.install("e", "copy", house.entry("a"))
+    with (library / "a-1.0.dist-info" / "RECORD").open("a") as record:
+        record.write("a/__pycache__/__init__.cpython-311.pyc,,\n")
+    assert look(house).damages == []
+
+
+def test_record_that_was_always_wrong_is_no_damage(house: House) -> None:
+    entry = house.entry("a")
+    library = house.install("e", "copy", entry)
+    record = library / "a-1.0.dist-info" / "RECORD"
+    digest = hashlib.sha256(b"a" * 9000).digest()
+    right = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    assert right in record.read_text()
+    record.write_text(record.read_text().replace(right, "AAAA"))
+    assert look(house).damages == []
+    record.write_text(record.read_text().replace("AAAA", "A"))
+    edit(library / "a" / "data")
+    assert only(look(house)).sha256 == "A"
+
+
+def test_entry_of_another_environment_says_nothing_about_this_one(
+    house: House,
+) -> None:
+    house.install("other", "copy", house.entry("a"))
+    library = house.install("e", "copy", house.entry("b"))
+    house.link(library, "copy", house.entry("a"))
+    edit(library / "a" / "data")
+    assert environments(only(look(house))) == ["e"]
+
+
+def test_file_that_no_wheel_knows_is_judged_by_its_record(house: House) -> None:
+    library = house.install("e", "copy", house.entry("a"))
+    (library / "a" / "more").write_text("more")
+    with (library / "a-1.0.dist-info" / "RECORD").open("a") as record:
+        record.write("a/more,sha256=AAAA,4\n")
+    assert only(look(house)).path == str(library / "a" / "more")
+
+
+def test_damaged_entry_cannot_speak_for_a_record(house: House) -> None:
+    entry = house.entry("a")
+    library = house.install("e", "copy", entry)
+    Path(entry.path, "manifest.json").write_text("{")
+    edit(library / "a" / "data")
+    kinds = [damage.kind for damage in look(house).damages]
+    assert sorted(kinds) == ["manifest", "modified"]
+
+
+def test_what_cannot_be_read_is_said(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = house.install("e", "copy", house.entry("a"))
+    digest = Verification._digest
+
+    def refuse(self: Verification, path: str) -> str:
+        if path.startswith(str(library)) and path.endswith("data"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return digest(self, path)
+
+    monkeypatch.setattr(Verification, "_digest", refuse)
+    assert look(house).unread == [str(library / "a" / "data")]
+
+
+def test_environment_that_cannot_be_listed_is_said(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = house.install("e", "copy", house.entry("a"))
+
+    def refuse(_: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(verify, "distributions", refuse)
+    assert look(house).unread == [str(library)]
+
+
+# --- what is repaired -----------------------------------------------------------------
+
+
+def test_bytes_come_from_another_store(house: House) -> None:
+    entry = house.entry("a")
+    one = house.install("one", "hardlink", entry)
+    two = house.install("two", "symlink", entry)
+    stores = [house.store, other_store(house, entry)]
+    edit(entry.source("a/data"))
+    found = Verification(stores, [])
+    found.repair()
+    assert only(found).is_repaired
+    for path in (one / "a" / "data", two / "a" / "data"):
+        assert path.read_text() == "a" * 9000
+    house.entry("a").check()
+    assert Verification(stores, []).damages == []
+    # They share again.
+    assert (one / "a" / "data").stat().st_nlink > 1 or not hasattr(os, "link")
+
+
+def test_kept_edit_becomes_a_file_of_its_own(house: House) -> None:
+    entry = house.entry("a")
+    libraries = [
+        house.install(f"{mode}-{number}", mode, entry)
+        for mode in ("hardlink", "symlink")
+        for number in (1, 2)
+    ]
+    house.install("witness", "copy", entry)
+    edit(entry.source("a/data"))
+    found = look(house)
+    kept = [str(house.path / name) for name in ("hardlink-1", "symlink-1")]
+    found.repair(kept)
+    assert "hardlink-1, " in str(only(found).outcome)
+    for library in libraries:
+        path = library / "a" / "data"
+        text, expected = path.read_text(), "a" * 9000
+        if library.parents[2].name.endswith("1"):
+            expected = "edited" + expected[6:]
+            assert (path.is_symlink(), path.stat().st_nlink) == (False, 1)
+        assert text == expected
+
+
+def test_missing_and_restamped_files_come_back_to_the_store(house: House) -> None:
+    entry = house.entry("a")
+    house.install("witness", "copy", entry)
+    shutil.rmtree(os.path.dirname(entry.source("a/data")))
+    os.utime(entry.source("a-1.0.dist-info/METADATA"))
+    found = look(house)
+    found.repair()
+    assert all(damage.is_repaired for damage in found.damages)
+    house.entry("a").check()
+
+
+def test_dangling_link_is_replaced_by_what_another_has(house: House) -> None:
+    entry = house.entry("a")
+    library = house.install("e", "symlink", entry)
+    other = house.install("witness", "copy", entry)
+    shutil.rmtree(house.root / "v1" / "wheels")
+    found = look(house)
+    found.repair()
+    path = library / "a" / "data"
+    assert path.read_text() == "a" * 9000
+    assert (path.is_symlink(), path.stat().st_nlink) == (False, 1)
+    assert (other / "a" / "data").stat().st_nlink == 1
+
+
+def test_private_edit_is_its_environments_affair(house: House) -> None:
+    library = house.install("e", "copy", house.entry("a"))
+    edit(library / "a" / "data")
+    found = look(house)
+    found.repair()
+    assert only(found).outcome == "left alone: nobody shares it"
+    found = look(house, "e")
+    found.repair()
+    assert only(found).is_repaired
+    assert (library / "a" / "data").read_text() == "a" * 9000
+
+
+def test_edit_that_environments_share_without_a_store_is_undone(
+    house: House,
+) -> None:
+    """The entry was made anew, and they still have the old file."""
+    entry = house.entry("a")
+    libraries = [house.install(name, "hardlink", entry) for name in ("a", "b")]
+    os.unlink(entry.source("a/data"))
+    Path(entry.source("a/data")).write_text("a" * 9000)
+    os.utime(entry.source("a/data"), (entry.mtime, entry.mtime))
+    edit(libraries[0] / "a" / "data")
+    found = look(house)
+    found.repair()
+    assert only(found).is_repaired
+    for library in libraries:
+        assert (library / "a" / "data").read_text() == "a" * 9000
+
+
+def test_bytecode_is_removed_to_be_compiled_again(house: House) -> None:
+    entry = house.entry("a")
+    house.install("e", "symlink", entry)
+    (pyc,) = Path(entry.path).glob("bytecode/*/a/__init__.pyc")
+    pyc.unlink()
+    found = look(house)
+    found.repair()
+    assert only(found).outcome == "removed, to be compiled again"
+    assert look(house).damages == []
+    house.entry("a")
+    assert pyc.exists()
+
+
+def test_entry_that_cannot_be_mended_is_set_aside(house: House) -> None:
+    entry = house.entry("a")
+    edit(entry.source("a/data"))
+    found = look(house)
+    found.repair()
+    assert only(found).is_repaired
+    assert house.present() == []
+
+
+def test_entry_without_a_manifest_is_set_aside(house: House) -> None:
+    entry = house.entry("a")
+    house.install("e", "hardlink", entry)
+    Path(entry.path, "manifest.json").write_text("{")
+    found = look(house)
+    found.repair()
+    assert only(found).is_repaired
+    assert house.present() == []
+
+
+def test_entry_that_somebody_depends_on_is_not_set_aside(house: House) -> None:
+    entry = house.entry("a")
+    library = house.install("e", "symlink", entry)
+    edit(entry.source("a/data"))
+    found = look(house)
+    found.repair()
+    assert not only(found).is_repaired
+    assert "--force-reinstall --no-deps a==1.0" in str(only(found).outcome)
+    assert (library / "a" / "data").exists()
+
+
+def test_entry_that_has_gone_is_not_set_aside_again(house: House) -> None:
+    entry = house.entry("a")
+    edit(entry.source("a/data"))
+    found = look(house)
+    shutil.rmtree(entry.path)
+    found.repair()
+    assert only(found).is_repaired
+
+
+def test_file_that_cannot_be_put_leaves_nothing_behind(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = house.entry("a")
+    library = house.install("e", "copy", entry)
+    edit(library / "a" / "data")
+    found = look(house, "e")
+
+    def fail(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(PermissionError):
+        found.repair()
+    assert sorted(os.listdir(library / "a")) == ["__init__.py", "data", "empty"]
+
+
+def test_witness_that_has_changed_meanwhile_is_not_believed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = house.entry("a")
+    house.install("witness", "copy", entry)
+    edit(entry.source("a/data"))
+    found = look(house)
+
+    def gone(*_: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Verification, "_digest", gone)
+    found.repair()
+    assert house.present() == []
