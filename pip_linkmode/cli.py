@@ -644,7 +644,11 @@ def _libraries(options: argparse.Namespace) -> list[str]:
 
 
 def _relink(options: argparse.Namespace) -> Result:
-    force = in_force(sys.prefix, options.link_store).settings
+    found = in_force(sys.prefix, options.link_store)
+    force = found.settings
+    if not force.stores:
+        off = f"there is no store: the link mode is off ({found.sources['mode']})"
+        raise SettingsError(force.reason or off)
     mode = ALIASES.get(options.mode, options.mode)
     if mode is None:
         mode = force.mode if force.mode in SHARING else "auto"
