@@ -698,6 +698,11 @@ def _relink_lines(report: Report) -> list[str]:
         f"{verb} {size(freed)} in the environments for {size(spent)} in the store "
         f"({new}): {size(freed - spent)} saved"
     )
+    if report.bytes_held:
+        lines.append(
+            f"{size(report.bytes_held)} more come back when the other names of these "
+            "files go: the cache of who installed them, or an entry that prune removes"
+        )
     return lines
 
 

@@ -133,6 +133,9 @@ class Report:
     adopted: list[Adopted] = field(default_factory=list)
     bytes_freed: int = 0
     """What was taken on the disk by files whose last name was replaced."""
+    bytes_held: int = 0
+    """What stays taken by files that were replaced, because they have other names:
+    in the cache of who installed them, or in an entry that nobody uses any more."""
     bytes_stored: int = 0
     """What the store has grown by."""
     dry_run: bool = False
@@ -337,8 +340,8 @@ class Relinking:
         self._emptier = Replacer(Linker())
         self._known: dict[str, tuple[tuple[int, ...], str]] = {}
         """Digests of files, with the stamp that they had."""
-        self._replaced: Counter[tuple[int, int]] = Counter()
-        """How many names of each inode a dry run would replace."""
+        self._replaced: dict[tuple[int, int], list[int]] = {}
+        """By inode: names that were replaced, names that it had, bytes on the disk."""
         self._entries: dict[str, list[tuple[Store, Entry]]] = defaultdict(list)
         """By name of the dist-info directory."""
         self._workers: dict[str, Workers] = {}
@@ -432,6 +435,11 @@ class Relinking:
                     if member.environment.stores:
                         self._one(member, members)
                     advance(member.bytes)
+        for replaced, names, allocated in self._replaced.values():
+            if replaced == names:
+                self.report.bytes_freed += allocated
+            else:
+                self.report.bytes_held += allocated
         return self.report
 
     def _stop(self) -> None:
@@ -900,11 +908,9 @@ class Relinking:
             return False
         _count(report.files, primitive)
         report.bytes += link.size
-        inode = (old.st_dev, old.st_ino)
-        self._replaced[inode] += 1
-        names = self._replaced[inode] if self.report.dry_run else 1
-        if stat.S_ISREG(old.st_mode) and names == old.st_nlink:
-            self.report.bytes_freed += _allocated(old)
+        if stat.S_ISREG(old.st_mode):
+            seen = [0, old.st_nlink, _allocated(old)]
+            self._replaced.setdefault((old.st_dev, old.st_ino), seen)[0] += 1
         return True
 
     def _why_kept(self, link: Link, chain: str, area: str, store: Store) -> str:

@@ -221,6 +221,18 @@ def test_others_are_linked_to_it(bench: Bench, library: Path) -> None:
     assert report.bytes_stored > 4000
 
 
+def test_what_has_other_names_is_not_freed(bench: Bench, library: Path) -> None:
+    """As uv does it: the environment's files are those of a cache."""
+    for dry_run in (True, False):
+        (bench.root / "cache").unlink(missing_ok=True)
+        os.link(library / BIG, bench.root / "cache")
+        report = bench.relink(library, dry_run=dry_run)
+        taken = (bench.root / "cache").stat().st_blocks * 512
+        assert report.bytes_held == taken
+        assert report.bytes_freed > 0
+    assert not bench.is_shared(bench.root / "cache")
+
+
 def test_later_ones_too(bench: Bench, library: Path) -> None:
     bench.relink(library)
     other = bench.environment("two")
