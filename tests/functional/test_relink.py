@@ -14,6 +14,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -343,6 +344,34 @@ def test_killed_at_any_moment_every_file_is_whole(
     assert [one.snapshot(), two.snapshot()] == before
     assert left_over(one) == left_over(two) == []
     assert os.listdir(bench.store / "v1" / "staging") == []
+
+
+def test_no_clean_up_breaks_what_is_being_linked(bench: Bench, house: Path) -> None:
+    stop = threading.Event()
+    rounds = []
+
+    def clean_up() -> None:
+        while not stop.is_set():
+            rounds.append(bench.command("prune", "--max-size", "0", check=False))
+
+    made = [
+        bench.environment(f"env{number}", "--find-links", house, "small", "big==1.0")
+        for number in range(3)
+    ]
+    before = [environment.snapshot() for environment in made]
+    cleaner = threading.Thread(target=clean_up)
+    cleaner.start()
+    try:
+        for environment in made:
+            bench.relink(environment, mode="symlink")
+            bench.relink(environment, mode="hardlink")
+            bench.relink(environment, mode="symlink")
+    finally:
+        stop.set()
+        cleaner.join()
+    # A link that leads nowhere would be a difference.
+    assert [environment.snapshot() for environment in made] == before
+    assert len(rounds) > 5
 
 
 def shared(environment: Environment) -> int:
