@@ -69,6 +69,36 @@ def interpreter() -> str:
     return ".".join(parts)
 
 
+@dataclass(frozen=True)
+class Interpreter:
+    """Who compiles."""
+
+    executable: str
+    """Absolute path; empty if it is not known."""
+    name: str
+    """Of its directory in an entry: see :func:`interpreter`."""
+    cache_tag: str
+    """What stands in the file names in ``__pycache__``."""
+    options: tuple[str, ...] = ()
+    """Command-line options that decide the content of a ``.pyc``."""
+    checked_hash: bool = False
+    """Whether the source's hash validates a ``.pyc`` (:pep:`552`), not its mtime."""
+
+    @classmethod
+    def running(cls) -> Interpreter:
+        """Return the interpreter of this process, as it was started."""
+        options = ["-O"] * sys.flags.optimize
+        if has_no_debug_ranges():
+            options += ["-X", "no_debug_ranges"]
+        return cls(
+            sys.executable or "",
+            interpreter(),
+            sys.implementation.cache_tag or "",
+            tuple(options),
+            is_checked_hash(),
+        )
+
+
 def compiles_here(encoding: str) -> bool:
     """Tell whether this process, as it is now, could compile such a source.
 
@@ -128,17 +158,17 @@ def load(path: str, sources: Sequence[str]) -> Bytecode | None:
 
 
 def jobs(
-    directory: str, sources: Mapping[str, str]
+    directory: str, sources: Mapping[str, str], *, checked_hash: bool
 ) -> list[tuple[str, str, str, bool]]:
     """List what to compile, as arguments of ``compile_one``, and make directories.
 
     :param directory: an empty directory of one's own
     :param sources: absolute path by path in the wheel
+    :param checked_hash: whether the source's hash validates a ``.pyc``
     :raises OSError: if it cannot be written
     """
     for parent in sorted({os.path.dirname(f"{directory}/{path}") for path in sources}):
         make_directory(parent)
-    checked_hash = is_checked_hash()
     return [
         (source, f"{directory}/{path}c", path, checked_hash)
         for path, source in sources.items()

@@ -192,7 +192,7 @@ def entries_behind_symlinks(
         with os.scandir(waiting.pop()) as entries:
             for entry in entries:
                 if entry.is_symlink():
-                    inside = _inside_a_store(entry.path)
+                    inside = inside_a_store(entry.path)
                     if inside is None:
                         continue
                     root, sha256 = inside
@@ -205,8 +205,12 @@ def entries_behind_symlinks(
     return found
 
 
-def _inside_a_store(link: str) -> tuple[str, str] | None:
-    """Return the store and the entry to which a symlink leads, if it does."""
+def inside_a_store(link: str) -> tuple[str, str] | None:
+    """Return the store and the entry to which a symlink leads, if it does.
+
+    :param link: absolute path of the symlink
+    :returns: absolute path of the store, and sha256 of the entry
+    """
     leads_to = os.readlink(link)
     match = _INSIDE.search(leads_to)
     if match is None:

@@ -36,5 +36,13 @@ class EnvironmentUnknownError(LinkmodeError):
     """A path is not that of an environment."""
 
 
+class EnvironmentBusyError(LinkmodeError):
+    """Another process is changing an environment."""
+
+
 class PruneRefusedError(LinkmodeError):
     """What was to be removed cannot be, or must not."""
+
+
+class EnableRefusedError(LinkmodeError):
+    """An environment is no place for pip-linkmode, or it cannot be put there."""

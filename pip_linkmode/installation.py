@@ -13,9 +13,9 @@ import logging
 import os
 import shutil
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
@@ -27,7 +27,8 @@ from pip_linkmode.errors import (
     WheelDeclinedError,
 )
 from pip_linkmode.intake import Intake
-from pip_linkmode.link import Link, Linker, Made, file_system, why_not_shared
+from pip_linkmode.link import Link, Linker, Made, file_system
+from pip_linkmode.placement import Place, by_chain
 from pip_linkmode.settings import is_temporary
 from pip_linkmode.store import FILES, MANIFEST, Store
 from pip_linkmode.wheel import current_umask, mode_of_new_file
@@ -49,16 +50,8 @@ VERBOSE = 15
 """pip's level of ``-v`` (``_internal/utils/_log.py``)."""
 _ATTEMPTS = 3
 _LINKS = ("clone", "hardlink", "symlink")
-MOST_WORKERS = 8
 _KILO = 1000
 """Decimal, as pip counts bytes."""
-
-
-class Place(NamedTuple):
-    """A file to be linked, and the directory of the scheme that it is in."""
-
-    area: str
-    link: Link
 
 
 @dataclass
@@ -136,13 +129,7 @@ class Session:
                 )
         if not stores:
             return None
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-        return Intake(
-            stores,
-            umask=self.umask,
-            pycompile=self.pycompile,
-            count=min(cores, MOST_WORKERS),
-        )
+        return Intake(stores, umask=self.umask, pycompile=self.pycompile)
 
     # --- one wheel --------------------------------------------------------------------
 
@@ -301,20 +288,16 @@ class Session:
         project = canonicalize_name(name)
         mode = "copy" if project in self._exclude else self.settings.mode
         self._register(entry, layout.library, mode)
-        if mode == "symlink" and project == "pip":
-            # It resolves its own path to start its runner.
-            mode = "private"
-        groups: dict[tuple[str, str], list[Link]] = defaultdict(list)
         directories = {link.target.rpartition(os.sep)[0] for _, link in places}
         for directory in sorted(directories):
             made.directory(directory)
-        chains = self._chains(mode, Counter(area for area, _ in places))
-        for area, link in places:
-            chain = chains[area]
-            # pip's --target does not replace links that are directly in it.
-            if chain == "symlink" and os.path.dirname(link.target) == layout.library:
-                chain = "private"
-            groups[chain, area].append(link)
+        groups = by_chain(
+            places,
+            project=project,
+            library=layout.library,
+            mode=mode,
+            linker=self.linker,
+        )
         used: Counter[str] = Counter()
         try:
             for (chain, area), group in groups.items():
@@ -348,19 +331,6 @@ class Session:
         for user in users:
             with contextlib.suppress(ignored):
                 environments.register(entry.store, user, entry.sha256, mode)
-
-    def _chains(self, mode: str, areas: Counter[str]) -> dict[str, str]:
-        """Decide how to link in each directory of the scheme.
-
-        :param areas: how many files each of them gets
-        """
-        chains = dict.fromkeys(areas, mode)
-        for area, count in areas.items():
-            reason = why_not_shared(area) if mode != "copy" else None
-            if reason is not None:
-                chains[area] = "own"
-                self.linker.exceptions[reason] += count
-        return chains
 
     def _compiles_here(self, encoding: str) -> bool:
         if encoding not in self._encodings:

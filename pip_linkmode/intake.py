@@ -6,15 +6,12 @@ the next ones, and worker interpreters unpack and compile those that no store ha
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from pip_linkmode import bytecode
-from pip_linkmode.bytecode import Bytecode
 from pip_linkmode.errors import (
     EntryDamagedError,
     EntryGoneError,
@@ -29,10 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
+    from pip_linkmode.bytecode import Bytecode
     from pip_linkmode.store import Entry, Store
-
-_CHUNK = 32
-"""Files that are compiled in one job."""
 
 
 class Taken(NamedTuple):
@@ -58,21 +53,26 @@ class Intake:
     """The way of wheels into some stores."""
 
     def __init__(
-        self, stores: Sequence[Store], *, umask: int, pycompile: bool, count: int
+        self,
+        stores: Sequence[Store],
+        *,
+        umask: int,
+        pycompile: bool,
+        count: int | None = None,
     ) -> None:
         """Start nothing yet.
 
         :param stores: in the order of look-up; not empty
         :param umask: the umask in force
         :param pycompile: whether bytecode is wanted
-        :param count: how many worker interpreters to use
+        :param count: how many worker interpreters to use; by default, one for each core
         """
         self._stores = stores
         self._umask = umask
         self._pycompile = pycompile
         self._workers = Workers(count)
         # One more than can be worked on, so that none waits for a hash.
-        self._threads = ThreadPoolExecutor(count + 1, "pip-linkmode")
+        self._threads = ThreadPoolExecutor(self._workers.count + 1, "pip-linkmode")
         self._ahead: dict[str, Future[Taken]] = {}
         self._stopped = False
 
@@ -115,7 +115,10 @@ class Intake:
             else:
                 if store.writable:
                     entry.use()
-                return Found(entry, self._bytecode(store, entry), taken.fresh)
+                compiled = None
+                if self._pycompile:
+                    compiled = self._workers.bytecode(store, entry)
+                return Found(entry, compiled, taken.fresh)
         if taken.fresh and not isinstance(problem, EntryGoneError):
             msg = f"the store does not keep what is written to it: {problem}"
             raise StoreRefusedError(msg)
@@ -141,8 +144,9 @@ class Intake:
             paths = (path for path, *_ in manifest["files"])
             sources = compiled_sources(paths, manifest["dist_info"])
             if self._pycompile and sources:
-                directory = os.path.join(staged, BYTECODE, bytecode.interpreter())
-                self._compile(files, sources, directory)
+                name = self._workers.interpreter.name
+                directory = os.path.join(staged, BYTECODE, name)
+                self._workers.compile(files, sources, directory)
             manifest["wheel"] = os.path.basename(wheel)
             writable.publish_entry(staged, sha256, manifest, replace=replace)
         return Taken(sha256, fresh=True)
@@ -159,35 +163,3 @@ class Intake:
             with open(wheel, "rb") as file:
                 manifest = unpack(file, directory, umask=self._umask)
         return manifest
-
-    def _compile(self, files: str, sources: Sequence[str], directory: str) -> None:
-        """Compile the sources of a wheel; leave nothing if that cannot be done."""
-        try:
-            jobs = bytecode.jobs(
-                directory, {path: f"{files}/{path}" for path in sources}
-            )
-            # Small portions, that all workers are busy to the end.
-            chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
-            futures = [self._workers.submit("compile", chunk) for chunk in chunks]
-            compiled = [one for future in futures for one in future.result()]
-            bytecode.finish(directory, sources, compiled)
-        except (WorkersError, OSError):
-            shutil.rmtree(directory, ignore_errors=True)
-
-    def _bytecode(self, store: Store, entry: Entry) -> Bytecode | None:
-        """Load the bytecode of an entry, compiled now if need be."""
-        path = os.path.join(entry.path, BYTECODE, bytecode.interpreter())
-        if not self._pycompile:
-            return None
-        if not entry.sources:
-            return Bytecode(path, {})
-        found = bytecode.load(path, entry.sources)
-        if found is None and store.writable:
-            with contextlib.suppress(OSError), store.staging() as staged:
-                self._compile(os.path.join(entry.path, FILES), entry.sources, staged)
-                parent = os.path.dirname(path)
-                if os.path.islink(parent):
-                    os.unlink(parent)
-                store.publish(staged, path, replace=os.path.lexists(path))
-            found = bytecode.load(path, entry.sources)
-        return found

@@ -76,6 +76,9 @@ REFUSED = frozenset(
 )
 """Errors that mean "not in this way", for which the next primitive may work."""
 
+TEMPORARY = ".pip-linkmode-"
+"""How the names of our files begin that are not to stay."""
+
 _FICLONE = 0x40049409
 _FIEMAP = 0xC020660B
 _FIEMAP_SYNC = 0x1
@@ -392,7 +395,7 @@ def probe(source: str, directory: str) -> dict[str, str | None]:
     mode = stat.S_IMODE(status.st_mode)
     results: dict[str, str | None] = {}
     for name, primitive in PRIMITIVES.items():
-        target = os.path.join(directory, f".pip-linkmode-{os.urandom(8).hex()}")
+        target = os.path.join(directory, TEMPORARY + os.urandom(8).hex())
         link = Link(source, target, status.st_size, status.st_mtime_ns, mode, mode)
         try:
             primitive(link)

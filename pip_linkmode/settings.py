@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MODES = ("auto", "clone", "hardlink", "symlink", "copy", "off")
 ALIASES = {"reflink": "clone"}
+SHARING = ("auto", "clone", "hardlink", "symlink")
+"""The modes that save disk space."""
 CHOICES = (*MODES, *ALIASES)
 DEFAULT_STORE = "link-store"
 """Name of the store in pip's cache directory; ``pip cache purge`` leaves it alone."""
@@ -114,8 +116,12 @@ def is_temporary(path: str) -> bool:
     return _is_within(path, tempfile.gettempdir())
 
 
-def _no_symlinks(stores: Sequence[str], root: object) -> str | None:
-    """Return why links into these stores would dangle, if they would."""
+def why_no_symlinks(stores: Sequence[str], root: object = None) -> str | None:
+    """Return why links into some stores would dangle, if they would.
+
+    :param stores: absolute paths
+    :param root: of ``--root``, if it was given
+    """
     if root:
         return "--root stages files for another root, where the store is not"
     for store in stores:
@@ -145,7 +151,7 @@ def from_options(options: Options) -> Settings:
         reason = "without pip's cache directory there is no store; set --link-store"
     mode = requested
     if mode == "symlink" and stores:
-        why = _no_symlinks(stores, getattr(options, "root_path", None))
+        why = why_no_symlinks(stores, getattr(options, "root_path", None))
         if why is not None:
             mode, reason = "copy", f"symlinks would dangle: {why}"
     target = getattr(options, "target_dir", None)

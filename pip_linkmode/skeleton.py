@@ -126,16 +126,21 @@ def _check_destinations(entry: Entry, layout: Layout, moved: list[str]) -> None:
         raise WheelDeclinedError(msg)
 
 
-def bytecode_targets(layout: Layout) -> Iterator[tuple[Target, str, str]]:
+def bytecode_targets(
+    layout: Layout, cache_tag: str | None = None
+) -> Iterator[tuple[Target, str, str]]:
     """List where pip puts the ``.pyc`` of each linked ``.py``.
 
+    :param cache_tag: of another interpreter than the running one, started plainly
     :returns: the source, the absolute path of its ``.pyc`` and its path in RECORD
     """
     suffix = os.path.basename(cache_from_source("x.py"))[1:]
+    if cache_tag is not None:
+        suffix = f".{cache_tag}.pyc"
     for target in layout.linked:
         if not target.record.endswith(".py"):
             continue
-        if sys.pycache_prefix is not None:
+        if sys.pycache_prefix is not None and cache_tag is None:
             # It mirrors the path as pip joins it, unresolved.
             path = cache_from_source(os.path.join(layout.library, target.record))
             yield target, path, _record_path(path, layout.library)

@@ -15,6 +15,12 @@ the wheel, ``wheel`` (its file name), ``name``, ``version``, ``dist_info``, ``pu
 ``plain_record``, ``mtime`` (seconds; every file of the entry has it, to the nanosecond)
 and ``files``, a list of ``[path, size, sha256, mode]``.
 
+An entry may also be *adopted*: made not of a wheel but of the files of an installed
+distribution, those that are as its RECORD has them.  Then ``wheel`` is empty, and
+:func:`adopted_digest` stands in the place of the wheel's.  What pip writes into each
+environment anew is not in it, but for copies of ``METADATA``, ``WHEEL`` and ``RECORD``;
+and what was installed outside of site-packages is under ``<name>-<version>.data/data``.
+
 An entry is *whole or absent*: it is unpacked in ``staging`` and published by one
 rename, so no lock is needed to read or to publish.  The lock on a staging directory
 only tells the sweeper of left-overs that its owner lives.  Nothing in an entry is
@@ -27,6 +33,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -133,6 +140,19 @@ class Entry:
             f"{self.path}/{FILES}",
             ((path, size, mtime_ns, mode) for path, size, _, mode in self.files),
         )
+
+
+def adopted_digest(dist_info: str, files: Iterable[StoredFile]) -> str:
+    """Return the key of an entry that is adopted.
+
+    It is the digest of a text that is no wheel, so it is no wheel's digest.
+
+    :param dist_info: name of the dist-info directory
+    :param files: what is shared; without what differs between environments
+    """
+    rows = sorted([file.path, file.sha256, file.mode] for file in files)
+    text = json.dumps(["pip-linkmode adopted", 1, dist_info, rows])
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
@@ -487,6 +507,20 @@ def sweep(staging: str) -> None:
             if lock is not None or old:
                 shutil.rmtree(path, ignore_errors=True)
             _unlock(lock)
+
+
+@contextlib.contextmanager
+def locked(directory: str) -> Iterator[None]:
+    """Hold the lock of a directory, where the file system has locks.
+
+    :param directory: absolute path; a link is not followed
+    :raises BlockingIOError: if another process holds it
+    """
+    lock = _lock(directory, wait=False)
+    try:
+        yield
+    finally:
+        _unlock(lock)
 
 
 if sys.platform != "win32":  # pragma: no branch  # Windows

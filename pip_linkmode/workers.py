@@ -11,17 +11,32 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import subprocess
-import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from pip_linkmode.bytecode import has_no_debug_ranges
+from pip_linkmode import bytecode
+from pip_linkmode.bytecode import Bytecode, Interpreter
 from pip_linkmode.errors import LinkmodeError, WheelDeclinedError
+from pip_linkmode.store import BYTECODE, FILES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import IO, Any
+
+    from pip_linkmode.store import Entry, Store
+
+_CHUNK = 32
+"""Files that are compiled in one job."""
+_MOST = 8
+_IDENTIFY = """\
+import sys
+from importlib.util import MAGIC_NUMBER
+
+print(sys.implementation.cache_tag, MAGIC_NUMBER.hex())
+"""
 
 _PROGRAM = """\
 import sys
@@ -44,12 +59,16 @@ class WorkersError(LinkmodeError):
 class Workers:
     """At most so many interpreters, each started when there is work for it."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(
+        self, count: int | None = None, interpreter: Interpreter | None = None
+    ) -> None:
         """Start nothing yet.
 
-        :param count: how many interpreters
+        :param count: how many interpreters; by default, as many as there are cores
+        :param interpreter: which one; by default, the running one
         """
-        self.count = count
+        self.count = count = count or min(_cores(), _MOST)
+        self.interpreter = interpreter or Interpreter.running()
         # Each thread talks to one interpreter.
         self._threads = ThreadPoolExecutor(count, "pip-linkmode")
         self._local = threading.local()
@@ -65,6 +84,46 @@ class Workers:
             :exc:`WorkersError`
         """
         return self._threads.submit(self._do, json.dumps(job))
+
+    def compile(self, files: str, sources: Sequence[str], directory: str) -> None:
+        """Compile the sources of a wheel; leave nothing if that cannot be done.
+
+        :param files: absolute path of the directory that the sources are in
+        :param sources: paths below it
+        :param directory: absolute path to compile to; made, or empty
+        """
+        try:
+            jobs = bytecode.jobs(
+                directory,
+                {path: f"{files}/{path}" for path in sources},
+                checked_hash=self.interpreter.checked_hash,
+            )
+            # Small portions, that all workers are busy to the end.
+            chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
+            futures = [self.submit("compile", chunk) for chunk in chunks]
+            compiled = [one for future in futures for one in future.result()]
+            bytecode.finish(directory, sources, compiled)
+        except (WorkersError, OSError):
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def bytecode(self, store: Store, entry: Entry) -> Bytecode | None:
+        """Load the bytecode of an entry, compiled now if need be.
+
+        :returns: ``None`` if it is not there and cannot be made or kept
+        """
+        path = os.path.join(entry.path, BYTECODE, self.interpreter.name)
+        if not entry.sources:
+            return Bytecode(path, {})
+        found = bytecode.load(path, entry.sources)
+        if found is None and store.writable:
+            with contextlib.suppress(OSError), store.staging() as staged:
+                self.compile(os.path.join(entry.path, FILES), entry.sources, staged)
+                parent = os.path.dirname(path)
+                if os.path.islink(parent):
+                    os.unlink(parent)
+                store.publish(staged, path, replace=os.path.lexists(path))
+            found = bytecode.load(path, entry.sources)
+        return found
 
     def _do(self, job: str) -> Any:
         process = self._process()
@@ -98,7 +157,7 @@ class Workers:
                 if self._stopped:
                     msg = "no more is to be done"
                     raise WorkersError(msg)
-                process = self._local.process = _start()
+                process = self._local.process = _start(self.interpreter)
                 self._processes.append(process)
         return process
 
@@ -122,24 +181,45 @@ def _stream(stream: IO[str] | None) -> IO[str]:
     return stream
 
 
-def _start() -> subprocess.Popen[str]:
-    flags = ["-I", "-S", "-B", "-W", "ignore", *["-O"] * sys.flags.optimize]
-    if has_no_debug_ranges():
-        flags += ["-X", "no_debug_ranges"]
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+
+
+def identify(executable: str) -> Interpreter | None:
+    """Ask another interpreter who it is; ``None`` if it does not answer.
+
+    :param executable: absolute path
+    """
+    try:
+        result = subprocess.run(
+            [executable, "-I", "-S", "-c", _IDENTIFY],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="ascii",
+        )
+        cache_tag, magic = result.stdout.split()
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return None
+    return Interpreter(executable, f"{cache_tag}-{magic}", cache_tag)
+
+
+def _start(interpreter: Interpreter) -> subprocess.Popen[str]:
     package = os.path.dirname(os.path.abspath(__file__))
     init = os.path.join(package, "__init__.py")
-    if not sys.executable:
+    if not interpreter.executable:
         msg = "it is not known which interpreter this is"
         raise WorkersError(msg)
+    flags = ["-I", "-S", "-B", "-W", "ignore", *interpreter.options, "-X", "utf8"]
     program = _PROGRAM.format(init=ascii(init), package=ascii(package))
     try:
         return subprocess.Popen(
-            [sys.executable, *flags, "-X", "utf8", "-c", program],
+            [interpreter.executable, *flags, "-c", program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             encoding="utf-8",
         )
     except OSError as error:
-        msg = f"{sys.executable} cannot be started: {error}"
+        msg = f"{interpreter.executable} cannot be started: {error}"
         raise WorkersError(msg) from error

@@ -71,7 +71,7 @@ def compile_into(
     directory: str, sources: dict[str, str], workers: Workers
 ) -> dict[str, Compiled | None]:
     """Fill the directory of an interpreter."""
-    jobs = bytecode.jobs(directory, sources)
+    jobs = bytecode.jobs(directory, sources, checked_hash=bytecode.is_checked_hash())
     compiled = workers.submit("compile", jobs).result()
     bytecode.finish(directory, tuple(sources), compiled)
     return dict(zip(sources, [one and Compiled(*one) for one in compiled], strict=True))
@@ -258,10 +258,10 @@ def test_flags_of_the_interpreter_are_those_of_its_workers(
     sources = write(tmp_path, {"x.py": SOURCES["package/module.py"]})
     program = (
         "import compileall, json, sys\n"
-        "from pip_linkmode.bytecode import interpreter, jobs\n"
+        "from pip_linkmode.bytecode import interpreter, is_checked_hash, jobs\n"
         "from pip_linkmode.workers import Workers\n"
         "workers = Workers(1)\n"
-        f"made = jobs({directory!r}, {sources!r})\n"
+        f"made = jobs({directory!r}, {sources!r}, checked_hash=is_checked_hash())\n"
         "workers.submit('compile', made).result()\n"
         "workers.stop()\n"
         f"sources = {sources!r}\n"

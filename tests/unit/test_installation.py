@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pip_linkmode import bytecode, environments, installation, workers
+from pip_linkmode import bytecode, environments, installation, placement, workers
 from pip_linkmode import link as link_module
 from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.installation import VERBOSE, Session, _size
@@ -1071,7 +1071,7 @@ def test_hint_fits_the_reason(code: int) -> None:
 def test_where_a_directory_gives_its_own_group_nothing_is_shared(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(installation, "why_not_shared", lambda _: "its own group")
+    monkeypatch.setattr(placement, "why_not_shared", lambda _: "its own group")
     session = bench.run()
     assert not session.files["hardlink"]
     assert session.linker.exceptions["its own group"] == sum(session.files.values())

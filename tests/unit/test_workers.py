@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pip_linkmode import _worker, workers
+from pip_linkmode.bytecode import Interpreter
 from pip_linkmode.errors import WheelDeclinedError
 from pip_linkmode.workers import Workers, WorkersError
 from tests.wheels import TRAITS
@@ -232,6 +233,7 @@ def test_no_interpreter_to_be_had(
     one: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/interpreter")
+    one.interpreter = Interpreter.running()
     with pytest.raises(WorkersError, match="cannot be started"):
         one.submit("compile", []).result()
 
@@ -305,6 +307,7 @@ def test_without_an_interpreter_there_are_no_workers(
     one: Workers, monkeypatch: pytest.MonkeyPatch, executable: str | None
 ) -> None:
     monkeypatch.setattr(sys, "executable", executable)
+    one.interpreter = Interpreter.running()
     with pytest.raises(WorkersError, match="not known which interpreter"):
         one.submit("compile", []).result()
 
@@ -316,5 +319,6 @@ def test_an_interpreter_that_says_other_things_is_of_no_use(
     banner.write_text(f'#!/bin/sh\necho hello\nexec {sys.executable} "$@"\n')
     banner.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(banner))
+    one.interpreter = Interpreter.running()
     with pytest.raises(WorkersError, match="died"):
         one.submit("compile", []).result(timeout=30)

@@ -1,0 +1,396 @@
+"""Put pip-linkmode into another environment by links, and take it out again.
+
+What is linked are the files of the distributions that this very process runs from:
+pip-linkmode, and what it needs if the environment does not have it.  The result is an
+installation like any other, with a RECORD; ``INSTALLER`` says that it was us, so that
+:func:`disable` can tell what it may take away.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import csv
+import glob
+import hashlib
+import importlib.metadata
+import io
+import os
+import re
+import stat
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from pip_linkmode import environments
+from pip_linkmode.bytecode import Interpreter
+from pip_linkmode.environments import Distribution
+from pip_linkmode.errors import EnableRefusedError
+from pip_linkmode.link import Link, Linker
+from pip_linkmode.wheel import WRITTEN_BY_PIP
+from pip_linkmode.workers import identify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+NAME = "pip-linkmode"
+_OLDEST_PIP = Version("22.3")
+_OLDEST_PYTHON = (3, 10)
+_BINARY = (".so", ".pyd", ".dll", ".dylib")
+_START_UP = (".pth", ".start")
+_OWN = frozenset({"RECORD", "INSTALLER", "REQUESTED"})
+"""What is written anew in each environment."""
+
+
+@dataclass
+class Enabled:
+    """One environment that pip-linkmode was put into."""
+
+    site_packages: str
+    linked: list[str] = field(default_factory=list)
+    """Distributions that are there now and were not, with their versions."""
+    already: list[str] = field(default_factory=list)
+    """Distributions that were there."""
+    files: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Disabled:
+    """One environment that pip-linkmode was taken out of."""
+
+    site_packages: str
+    removed: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    """Distributions that came with it, and that others need."""
+
+
+# --- in -------------------------------------------------------------------------------
+
+
+def enable(environment: str) -> Enabled:
+    """Put pip-linkmode into an environment.
+
+    :param environment: a path as for :func:`pip_linkmode.environments.find`
+    :raises EnvironmentUnknownError: if it is none
+    :raises EnableRefusedError: if it cannot be done there, or not from here
+    :raises OSError: if the environment cannot be written
+    """
+    library = _library(environment)
+    report = Enabled(library)
+    _check(library)
+    here = {
+        canonicalize_name(one.name): one for one in environments.distributions(library)
+    }
+    ours = _running(NAME)
+    wanted = [ours]
+    for requirement in _requirements(ours):
+        found = here.get(canonicalize_name(requirement.name))
+        if requirement.name == "pip":
+            report.warnings += _about_pip(library, found)
+        elif found is None:
+            wanted.append(_running(requirement.name))
+        elif _is_enough(requirement, found.version):
+            report.already.append(_title(found))
+        else:
+            msg = (
+                f"{library} has {_title(found)}, and {NAME} needs {requirement}; "
+                f"upgrade it there with pip"
+            )
+            raise EnableRefusedError(msg)
+    found = here.get(canonicalize_name(NAME))
+    if found is not None:
+        if _is_whole(found) and found.version == ours.version:
+            report.already.append(_title(found))
+            wanted.remove(ours)
+        elif _installer(found) != NAME:
+            msg = (
+                f"{library} has {_title(found)}, which somebody else has installed; "
+                f"upgrade it there with pip"
+            )
+            raise EnableRefusedError(msg)
+        else:
+            _remove(found)
+    is_alike = _is_alike(library)
+    linker = Linker()
+    # Its own start-up file comes last: then all that it needs is there.
+    for distribution in reversed(wanted):
+        report.files += _put(distribution, library, linker, is_alike=is_alike)
+        report.linked.append(_title(distribution))
+    return report
+
+
+def _library(environment: str) -> str:
+    """Return the site-packages directory that has pip, if there are several."""
+    found = environments.find(environment)
+    return next((one for one in found if _find(one, "pip")), found[0])
+
+
+def _find(library: str, name: str) -> Distribution | None:
+    for one in environments.distributions(library):
+        if canonicalize_name(one.name) == canonicalize_name(name):
+            return one
+    return None
+
+
+def _check(library: str) -> None:
+    """Refuse what is no place for us."""
+    parent = os.path.dirname(library)
+    version = re.fullmatch(r"python(\d+)\.(\d+)", os.path.basename(parent))
+    if version and (int(version[1]), int(version[2])) < _OLDEST_PYTHON:
+        msg = f"{library} is of Python {version[1]}.{version[2]}; {NAME} needs 3.10"
+        raise EnableRefusedError(msg)
+    managed = os.path.join(parent, "EXTERNALLY-MANAGED")
+    if os.path.lexists(managed) or library.startswith("/usr/lib/python3/"):
+        msg = f"{library} belongs to the system; make a virtual environment"
+        raise EnableRefusedError(msg)
+
+
+def _running(name: str) -> Distribution:
+    """Return an installed distribution of this very process."""
+    try:
+        found = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError as error:
+        msg = (
+            f"{name} is not installed where this runs, in {sys.prefix}; "
+            "install it there with pip first"
+        )
+        raise EnableRefusedError(msg) from error
+    for file in found.files or ():
+        top, _, rest = str(file).replace(os.sep, "/").partition("/")
+        if top.endswith(".dist-info") and rest == "RECORD":
+            return Distribution(os.path.abspath(str(found.locate_file(""))), top)
+    msg = (
+        f"{name} has no RECORD where this runs, in {sys.prefix}; "
+        "install it with pip in a virtual environment, and enable from there"
+    )
+    raise EnableRefusedError(msg)
+
+
+def _requirements(distribution: Distribution) -> Iterator[Requirement]:
+    path = os.path.join(distribution.library, distribution.dist_info)
+    for text in importlib.metadata.PathDistribution.at(path).requires or ():
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            yield requirement
+
+
+def _is_enough(requirement: Requirement, version: str) -> bool:
+    try:
+        return requirement.specifier.contains(version, prereleases=True)
+    except InvalidVersion:  # pragma: no cover  # packaging 25 and older
+        return False
+
+
+def _about_pip(library: str, found: Distribution | None) -> list[str]:
+    if found is None:
+        return [f"{library} has no pip, so nothing will be linked until it has"]
+    with contextlib.suppress(InvalidVersion):
+        if Version(found.version) < _OLDEST_PIP:
+            warning = (
+                f"pip {found.version} in {library} is too old to link anything; "
+                f"upgrade it to {_OLDEST_PIP} or newer"
+            )
+            return [warning]
+    return []
+
+
+def _title(distribution: Distribution) -> str:
+    return f"{canonicalize_name(distribution.name)} {distribution.version}"
+
+
+def _installer(distribution: Distribution) -> str:
+    path = os.path.join(distribution.library, distribution.dist_info, "INSTALLER")
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _is_whole(distribution: Distribution) -> bool:
+    """Tell whether all files of a distribution are there."""
+    rows = distribution.rows()
+    return bool(rows) and all(
+        os.path.exists(row.path) for row in rows if row.path.endswith((".py", ".pth"))
+    )
+
+
+def _is_alike(library: str) -> bool:
+    """Tell whether an environment has the interpreter that this runs in."""
+    scripts = os.path.join(
+        environments.root(library), "Scripts" if os.name == "nt" else "bin"
+    )
+    for name in ("python", "python3", "python.exe"):
+        path = os.path.join(scripts, name)
+        if os.path.isfile(path):
+            there, here = identify(path), Interpreter.running()
+            return there is not None and there.name == here.name
+    return False
+
+
+def _put(
+    distribution: Distribution, library: str, linker: Linker, *, is_alike: bool
+) -> int:
+    """Link a distribution into an environment; return how many files it has.
+
+    :param is_alike: whether bytecode and extension modules fit
+    """
+    info, rows, late = distribution.dist_info, [], []
+    for path, source in _chosen(distribution, is_alike=is_alike):
+        link = _link(source, os.path.join(library, path))
+        if path.endswith(_START_UP) and "/" not in path:
+            late.append(link)
+        else:
+            is_private = path in {f"{info}/{name}" for name in WRITTEN_BY_PIP}
+            _make(link, linker, library, "copy" if is_private else "auto")
+        rows.append([path, *(_digest(source) if path[-4:] != ".pyc" else ("", ""))])
+    own = {"INSTALLER": f"{NAME}\n"}
+    if canonicalize_name(distribution.name) == NAME:
+        own["REQUESTED"] = ""
+    if not is_alike and any(r.path.endswith(_BINARY) for r in distribution.rows()):
+        # Without its extension modules it is what it is on any other platform.
+        own["WHEEL"] = _plain_wheel(os.path.join(library, info, "WHEEL"))
+        rows = [row for row in rows if row[0] != f"{info}/WHEEL"]
+    for name, text in own.items():
+        path = os.path.join(library, info, name)
+        _write(path, text)
+        rows.append([f"{info}/{name}", *_digest(path)])
+    rows.append([f"{info}/RECORD", "", ""])
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    _write(os.path.join(library, info, "RECORD"), buffer.getvalue())
+    for link in late:
+        _make(link, linker, library, "auto")
+    return len(rows)
+
+
+def _chosen(distribution: Distribution, *, is_alike: bool) -> Iterator[tuple[str, str]]:
+    """Yield what is to be linked: the path in RECORD, and the absolute one."""
+    own = {f"{distribution.dist_info}/{name}" for name in _OWN}
+    root = os.path.join(distribution.library, "")
+    for path, source, *_ in distribution.rows():
+        # A script has the path of its interpreter in it.
+        if not source.startswith(root) or path in own or not os.path.exists(source):
+            continue
+        if is_alike or not path.endswith((".pyc", *_BINARY)):
+            yield path, source
+
+
+def _link(source: str, target: str) -> Link:
+    real = os.path.realpath(source)
+    status = os.stat(real)
+    mode = stat.S_IMODE(status.st_mode)
+    return Link(real, target, status.st_size, status.st_mtime_ns, mode, mode)
+
+
+def _make(link: Link, linker: Linker, library: str, mode: str) -> None:
+    os.makedirs(os.path.dirname(link.target), exist_ok=True)
+    linker.link([link], mode=mode, store="", area=library, made=[])
+
+
+def _digest(path: str) -> tuple[str, str]:
+    """Return what RECORD says of a file."""
+    with open(path, "rb") as file:
+        content = file.read()
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest())
+    return f"sha256={digest.decode().rstrip('=')}", str(len(content))
+
+
+def _plain_wheel(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        lines = [line for line in file.read().splitlines() if line.strip()]
+    kept = [one for one in lines if not one.startswith(("Tag:", "Root-Is-Purelib:"))]
+    return "\n".join([*kept, "Root-Is-Purelib: true", "Tag: py3-none-any", ""])
+
+
+def _write(path: str, text: str) -> None:
+    """Write a file anew; one that is there may be shared."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    with open(path, "x", encoding="utf-8", newline="") as file:
+        file.write(text)
+
+
+# --- out ------------------------------------------------------------------------------
+
+
+def disable(environment: str) -> Disabled:
+    """Take pip-linkmode out of an environment, and what came with it.
+
+    :param environment: a path as for :func:`pip_linkmode.environments.find`
+    :raises EnvironmentUnknownError: if it is none
+    :raises EnableRefusedError: if it cannot be told what belongs to it
+    :raises OSError: if the environment cannot be written
+    """
+    library = _library(environment)
+    report = Disabled(library)
+    found = _find(library, NAME)
+    if found is not None:
+        if not found.rows():
+            msg = f"{_title(found)} in {library} has no RECORD; use what installed it"
+            raise EnableRefusedError(msg)
+        _remove(found)
+        report.removed.append(_title(found))
+    here = environments.distributions(library)
+    ours = [one for one in here if _installer(one) == NAME]
+    # One of ours may be needed by another one of ours only.
+    while free := [one for one in ours if not any(_needs(o, one.name) for o in here)]:
+        for one in free:
+            _remove(one)
+            report.removed.append(_title(one))
+        here, ours = ([o for o in all_ if o not in free] for all_ in (here, ours))
+    report.left = [_title(one) for one in ours]
+    return report
+
+
+def _needs(distribution: Distribution, name: str) -> bool:
+    wanted = canonicalize_name(name)
+    path = os.path.join(distribution.library, distribution.dist_info)
+    for text in importlib.metadata.PathDistribution.at(path).requires or ():
+        match = re.match(r"[\w.-]+", text)
+        if match and canonicalize_name(match[0]) == wanted:
+            return True
+    return False
+
+
+def _remove(distribution: Distribution) -> None:
+    """Remove the files of a distribution; its RECORD goes last."""
+    library, info = distribution.library, distribution.dist_info
+    root = os.path.join(environments.root(library), "")
+    paths = [row.path for row in distribution.rows() if row.path.startswith(root)]
+    last = os.path.join(library, info, "RECORD")
+    paths.sort(key=lambda path: (path == last, not path.endswith(_START_UP)))
+    for path in paths:
+        for one in (path, *_bytecode(path)):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(one)
+    for directory in sorted(_directories(paths, library), reverse=True):
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
+
+
+def _bytecode(path: str) -> list[str]:
+    if not path.endswith(".py"):
+        return []
+    directory, name = os.path.split(path)
+    cache = os.path.join(glob.escape(directory), "__pycache__")
+    return glob.glob(os.path.join(cache, f"{glob.escape(name[:-3])}.*.pyc"))
+
+
+def _directories(paths: Iterable[str], library: str) -> set[str]:
+    """Return the directories of some files that are below a library."""
+    found = set()
+    for path in paths:
+        directory = os.path.dirname(path)
+        while directory.startswith(os.path.join(library, "")):
+            found |= {directory, os.path.join(directory, "__pycache__")}
+            directory = os.path.dirname(directory)
+    return found

@@ -1,0 +1,1034 @@
+"""Turn environments that exist into links, whoever has installed them.
+
+What a file should be, its distribution's RECORD says; what it is, its content says.
+Files are replaced one by one, each by a rename, and only if they have the very bytes
+of the store's file; a file that is not as its RECORD has it stays what it is.  So a
+process that is killed leaves every file whole, and the next one goes on.
+
+Where no store has the wheel, the files themselves are *adopted*: copied (or cloned)
+into an entry of their own (see :mod:`pip_linkmode.store`), to which all environments
+with the same files are linked.
+
+A linked ``.py`` has the store's mtime, so its ``.pyc`` has to be the store's too.  Its
+place is taken first; whichever of the two is still the old one, the pair does not
+match, and Python compiles the source.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import glob
+import hashlib
+import os
+import re
+import stat
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from email.parser import HeaderParser
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from packaging.utils import canonicalize_name
+
+from pip_linkmode import environments, skeleton
+from pip_linkmode.errors import (
+    EntryDamagedError,
+    EntryGoneError,
+    EnvironmentBusyError,
+    WheelDeclinedError,
+)
+from pip_linkmode.link import (
+    CHAINS,
+    PRIMITIVES,
+    TEMPORARY,
+    Link,
+    Linker,
+    extents,
+    file_system,
+    probe,
+)
+from pip_linkmode.placement import Place, by_chain
+from pip_linkmode.replacement import (
+    ChangedError,
+    KeptError,
+    Replacer,
+    alone_in,
+    keep,
+    stamp,
+)
+from pip_linkmode.store import BYTECODE, FILES, MANIFEST, Entry, adopted_digest
+from pip_linkmode.wheel import (
+    StoredFile,
+    data_scheme,
+    is_kept,
+    is_plain,
+    make_directory,
+)
+from pip_linkmode.workers import Workers, identify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+    from pip_linkmode.bytecode import Bytecode, Interpreter
+    from pip_linkmode.environments import Distribution
+    from pip_linkmode.skeleton import Layout
+    from pip_linkmode.store import Store
+
+    Claims = frozenset[tuple[str, str | None]]
+
+_CHUNK = 1 << 20
+_BLOCK = 512
+"""The unit of ``st_blocks``, whatever the file system's is (:manpage:`stat(2)`)."""
+_ATTEMPTS = 3
+_ENOUGH = 0.9
+"""The part of a distribution's bytes that an entry must have to be worth a link."""
+_SYSTEMS = frozenset({"conda", "debian", "rpm"})
+"""What stands in INSTALLER where another package manager owns the files."""
+_METADATA = ("METADATA", "WHEEL", "RECORD")
+_FLAGS = slice(4, 8)
+"""Of a ``.pyc``: not zero if a hash validates it (:pep:`552`)."""
+
+
+# --- what comes of it -----------------------------------------------------------------
+
+
+@dataclass
+class Relinked:
+    """One environment."""
+
+    site_packages: str
+    refused: str | None = None
+    """Why nothing of it can be shared, in one sentence."""
+    files: dict[str, int] = field(default_factory=dict)
+    """Files that are shared now and were not, by primitive."""
+    bytes: int = 0
+    """How many bytes these have."""
+    already: int = 0
+    """Files that were shared before."""
+    edited: list[str] = field(default_factory=list)
+    """Files that are not as their RECORD has them, and stay what they are."""
+    kept: dict[str, int] = field(default_factory=dict)
+    """Files that stay what they are for other reasons, by reason."""
+    passed_over: dict[str, int] = field(default_factory=dict)
+    """Distributions that were not looked at, by reason."""
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """An entry that was made of installed files."""
+
+    name: str
+    version: str
+    sha256: str
+    bytes: int
+    """On the disk."""
+
+
+@dataclass
+class Report:
+    """All environments together."""
+
+    environments: list[Relinked]
+    adopted: list[Adopted] = field(default_factory=list)
+    bytes_freed: int = 0
+    """What was taken on the disk by files whose last name was replaced."""
+    bytes_held: int = 0
+    """What stays taken by files that were replaced, because they have other names:
+    in the cache of who installed them, or in an entry that nobody uses any more."""
+    bytes_stored: int = 0
+    """What the store has grown by."""
+    dry_run: bool = False
+
+
+# --- files ----------------------------------------------------------------------------
+
+
+def _allocated(status: os.stat_result) -> int:
+    blocks: int | None = getattr(status, "st_blocks", None)  # not on Windows
+    return status.st_size if blocks is None else blocks * _BLOCK
+
+
+def _sha256(path: str) -> str:
+    """Return the digest of a file, in hexadecimal.
+
+    :raises OSError: if it cannot be read, or is a link
+    """
+    digest = hashlib.sha256()
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    with open(descriptor, "rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+# --- what is there --------------------------------------------------------------------
+
+
+class _File(NamedTuple):
+    """One file of an installed distribution."""
+
+    path: str
+    """The path that it would have in an entry."""
+    sha256: str | None
+    """As RECORD has it, in hexadecimal."""
+    size: int
+    """Bytes."""
+    mode: int
+    """Permission bits."""
+
+
+@dataclass
+class _Environment:
+    """One environment, and the ways to it."""
+
+    report: Relinked
+    root: str
+    stores: list[Store] = field(default_factory=list)
+    """Those from which a file can be linked to it, in the order of look-up."""
+    works: dict[str, str] = field(default_factory=dict)
+    """The first primitive that works, by store."""
+    pythons: list[Interpreter | None] = field(default_factory=list)
+    """Its interpreter, once it was looked for."""
+
+    @property
+    def library(self) -> str:
+        return self.report.site_packages
+
+    @property
+    def scripts(self) -> str:
+        return os.path.join(self.root, "Scripts" if os.name == "nt" else "bin")
+
+    def scheme(self, name: str) -> dict[str, str]:
+        """Return where pip installs to."""
+        python = os.path.basename(os.path.dirname(self.library))
+        return {
+            "purelib": self.library,
+            "platlib": self.library,
+            "headers": os.path.join(self.root, "include", "site", python, name),
+            "scripts": self.scripts,
+            "data": self.root,
+        }
+
+    def python(self) -> Interpreter | None:
+        """Return the interpreter, if there is one that answers."""
+        if not self.pythons:
+            self.pythons.append(
+                next(filter(None, map(identify, self._candidates())), None)
+            )
+        return self.pythons[0]
+
+    def _candidates(self) -> Iterator[str]:
+        version = os.path.basename(os.path.dirname(self.library))
+        for name in (version, "python3", "python", "python.exe"):
+            path = os.path.join(self.scripts, name)
+            if name.startswith("python") and os.path.isfile(path):
+                yield path
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One distribution in one environment."""
+
+    environment: _Environment
+    distribution: Distribution
+    files: Mapping[str, _File]
+    """What can be shared of it, by absolute path."""
+
+    @property
+    def name(self) -> str:
+        return str(canonicalize_name(self.distribution.name))
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.size for file in self.files.values())
+
+    def claims(self) -> Claims:
+        return frozenset((file.path, file.sha256) for file in self.files.values())
+
+
+def _prefix(library: str) -> str:
+    """Return the directory that an environment's scripts and data are in."""
+    root = environments.root(library)
+    parent, name = os.path.split(library)
+    if root != library or name not in ("site-packages", "dist-packages"):
+        return root
+    # A Python of its own: below lib/python3.11, or on Windows below Lib.
+    has_version = os.path.basename(parent).startswith("python")
+    return os.path.dirname(os.path.dirname(parent) if has_version else parent)
+
+
+def _installer(distribution: Distribution) -> str:
+    path = os.path.join(distribution.library, distribution.dist_info, "INSTALLER")
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(_BLOCK).strip()
+    except OSError:
+        return ""
+
+
+def _is_editable(distribution: Distribution) -> bool:
+    path = os.path.join(distribution.library, distribution.dist_info, "direct_url.json")
+    try:
+        with open(path, "rb") as file:
+            return re.search(rb'"editable"\s*:\s*true', file.read()) is not None
+    except OSError:
+        return False
+
+
+def _entry_path(path: str, environment: _Environment, dist_info: str) -> str | None:
+    """Return the path that an installed file would have in an entry.
+
+    :returns: ``None`` for what is not shared: scripts, what pip writes, bytecode, and
+        what is outside of the environment
+    """
+    if os.path.dirname(path) == environment.scripts:
+        return None
+    library = os.path.join(environment.library, "")
+    if path.startswith(library):
+        found = path[len(library) :].replace(os.sep, "/")
+        if data_scheme(found) is not None:
+            return None
+    else:
+        root = os.path.join(environment.root, "")
+        if not path.startswith(root):
+            return None
+        stem = dist_info.removesuffix(".dist-info")
+        found = f"{stem}.data/data/{path[len(root) :].replace(os.sep, '/')}"
+    if not is_plain(found) or is_kept(found, dist_info) or _is_bytecode(found):
+        return None
+    return found
+
+
+def _is_bytecode(path: str) -> bool:
+    return path.endswith(".pyc") and path.split("/")[-2:-1] == ["__pycache__"]
+
+
+def _hexadecimal(value: str | None) -> str | None:
+    try:
+        digest = base64.urlsafe_b64decode(f"{value or ''}=")
+    except ValueError:
+        return None
+    return digest.hex() if len(digest) == hashlib.sha256().digest_size else None
+
+
+class Relinking:
+    """Environments that are about to be relinked."""
+
+    def __init__(
+        self,
+        libraries: Sequence[str],
+        stores: Sequence[Store],
+        *,
+        mode: str = "auto",
+        exclude: Collection[str] = (),
+        dry_run: bool = False,
+    ) -> None:
+        """Look at what is installed; nothing is read but RECORD files.
+
+        :param libraries: absolute paths of site-packages directories
+        :param stores: in the order of look-up
+        :param mode: a key of :data:`pip_linkmode.link.CHAINS`
+        :param exclude: projects to leave alone
+        :param dry_run: change nothing, and take sizes for contents
+        """
+        self._stores = stores
+        self._mode = mode
+        self._exclude = {canonicalize_name(name) for name in exclude}
+        self._linker = Linker(primitives={**PRIMITIVES, "copy": keep})
+        self._replacer = Replacer(self._linker)
+        self._emptier = Replacer(Linker())
+        self._known: dict[str, tuple[tuple[int, ...], str]] = {}
+        """Digests of files, with the stamp that they had."""
+        self._replaced: dict[tuple[int, int], list[int]] = {}
+        """By inode: names that were replaced, names that it had, bytes on the disk."""
+        self._entries: dict[str, list[tuple[Store, Entry]]] = defaultdict(list)
+        """By name of the dist-info directory."""
+        self._workers: dict[str, Workers] = {}
+        """By name of the interpreter: those of several environments are as good."""
+        self._foreseen: set[tuple[str, str]] = set()
+        """Of what a dry run has counted the bytecode."""
+        self._environments: list[_Environment] = []
+        self._groups: dict[tuple[str, Claims], list[_Member]] = defaultdict(list)
+        """What has the same claims, and may share one entry."""
+        self.report = Report([], dry_run=dry_run)
+        for library in dict.fromkeys(libraries):
+            self._look(library)
+
+    @property
+    def bytes(self) -> int:
+        """How much there is to do."""
+        return sum(m.bytes for members in self._groups.values() for m in members)
+
+    def _look(self, library: str) -> None:
+        environment = _Environment(Relinked(library), _prefix(library))
+        self._environments.append(environment)
+        self.report.environments.append(environment.report)
+        passed_over = Counter[str]()
+        for name in os.listdir(library):
+            if name.endswith((".egg-info", ".egg", ".egg-link")):
+                passed_over["is an egg"] += 1
+        for distribution in environments.distributions(library):
+            reason = self._why_not(distribution)
+            member = None
+            if reason is None:
+                try:
+                    member = self._member(environment, distribution)
+                except (OSError, ValueError):
+                    reason = "its RECORD cannot be read"
+                else:
+                    reason = None if member else "has no RECORD"
+            if reason is not None:
+                passed_over[reason] += 1
+            elif member is not None and member.bytes:
+                key = (distribution.dist_info, member.claims())
+                self._groups[key].append(member)
+        environment.report.passed_over = dict(passed_over)
+
+    def _why_not(self, distribution: Distribution) -> str | None:
+        if canonicalize_name(distribution.name) in self._exclude:
+            return "is excluded by --link-exclude"
+        if _is_editable(distribution):
+            return "is editable"
+        installer = _installer(distribution)
+        if installer in _SYSTEMS:
+            return f"belongs to {installer}"
+        return None
+
+    @staticmethod
+    def _member(
+        environment: _Environment, distribution: Distribution
+    ) -> _Member | None:
+        rows = distribution.rows()
+        if not rows:
+            return None
+        files = {}
+        for row in rows:
+            path = _entry_path(row.path, environment, distribution.dist_info)
+            if path is None:
+                continue
+            with contextlib.suppress(OSError):
+                status = os.lstat(row.path)
+                mode = stat.S_IMODE(status.st_mode)
+                if stat.S_ISLNK(status.st_mode):
+                    status = os.stat(row.path)
+                    mode = stat.S_IMODE(status.st_mode)
+                if stat.S_ISREG(status.st_mode):
+                    digest = _hexadecimal(row.sha256)
+                    files[row.path] = _File(path, digest, status.st_size, mode)
+        return _Member(environment, distribution, files)
+
+    # --- the way there ----------------------------------------------------------------
+
+    def run(self, advance: Callable[[float], object] = lambda _: None) -> Report:
+        """Do it.
+
+        :param advance: called with the number of bytes that were looked at
+        """
+        with contextlib.ExitStack() as stack:
+            for environment in self._environments:
+                self._enter(environment, stack)
+            self._index()
+            stack.callback(self._stop)
+            for members in self._groups.values():
+                for member in members:
+                    if member.environment.stores:
+                        self._one(member, members)
+                    advance(member.bytes)
+        for replaced, names, allocated in self._replaced.values():
+            if replaced == names:
+                self.report.bytes_freed += allocated
+            else:
+                self.report.bytes_held += allocated
+        return self.report
+
+    def _stop(self) -> None:
+        for workers in self._workers.values():
+            workers.stop()
+
+    def _enter(self, environment: _Environment, stack: contextlib.ExitStack) -> None:
+        """Find out from which stores an environment can be linked, by doing it."""
+        report = environment.report
+        try:
+            stack.enter_context(alone_in(environment.library))
+        except (EnvironmentBusyError, OSError) as error:
+            report.refused = str(error)
+            return
+        if not self.report.dry_run:
+            self._sweep(environment)
+        for store in self._stores:
+            try:
+                results = _probe(store, environment.library)
+            except OSError as error:
+                report.refused = f"{environment.library}: {error.strerror}"
+                continue
+            chain = [name for name in CHAINS[self._mode] if name != "copy"]
+            works = [name for name in chain if results.get(name, "") is None]
+            if works:
+                environment.stores.append(store)
+                environment.works[store.root] = works[0]
+            elif results and chain:
+                report.refused = (
+                    f"no {chain[-1]} from {store.root} ({file_system(store.root)}) to "
+                    f"{environment.library} ({file_system(environment.library)}): "
+                    f"{results[chain[-1]]}; set --link-store to a directory on the "
+                    "file system of the environment"
+                )
+        if environment.stores:
+            report.refused = None
+        elif report.refused is None:
+            report.refused = "there is no store to share with"
+
+    def _sweep(self, environment: _Environment) -> None:
+        """Remove what one of us has left who was killed."""
+        directories = {
+            os.path.dirname(path)
+            for members in self._groups.values()
+            for member in members
+            if member.environment is environment
+            for path in member.files
+        }
+        for directory in {environment.library, *directories}:
+            for name in (TEMPORARY, os.path.join("__pycache__", TEMPORARY)):
+                pattern = f"{glob.escape(os.path.join(directory, name))}*"
+                for path in glob.glob(pattern):
+                    with contextlib.suppress(OSError):
+                        os.unlink(path)
+
+    def _index(self) -> None:
+        wanted = {dist_info for dist_info, _ in self._groups}
+        for store in self._stores:
+            for path in store.entries():
+                with contextlib.suppress(EntryDamagedError):
+                    entry = store.entry(os.path.basename(path))
+                    if entry is not None and entry.dist_info in wanted:
+                        self._entries[entry.dist_info].append((store, entry))
+
+    # --- which entry ------------------------------------------------------------------
+
+    def _one(self, member: _Member, members: Sequence[_Member]) -> None:
+        """Share what can be shared of one distribution in one environment."""
+        try:
+            for _ in range(_ATTEMPTS):
+                found = self._find(member)
+                if found is None:
+                    self._adopt(member, members)
+                    found = self._find(member, enough=0)
+                if found is None:
+                    break
+                with self._registered(member, *found[:2]) as is_there:
+                    if is_there:
+                        self._share(member, *found)
+                        break
+        except (EntryGoneError, OSError) as error:
+            reason = str(error)
+            if isinstance(error, OSError):
+                reason = f"{error.strerror}: {error.filename}"
+            kept = member.environment.report.kept
+            kept[reason] = kept.get(reason, 0) + len(member.files)
+
+    @contextlib.contextmanager
+    def _registered(
+        self, member: _Member, store: Store, entry: Entry
+    ) -> Iterator[bool]:
+        """Note who is going to use an entry; yield whether it is still there.
+
+        A clean-up that comes later finds an environment with a symlink into the entry,
+        before the first file is replaced by one, and leaves the entry where it is.
+        """
+        if self.report.dry_run:
+            yield True
+            return
+        library = member.environment.library
+        manifest = os.path.join(entry.path, MANIFEST)
+        with contextlib.ExitStack() as stack:
+            try:
+                environments.register(store.root, library, entry.sha256, self._mode)
+            except PermissionError:
+                pass  # what we may not write to is not ours to clean up either
+            else:
+                entry.use()
+            if self._mode == "symlink":
+                pin = os.path.join(library, TEMPORARY + os.urandom(8).hex())
+                os.symlink(manifest, pin)
+                stack.callback(os.unlink, pin)
+            is_there = os.path.lexists(manifest)
+            if not is_there:
+                self._entries[entry.dist_info].remove((store, entry))
+            yield is_there
+
+    def _find(
+        self, member: _Member, enough: float = _ENOUGH
+    ) -> tuple[Store, Entry, Layout] | None:
+        """Return the entry that has most of a distribution, if it has enough.
+
+        One of a wheel is preferred: the next installation of it is linked to it too.
+        """
+        found = []
+        for store, entry in self._entries[member.distribution.dist_info]:
+            if store not in member.environment.stores:
+                continue
+            with contextlib.suppress(WheelDeclinedError):
+                layout = skeleton.lay_out(entry, member.environment.scheme(member.name))
+                common = sum(
+                    target.file.size
+                    for target in layout.linked
+                    if (file := member.files.get(target.path))
+                    and file.sha256 == target.file.sha256
+                    and file.mode == target.file.mode
+                )
+                if common and common >= enough * member.bytes:
+                    found.append((common, bool(entry.wheel), store, entry, layout))
+        for *_, store, entry, layout in sorted(
+            found, key=lambda f: f[:2], reverse=True
+        ):
+            with contextlib.suppress(EntryDamagedError):
+                if entry.path:
+                    entry.check()
+                return store, entry, layout
+        return None
+
+    def _adopt(self, member: _Member, members: Sequence[_Member]) -> None:
+        """Make an entry of installed files.
+
+        :param members: the environments that these may come from; each file is taken
+            from the first that has it as RECORD says
+        """
+        stores = member.environment.stores
+        store = next((store for store in stores if store.writable), None)
+        if store is None:
+            return
+        if self.report.dry_run:
+            files = [
+                StoredFile(file.path, file.size, file.sha256, file.mode)
+                for file in member.files.values()
+                if file.sha256 is not None
+            ]
+            entry = Entry(
+                path="",
+                store=store.root,
+                sha256="",
+                wheel="",
+                name=member.distribution.name,
+                version=member.distribution.version,
+                dist_info=member.distribution.dist_info,
+                purelib=True,
+                plain_record=False,
+                mtime=0,
+                files=tuple(files),
+            )
+            size = sum(-(-file.size // 4096) * 4096 for file in files)
+        else:
+            with store.staging() as staged:
+                mtime = int(time.time())
+                others = [
+                    other
+                    for other in (member, *members)
+                    if store in other.environment.stores
+                ]
+                files = self._collect(staged, others, mtime)
+                if not files:
+                    return
+                sha256 = adopted_digest(member.distribution.dist_info, files)
+                files += _metadata(staged, member.distribution, mtime)
+                manifest = _manifest(member, files, mtime)
+                replace = _is_damaged(store, sha256)
+                store.publish_entry(staged, sha256, manifest, replace=replace)
+            published = store.entry(sha256)
+            if published is None:  # pragma: no cover  # a clean-up was faster
+                return
+            entry = published
+            size = sum(
+                _allocated(os.lstat(entry.source(file.path))) for file in entry.files
+            )
+        self._entries[entry.dist_info].append((store, entry))
+        self.report.bytes_stored += size
+        self.report.adopted.append(
+            Adopted(entry.name, entry.version, entry.sha256, size)
+        )
+
+    def _collect(
+        self, staged: str, members: Sequence[_Member], mtime: int
+    ) -> list[StoredFile]:
+        """Copy each file that is as RECORD says into a staging directory."""
+        found: dict[str, StoredFile] = {}
+        for member in members:
+            for source, file in member.files.items():
+                if file.path in found or file.sha256 is None or file.mode & ~0o777:
+                    continue
+                target = os.path.join(staged, FILES, file.path)
+                with contextlib.suppress(FileNotFoundError):
+                    status = os.lstat(source)
+                    if not stat.S_ISREG(status.st_mode):
+                        continue
+                    make_directory(os.path.dirname(target))
+                    _copy(source, target, file.mode, mtime * 10**9)
+                    if _sha256(target) == file.sha256:
+                        size = os.lstat(target).st_size
+                        found[file.path] = StoredFile(
+                            file.path, size, file.sha256, file.mode
+                        )
+                        if stamp(os.lstat(source)) == stamp(status):
+                            self._known[source] = (stamp(status), file.sha256)
+                    else:
+                        os.unlink(target)
+        return list(found.values())
+
+    # --- sharing ----------------------------------------------------------------------
+
+    def _share(
+        self, member: _Member, store: Store, entry: Entry, layout: Layout
+    ) -> None:
+        """Link what an entry has of a distribution."""
+        environment = member.environment
+        base, mtime_ns = f"{entry.path}/{FILES}/", entry.mtime * 10**9
+        sources = []
+        for target in layout.linked:
+            path, size, _, mode = target.file
+            file = member.files.get(target.path)
+            # What is empty is never shared, but its bytecode is.
+            if (
+                file is not None
+                and (size or path.endswith(".py"))
+                and not _is_bytecode(path)
+            ):
+                link = Link(base + path, target.path, size, mtime_ns, mode, file.mode)
+                sources.append((target, file, link))
+        pycs = self._bytecode(member, store, entry, layout)
+        places = [Place(target.area, link) for target, _, link in sources]
+        for target, _, _ in sources:
+            pyc = pycs.get(target.path)
+            if isinstance(pyc, Link):
+                places.append(Place(target.area, pyc))
+        self._chains = {
+            link.target: (chain, area, store)
+            for (chain, area), links in by_chain(
+                places,
+                project=member.name,
+                library=environment.library,
+                mode=self._mode,
+                linker=self._linker,
+            ).items()
+            for link in links
+        }
+        for target, file, link in sources:
+            with contextlib.suppress(FileNotFoundError):
+                self._source(environment, target.file, file, link, pycs)
+        there = {target.path for target in layout.linked}
+        for path, file in member.files.items():
+            if path not in there and file.sha256 and file.size:
+                with contextlib.suppress(FileNotFoundError):
+                    self._unknown(environment, path, file.sha256)
+
+    def _bytecode(
+        self, member: _Member, store: Store, entry: Entry, layout: Layout
+    ) -> dict[str, Link | str]:
+        """Say what to do about the bytecode that is there, by path of its source.
+
+        :returns: what to put into its place; or why its source has to stay
+        """
+        python = member.environment.python()
+        if python is None:
+            reason = (
+                "their bytecode would be stale, and the interpreter does not answer"
+            )
+            return {
+                target.path: reason
+                for target in layout.linked
+                if target.path.endswith(".py") and _has_bytecode(target.path)
+            }
+        found = {
+            target: path
+            for target, path, _ in skeleton.bytecode_targets(layout, python.cache_tag)
+            if target.path in member.files and _is_stamped(path)
+        }
+        compiled = self._compile(python, store, entry) if found else None
+        foreseen = (entry.dist_info, python.name)
+        if self.report.dry_run and not entry.path and foreseen not in self._foreseen:
+            self._foreseen.add(foreseen)
+            self.report.bytes_stored += sum(
+                _allocated(os.stat(path)) for path in found.values()
+            )
+        plans: dict[str, Link | str] = {}
+        for target, path in found.items():
+            pyc = compiled.files.get(target.file.path) if compiled else None
+            if self.report.dry_run:
+                size = os.stat(path).st_size
+                plans[target.path] = Link("", path, size, 0, 0o644, 0o644)
+            elif compiled is None:
+                plans[target.path] = "their bytecode would be stale, and cannot be made"
+            elif pyc is None:
+                plans[target.path] = (
+                    "their bytecode would be stale: they do not compile"
+                )
+            else:
+                try:
+                    wanted = stat.S_IMODE(os.stat(path).st_mode)
+                except FileNotFoundError:  # a link that dangles
+                    wanted = pyc.mode
+                source = compiled.source(target.file.path)
+                plans[target.path] = Link(
+                    source, path, pyc.size, pyc.mtime_ns, pyc.mode, wanted
+                )
+        return plans
+
+    def _compile(
+        self, python: Interpreter, store: Store, entry: Entry
+    ) -> Bytecode | None:
+        if self.report.dry_run:
+            return None
+        if python.name not in self._workers:
+            self._workers[python.name] = Workers(interpreter=python)
+        path = os.path.join(entry.path, BYTECODE, python.name)
+        fresh = not os.path.exists(path)
+        compiled = self._workers[python.name].bytecode(store, entry)
+        if compiled is not None and fresh:
+            self.report.bytes_stored += sum(
+                _allocated(os.lstat(compiled.source(source)))
+                for source in compiled.files
+            )
+        return compiled
+
+    def _source(
+        self,
+        environment: _Environment,
+        stored: StoredFile,
+        file: _File,
+        link: Link,
+        pycs: Mapping[str, Link | str],
+    ) -> None:
+        """Link one file, and its bytecode before it."""
+        report = environment.report
+        old = os.lstat(link.target)
+        shared = self._is_shared(link, old)
+        if not shared and not self._is_same(report, stored, file, link, old):
+            return
+        pyc = pycs.get(link.target)
+        if isinstance(pyc, str):
+            if not shared:
+                _count(report.kept, pyc)
+                return
+        elif pyc is not None:
+            with contextlib.suppress(FileNotFoundError):
+                before = os.lstat(pyc.target)
+                if not self._is_shared(pyc, before):
+                    done = self._replace(environment, pyc, before)
+                    if not done and not shared:
+                        return
+        if shared:
+            report.already += 1
+        elif link.size or pyc is not None:
+            self._replace(environment, link, old)
+
+    def _is_shared(self, link: Link, old: os.stat_result) -> bool:
+        """Tell whether a file is the store's already, in a way that will do."""
+        if stat.S_ISLNK(old.st_mode):
+            is_ours = os.readlink(link.target) == link.source
+            return is_ours and self._mode in ("auto", "symlink")
+        with contextlib.suppress(FileNotFoundError):  # of an entry that is planned
+            if os.path.samestat(old, os.lstat(link.source)):
+                return self._mode != "clone"
+        if (old.st_mtime_ns, old.st_size) != (link.mtime_ns, link.size):
+            return False
+        return not link.size or _is_clone(link.target, link.source)
+
+    def _is_same(
+        self,
+        report: Relinked,
+        stored: StoredFile,
+        file: _File,
+        link: Link,
+        old: os.stat_result,
+    ) -> bool:
+        """Tell whether a file has the bytes of the store's; say so if it has not."""
+        if stat.S_ISLNK(old.st_mode):
+            if os.readlink(link.target) == link.source:
+                return True
+            _count(report.kept, "are links to somewhere else")
+            return False
+        if not stat.S_ISREG(old.st_mode):
+            _count(report.kept, "are not regular files")
+            return False
+        if old.st_size != stored.size:
+            digest = ""
+        elif self.report.dry_run:
+            digest = file.sha256 or stored.sha256
+        else:
+            digest = self._digest(link.target, old)
+        if digest == stored.sha256:
+            return True
+        if file.sha256 == stored.sha256:
+            report.edited.append(link.target)
+        else:
+            _count(report.kept, "are others than those in the store")
+        return False
+
+    def _unknown(self, environment: _Environment, path: str, sha256: str) -> None:
+        """Account for a file that the entry does not have."""
+        if not self.report.dry_run and self._digest(path, os.lstat(path)) != sha256:
+            environment.report.edited.append(path)
+        else:
+            _count(environment.report.kept, "are not in the store")
+
+    def _digest(self, path: str, status: os.stat_result) -> str:
+        known, digest = self._known.get(path, ((), ""))
+        return digest if known == stamp(status) else _sha256(path)
+
+    def _replace(
+        self, environment: _Environment, link: Link, old: os.stat_result
+    ) -> bool:
+        """Link one file, and account for it; say whether that was done."""
+        report = environment.report
+        chain, area, store = self._chains[link.target]
+        try:
+            if not link.size:
+                if not self.report.dry_run:
+                    self._emptier.replace(link, old, mode="copy", store="", area="")
+                return True
+            if self.report.dry_run:
+                primitive = _predict(link, chain, environment.works[store.root])
+            else:
+                source = os.lstat(link.source)
+                if (source.st_uid, source.st_gid) != (old.st_uid, old.st_gid):
+                    chain = "own"  # a hard link would have another owner
+                primitive = self._replacer.replace(
+                    link, old, mode=chain, store=store.root, area=area
+                )
+        except KeptError:
+            _count(report.kept, self._why_kept(link, chain, area, store))
+            return False
+        except ChangedError:
+            _count(report.kept, "were changed in the meantime")
+            return False
+        except OSError as error:
+            if not os.path.lexists(link.source):
+                msg = f"{link.source} is gone"
+                raise EntryGoneError(msg) from error
+            _count(report.kept, f"cannot be replaced: {error.strerror}")
+            return False
+        _count(report.files, primitive)
+        report.bytes += link.size
+        if stat.S_ISREG(old.st_mode):
+            seen = [0, old.st_nlink, _allocated(old)]
+            self._replaced.setdefault((old.st_dev, old.st_ino), seen)[0] += 1
+        return True
+
+    def _why_kept(self, link: Link, chain: str, area: str, store: Store) -> str:
+        if link.wanted != link.mode:
+            return "have other permissions than those in the store"
+        if chain == "own":
+            return "would get another owner or group"
+        for primitive in CHAINS[chain]:
+            refusal = self._linker.refusals.get((primitive, store.root, area))
+            if refusal is not None:
+                return f"cannot be linked: {refusal.error.strerror}"
+        return "have as many links as the file system allows"
+
+
+def _is_clone(one: str, other: str) -> bool:
+    """Tell whether two files have the same extents."""
+    ours, theirs = extents(one), extents(other)
+    if not ours or ours != theirs:
+        return False
+    return all(extent.start is not None for extent in ours)
+
+
+def _predict(link: Link, chain: str, works: str) -> str:
+    """Return the primitive that a link would be made by."""
+    chained = CHAINS[chain]
+    if link.wanted != link.mode:
+        chained = CHAINS["own"]
+    if works not in chained:
+        raise KeptError(link.target)
+    return works
+
+
+def _count(counts: dict[str, int], what: str) -> None:
+    counts[what] = counts.get(what, 0) + 1
+
+
+def _is_stamped(pyc: str) -> bool:
+    """Tell whether bytecode is there, and valid by its source's mtime."""
+    try:
+        with open(pyc, "rb") as file:
+            return not any(file.read(_FLAGS.stop)[_FLAGS])
+    except OSError:
+        return os.path.lexists(pyc)
+
+
+def _has_bytecode(source: str) -> bool:
+    """Tell whether a file has bytecode of any interpreter."""
+    directory, name = os.path.split(source)
+    pattern = os.path.join(
+        glob.escape(directory), "__pycache__", glob.escape(name[:-3])
+    )
+    return bool(glob.glob(f"{pattern}.*.pyc"))
+
+
+def _copy(source: str, target: str, mode: int, mtime_ns: int) -> None:
+    """Make a private copy of a file, a clone if that can be had."""
+    size = os.lstat(source).st_size
+    link = Link(source, target, size, mtime_ns, mode, mode)
+    Linker().link([link], mode="own", store="", area="", made=[])
+    os.chmod(target, mode)
+
+
+def _metadata(staged: str, distribution: Distribution, mtime: int) -> list[StoredFile]:
+    """Copy what every entry has to have into a staging directory."""
+    found = []
+    for name in _METADATA:
+        path = f"{distribution.dist_info}/{name}"
+        target = os.path.join(staged, FILES, path)
+        make_directory(os.path.dirname(target))
+        _copy(os.path.join(distribution.library, path), target, 0o644, mtime * 10**9)
+        size = os.lstat(target).st_size
+        found.append(StoredFile(path, size, _sha256(target), 0o644))
+    return found
+
+
+def _headers(distribution: Distribution, name: str) -> Mapping[str, str]:
+    path = os.path.join(distribution.library, distribution.dist_info, name)
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return dict(HeaderParser().parse(file, headersonly=True).items())
+
+
+def _manifest(member: _Member, files: list[StoredFile], mtime: int) -> dict[str, Any]:
+    distribution = member.distribution
+    metadata = _headers(distribution, "METADATA")
+    wheel = _headers(distribution, "WHEEL")
+    return {
+        "name": metadata.get("Name", distribution.name),
+        "version": metadata.get("Version", distribution.version),
+        "dist_info": distribution.dist_info,
+        "purelib": wheel.get("Root-Is-Purelib", "").lower() == "true",
+        "plain_record": False,
+        "mtime": mtime,
+        "files": files,
+        "wheel": "",
+    }
+
+
+def _is_damaged(store: Store, sha256: str) -> bool:
+    """Tell whether there is an entry that is of no use."""
+    try:
+        entry = store.entry(sha256)
+        if entry is not None:
+            entry.check()
+    except EntryDamagedError:
+        return True
+    return False
+
+
+def _probe(store: Store, library: str) -> dict[str, str | None]:
+    """Find out by which primitives files can be linked; nothing if that is unknown."""
+    if store.writable:
+        with store.staging() as staged:
+            source = os.path.join(staged, MANIFEST)
+            with open(source, "w", encoding="ascii") as file:
+                file.write("{}")
+            return probe(source, library)
+    for entry in store.entries():
+        source = os.path.join(entry, MANIFEST)
+        with contextlib.suppress(FileNotFoundError):
+            return probe(source, library)
+    return {}

@@ -1,0 +1,111 @@
+"""Put links, or copies, into the places of files, by renames.
+
+At any moment each file is whole: the old one or the new one.  What a process leaves
+that is killed has a name that begins with :data:`pip_linkmode.link.TEMPORARY`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from pip_linkmode.errors import EnvironmentBusyError, LinkmodeError
+from pip_linkmode.link import TEMPORARY, Link, Linker
+from pip_linkmode.store import locked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def stamp(status: os.stat_result) -> tuple[int, ...]:
+    """Return what tells whether a file was written to; nobody can set a ctime."""
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
+class KeptError(LinkmodeError):
+    """No primitive but copying is left, which would share nothing."""
+
+
+def keep(link: Link) -> None:
+    """Refuse to copy: a primitive for a linker that is to share or do nothing.
+
+    :raises KeptError: always
+    """
+    raise KeptError(link.target)
+
+
+class ChangedError(LinkmodeError):
+    """Somebody has written to a file in the meantime."""
+
+
+class Replacer:
+    """Puts links into the places of files, by renames."""
+
+    def __init__(self, linker: Linker) -> None:
+        """Choose a name for what is not to stay.
+
+        :param linker: makes the links
+        """
+        self.linker = linker
+        self._name = TEMPORARY + os.urandom(8).hex()
+
+    def replace(
+        self, link: Link, old: os.stat_result, *, mode: str, store: str, area: str
+    ) -> str:
+        """Put a link into the place of its target; return the primitive.
+
+        :param old: the status of what is to be replaced
+        :param mode: a key of :data:`pip_linkmode.link.CHAINS`
+        :raises ChangedError: if the target is not what it was any more
+        :raises KeptError: if the linker has a primitive that raises it
+        :raises OSError: if it cannot be linked or replaced
+        """
+        beside = os.path.join(os.path.dirname(link.target), self._name)
+        try:
+            made = link._replace(target=beside)
+            used = self.linker.link([made], mode=mode, store=store, area=area, made=[])
+            (primitive,) = used
+            if primitive in ("clone", "copy", "empty"):
+                _dress(beside, link.wanted, old)
+            if stamp(os.lstat(link.target)) != stamp(old):
+                raise ChangedError(link.target)
+            os.replace(beside, link.target)
+        finally:
+            # A rename between two names of one inode leaves both (rename(2)).
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(beside)
+        return primitive
+
+
+def _dress(path: str, mode: int, old: os.stat_result) -> None:
+    """Give a new file the mode, and the owner, of the one that it is to replace."""
+    new = os.lstat(path)
+    if hasattr(os, "chown") and (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+        os.chown(path, old.st_uid, old.st_gid)
+        new = os.lstat(path)
+    if stat.S_IMODE(new.st_mode) != mode:
+        os.chmod(path, mode)
+
+
+@contextlib.contextmanager
+def alone_in(library: str) -> Iterator[None]:
+    """Keep others of us out of an environment.
+
+    :param library: absolute path of its site-packages directory
+    :raises EnvironmentBusyError: if one is at work there
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(library))
+        except BlockingIOError as error:
+            msg = f"another pip-linkmode is at work in {library}"
+            raise EnvironmentBusyError(msg) from error
+        yield
