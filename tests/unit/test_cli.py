@@ -280,6 +280,14 @@ def test_prune_says_whom_it_could_not_look_at(house: House, run: Run) -> None:
     assert "Gone, and forgotten: " in run.text("prune")
 
 
+def test_prune_says_whom_it_has_forgotten(house: House, run: Run) -> None:
+    library = house.install("e", "symlink", house.entry("used"))
+    (house.path / "e").rename(house.path / "aside")
+    text = run.text("prune", "--release", str(house.path / "e"))
+    assert text.startswith(f"Forgotten: {library}\n")
+    assert house.present() == []
+
+
 def test_prune_says_who_holds_the_store(house: House, run: Run) -> None:
     house.install("e", "symlink", house.entry("used"))
     text = run.text("prune", "--max-size", "1k", code=1)
@@ -316,6 +324,8 @@ def test_verify_says_where_a_damaged_file_is(house: House, run: Run) -> None:
     assert f"    in {house.path / 'e'}\n" in text
     assert "    in the store: " in text
     assert "1 file is not as installed; 0 repaired" in text
+    text = run.text("verify", "--repair", code=1)
+    assert "the entry is gone, and made anew when it is needed" in text
     shutil.rmtree(house.root)
     shutil.rmtree(library)
     assert "All files are as they were" in run.text("verify")
@@ -408,6 +418,21 @@ def test_without_pip_progress_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     assert terminal.getvalue().endswith("\r\x1b[K")
     advance(console.Progress("Measuring"))
     assert "Measuring ..." in terminal.getvalue()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_bars_of_pip_are_loaded_for_a_terminal_only() -> None:
+    pytest.importorskip("pip._vendor.rich.progress")
+    program = "from pip_linkmode import _pip; print(_pip.progress is not None)"
+    master, slave = os.openpty()
+    for stderr, expected in ((slave, "True"), (subprocess.DEVNULL, "False")):
+        command = [sys.executable, "-c", program]
+        result = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
+        assert result.stdout.strip() == expected
+    os.close(master)
+    os.close(slave)
 
 
 @pytest.mark.parametrize("total", [4, None])

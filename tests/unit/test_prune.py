@@ -50,6 +50,7 @@ def use_at(house: House, name: str, when: float) -> None:
 @pytest.mark.parametrize("mode", ["hardlink", "symlink", "copy"])
 def test_what_is_used_stays(house: House, mode: str) -> None:
     house.install("e", mode, house.entry("used"))
+    house.install("f", mode, house.entry("used"))
     house.entry("unused")
     assert names(prune(house.store, Wanted())) == ["unused"]
     assert house.present() == ["used"]

@@ -857,3 +857,20 @@ def test_sweeper_that_comes_too_early_is_evaded(
     with store.staging() as path:
         assert [path] != swept
         assert os.listdir(staging) == [os.path.basename(path)]
+
+
+# --- last use -------------------------------------------------------------------------
+
+
+def test_use_is_noted_once_an_hour_and_on_the_manifest_alone(entry: Entry) -> None:
+    manifest = Path(entry.path, "manifest.json")
+    os.utime(manifest, (1, 1))
+    entry.use()
+    assert manifest.stat().st_mtime > 1
+    entry.check()
+    recent = manifest.stat().st_mtime - 1000
+    os.utime(manifest, (recent, recent))
+    entry.use()
+    assert manifest.stat().st_mtime == recent
+    manifest.unlink()
+    entry.use()
