@@ -90,7 +90,9 @@ class Site:
         for name in (version, "python3", "python", "python.exe"):
             path = os.path.join(self.scripts, name)
             if name.startswith("python") and os.path.isfile(path):
-                yield path
+                configuration = os.path.join(self.root, "pyvenv.cfg")
+                if all(map(_is_trusted, (self.library, configuration, path))):
+                    yield path
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,19 @@ def files_of(site: Site, distribution: Distribution) -> dict[str, File]:
                 digest = _hexadecimal(row.sha256)
                 files[row.path] = File(path, digest, status.st_size, mode)
     return files
+
+
+def _is_trusted(path: str) -> bool:
+    """Tell whether nobody else decides what is run here.
+
+    Root, who looks after the environments of others, must not run their programs.
+    """
+    if not hasattr(os, "geteuid"):  # pragma: no cover  # Windows
+        return True
+    owners = {0, os.geteuid()}
+    with contextlib.suppress(FileNotFoundError):
+        return {os.lstat(path).st_uid, os.stat(path).st_uid} <= owners
+    return True
 
 
 def _prefix(library: str) -> str:

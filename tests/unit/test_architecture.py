@@ -47,7 +47,7 @@ IMPORTS: dict[str, set[str]] = {
     },
     "configuration": {"_pip", "settings"},
     "console": {"_pip"},
-    "enable": {"bytecode", "environments", "errors", "link", "wheel", "workers"},
+    "enable": {"bytecode", "environments", "errors", "installed", "link", "wheel"},
     "environments": {"errors", "settings", "wheel"},
     "errors": set(),
     "installation": {

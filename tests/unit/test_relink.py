@@ -608,6 +608,26 @@ def test_without_the_interpreter_only_what_has_no_bytecode_is_shared(
     assert found.kept == {reason: 3}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
+@pytest.mark.parametrize("whose", ["pyvenv.cfg", "bin/python", "lib"])
+def test_programs_of_others_are_not_run(
+    bench: Bench, library: Path, whose: str
+) -> None:
+    for path in (library.parents[2] / "bin").iterdir():
+        if path.name.startswith("python") and path.name != "python":
+            path.unlink()
+    python = library.parents[2] / "bin/python"
+    python.unlink()
+    python.write_text(f"#!/bin/sh\ntouch {bench.root}/run\n")
+    python.chmod(0o755)
+    bench.relink(library)
+    assert (bench.root / "run").exists()
+    (bench.root / "run").unlink()
+    os.chown(library if whose == "lib" else library.parents[2] / whose, 12345, -1)
+    bench.relink(library)
+    assert not (bench.root / "run").exists()
+
+
 def test_what_was_not_compiled_needs_no_interpreter(bench: Bench) -> None:
     library = bench.environment()
     shutil.rmtree(library / "package")
@@ -960,6 +980,16 @@ def test_prefix_without_a_configuration_has_data_too(bench: Bench, name: str) ->
     bench.relink(library)
     assert bench.is_shared(library / BIG)
     assert bench.is_shared(shared) is (library.parents[2] == root)
+
+
+def test_prefix_without_a_configuration_has_an_interpreter(bench: Bench) -> None:
+    library = bench.root / "prefix/lib/python3.99/site-packages"
+    library.mkdir(parents=True)
+    bench.install(library)
+    (bench.root / "prefix/bin/python3.99").symlink_to(sys.executable)
+    bench.relink(library)
+    assert bench.is_shared(library / "package/module.py")
+    assert_valid_bytecode(library)
 
 
 # --- and back -------------------------------------------------------------------------
