@@ -37,6 +37,7 @@ from pip_linkmode.errors import (
     EnvironmentUnknownError,
     LinkmodeError,
     SettingsError,
+    StoreRefusedError,
 )
 from pip_linkmode.inventory import describe, items
 from pip_linkmode.ledger import measure
@@ -171,12 +172,14 @@ def _stores(options: argparse.Namespace) -> list[Store]:
     :raises SettingsError: if they cannot be meant
     :raises StoreRefusedError: if one was named and cannot be used
     """
-    paths = in_force(sys.prefix, options.link_store).settings.stores
-    return [
-        Store.open(path)
-        for path in paths
-        if os.path.lexists(path) or options.link_store
-    ]
+    found = []
+    for path in in_force(sys.prefix, options.link_store).settings.stores:
+        if os.path.lexists(path):
+            found.append(Store.open(path))
+        elif options.link_store:
+            msg = f"the store {path} does not exist"
+            raise StoreRefusedError(msg)
+    return found
 
 
 def _when(timestamp: float) -> str:

@@ -135,6 +135,15 @@ def test_pip_that_links_says_so(house: House) -> None:
     assert "(set by PIP_LINK_MODE)" in text
 
 
+def test_command_is_installed_with_us(house: House, bed: Bed) -> None:
+    environment = house.environment("e", "copy")
+    wheel = str(bed.shim_wheel())
+    environment.pip("install", "--no-index", "--no-deps", "--force-reinstall", wheel)
+    program = "import subprocess, sys; subprocess.run([sys.argv[1], '--version'])"
+    script = environment.scripts / "pip-linkmode"
+    assert environment.run("-c", program, script).stdout.startswith("pip-linkmode 0")
+
+
 def test_status_is_that_of_pip(house: House) -> None:
     environment = house.environment("e", "copy")
     configuration = house.path / "pip.conf"

@@ -126,6 +126,12 @@ def test_store_that_was_named_and_cannot_be_used(house: House, run: Run) -> None
     assert error == f"ERROR: the store {house.root} is not a directory\n"
 
 
+def test_store_that_was_named_is_not_made(house: House, run: Run) -> None:
+    error = run.error("prune", "--link-store", str(house.root), code=1)
+    assert error == f"ERROR: the store {house.root} does not exist\n"
+    assert not house.root.exists()
+
+
 def test_path_that_is_no_environment(house: House, run: Run) -> None:
     house.entry("a")
     for args in (("usage", "/nothing"), ("verify", "/nothing")):

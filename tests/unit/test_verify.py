@@ -379,11 +379,13 @@ def test_file_that_cannot_be_put_leaves_nothing_behind(
     found = look(house, "e")
 
     def fail(*_: object) -> None:
-        raise PermissionError
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(PermissionError):
-        found.repair()
+    found.repair()
+    assert not only(found).is_repaired
+    reason = f"{library / 'a' / 'data'}: {os.strerror(errno.EROFS)}"
+    assert only(found).outcome == f"not repaired: {reason}"
     assert sorted(os.listdir(library / "a")) == ["__init__.py", "data", "empty"]
 
 
