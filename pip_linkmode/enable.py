@@ -30,9 +30,9 @@ from pip_linkmode import environments
 from pip_linkmode.bytecode import Interpreter
 from pip_linkmode.environments import Distribution
 from pip_linkmode.errors import EnableRefusedError
+from pip_linkmode.installed import Site
 from pip_linkmode.link import Link, Linker
 from pip_linkmode.wheel import WRITTEN_BY_PIP
-from pip_linkmode.workers import identify
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -225,15 +225,8 @@ def _is_whole(distribution: Distribution) -> bool:
 
 def _is_alike(library: str) -> bool:
     """Tell whether an environment has the interpreter that this runs in."""
-    scripts = os.path.join(
-        environments.root(library), "Scripts" if os.name == "nt" else "bin"
-    )
-    for name in ("python", "python3", "python.exe"):
-        path = os.path.join(scripts, name)
-        if os.path.isfile(path):
-            there, here = identify(path), Interpreter.running()
-            return there is not None and there.name == here.name
-    return False
+    there = Site(library).python
+    return there is not None and there.name == Interpreter.running().name
 
 
 def _put(

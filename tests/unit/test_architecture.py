@@ -25,6 +25,7 @@ IMPORTS: dict[str, set[str]] = {
     "_runner": set(),
     "_uninstall": set(),
     "_worker": {"errors", "wheel"},
+    "adoption": {"errors", "link", "replacement", "store", "wheel"},
     "bytecode": {"errors", "store", "wheel"},
     "cli": {
         "configuration",
@@ -46,7 +47,7 @@ IMPORTS: dict[str, set[str]] = {
     },
     "configuration": {"_pip", "settings"},
     "console": {"_pip"},
-    "enable": {"bytecode", "environments", "errors", "link", "wheel", "workers"},
+    "enable": {"bytecode", "environments", "errors", "installed", "link", "wheel"},
     "environments": {"errors", "settings", "wheel"},
     "errors": set(),
     "installation": {
@@ -62,6 +63,7 @@ IMPORTS: dict[str, set[str]] = {
         "wheel",
     },
     "hook": {"environments"},
+    "installed": {"environments", "wheel", "workers"},
     "intake": {"errors", "store", "wheel", "workers"},
     "inventory": {"environments", "errors", "store"},
     "ledger": {"link"},
@@ -70,14 +72,15 @@ IMPORTS: dict[str, set[str]] = {
     "placement": {"link"},
     "replacement": {"errors", "link", "store"},
     "relink": {
+        "adoption",
         "environments",
         "errors",
+        "installed",
         "link",
         "placement",
         "replacement",
         "skeleton",
         "store",
-        "wheel",
         "workers",
     },
     "settings": {"errors"},
@@ -108,6 +111,7 @@ OTHERS = {
     "_pip": {"pip"},
     "enable": {"packaging"},
     "installation": {"packaging"},
+    "installed": {"packaging"},
     "relink": {"packaging"},
 }
 """What else they may import: the first two nothing but this, the others also this."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pip_linkmode import environments, placement, relink
+from pip_linkmode import adoption, environments, placement, relink
 from pip_linkmode.intake import Intake
 from pip_linkmode.link import PRIMITIVES, TEMPORARY, Extent, Link
 from pip_linkmode.materialize import Materializing
@@ -517,8 +517,7 @@ def test_distributions_of_others_are_passed_over(bench: Bench, library: Path) ->
     assert found.passed_over == {
         "is an egg": 1,
         "is editable": 1,
-        "has no RECORD": 1,
-        "its RECORD cannot be read": 1,
+        "has no RECORD that can be read": 2,
         "belongs to conda": 1,
         "is excluded by --link-exclude": 1,
     }
@@ -607,6 +606,26 @@ def test_without_the_interpreter_only_what_has_no_bytecode_is_shared(
     assert_valid_bytecode(library)
     reason = "their bytecode would be stale, and the interpreter does not answer"
     assert found.kept == {reason: 3}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
+@pytest.mark.parametrize("whose", ["pyvenv.cfg", "bin/python", "lib"])
+def test_programs_of_others_are_not_run(
+    bench: Bench, library: Path, whose: str
+) -> None:
+    for path in (library.parents[2] / "bin").iterdir():
+        if path.name.startswith("python") and path.name != "python":
+            path.unlink()
+    python = library.parents[2] / "bin/python"
+    python.unlink()
+    python.write_text(f"#!/bin/sh\ntouch {bench.root}/run\n")
+    python.chmod(0o755)
+    bench.relink(library)
+    assert (bench.root / "run").exists()
+    (bench.root / "run").unlink()
+    os.chown(library if whose == "lib" else library.parents[2] / whose, 12345, -1)
+    bench.relink(library)
+    assert not (bench.root / "run").exists()
 
 
 def test_what_was_not_compiled_needs_no_interpreter(bench: Bench) -> None:
@@ -801,7 +820,7 @@ def test_full_disk_leaves_everything(
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "store")
 
-    monkeypatch.setattr(relink, "_copy", refuse)
+    monkeypatch.setattr(adoption, "_copy", refuse)
     before = content(library)
     found = bench.one(library)
     assert list(found.kept) == [f"{os.strerror(errno.ENOSPC)}: store"]
@@ -853,14 +872,14 @@ def test_entry_that_is_always_taken_away_is_given_up(
 def test_file_that_changes_while_it_is_adopted_is_looked_at_again(
     bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = relink._copy
+    copy = adoption._copy
 
     def copy_and_edit(source: str, *args: Any) -> None:
         copy(source, *args)
         if source == str(library / BIG):
             Path(source).write_text("tada" * 1000)
 
-    monkeypatch.setattr(relink, "_copy", copy_and_edit)
+    monkeypatch.setattr(adoption, "_copy", copy_and_edit)
     found = bench.one(library)
     assert found.edited == [str(library / BIG)]
     assert (library / BIG).read_text() == "tada" * 1000
@@ -961,6 +980,16 @@ def test_prefix_without_a_configuration_has_data_too(bench: Bench, name: str) ->
     bench.relink(library)
     assert bench.is_shared(library / BIG)
     assert bench.is_shared(shared) is (library.parents[2] == root)
+
+
+def test_prefix_without_a_configuration_has_an_interpreter(bench: Bench) -> None:
+    library = bench.root / "prefix/lib/python3.99/site-packages"
+    library.mkdir(parents=True)
+    bench.install(library)
+    (bench.root / "prefix/bin/python3.99").symlink_to(sys.executable)
+    bench.relink(library)
+    assert bench.is_shared(library / "package/module.py")
+    assert_valid_bytecode(library)
 
 
 # --- and back -------------------------------------------------------------------------

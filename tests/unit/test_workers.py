@@ -17,7 +17,7 @@ import pytest
 from pip_linkmode import _worker, workers
 from pip_linkmode.bytecode import Interpreter
 from pip_linkmode.errors import WheelDeclinedError
-from pip_linkmode.workers import Workers, WorkersError
+from pip_linkmode.workers import Workers, WorkersError, identify
 from tests.wheels import TRAITS
 
 if TYPE_CHECKING:
@@ -322,3 +322,23 @@ def test_an_interpreter_that_says_other_things_is_of_no_use(
     one.interpreter = Interpreter.running()
     with pytest.raises(WorkersError, match="died"):
         one.submit("compile", []).result(timeout=30)
+
+
+# --- other interpreters ---------------------------------------------------------------
+
+
+def test_interpreter_says_who_it_is() -> None:
+    found, running = identify(sys.executable), Interpreter.running()
+    assert found is not None
+    assert (found.cache_tag, found.options) == (running.cache_tag, ())
+    assert found.name == running.name
+    assert found.executable == sys.executable
+
+
+@pytest.mark.parametrize("program", ["exit 1", "echo one", "echo \\303", "exit 0"])
+def test_what_does_not_answer_is_no_interpreter(tmp_path: Path, program: str) -> None:
+    path = tmp_path / "python"
+    path.write_text(f"#!/bin/sh\n{program}\n")
+    path.chmod(0o755)
+    assert identify(str(path)) is None
+    assert identify(str(tmp_path / "nothing")) is None
