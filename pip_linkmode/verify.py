@@ -311,12 +311,15 @@ class Verification:
 
         :param keep: environments that keep their edits, as private files
         :raises EnvironmentUnknownError: if one is none
-        :raises OSError: if something cannot be written
         """
         kept = {root(library) for path in keep for library in find(path)}
         pristine = self._pristine({damage.sha256 for damage in self.damages} - {None})
         for damage in self.damages:
-            self._repair(damage, kept, pristine)
+            try:
+                self._repair(damage, kept, pristine)
+            except OSError as error:
+                place = error.filename or damage.path
+                damage.outcome = f"not repaired: {place}: {error.strerror}"
 
     def _repair(self, damage: Damage, kept: set[str], pristine: dict[str, str]) -> None:
         edited = [one for one in damage.installed if one.environment in kept]

@@ -26,6 +26,7 @@ IMPORTS: dict[str, set[str]] = {
     "_runner": set(),
     "_uninstall": set(),
     "_worker": {"errors", "wheel"},
+    "adoption": {"errors", "link", "replacement", "store", "wheel"},
     "bytecode": {"errors", "store", "wheel"},
     "cli": {
         "configuration",
@@ -47,7 +48,7 @@ IMPORTS: dict[str, set[str]] = {
     },
     "configuration": {"_pip", "settings"},
     "console": {"_pip"},
-    "enable": {"bytecode", "environments", "errors", "link", "wheel", "workers"},
+    "enable": {"bytecode", "environments", "errors", "installed", "link", "wheel"},
     "environments": {"errors", "settings", "wheel"},
     "errors": set(),
     "installation": {
@@ -63,6 +64,7 @@ IMPORTS: dict[str, set[str]] = {
         "wheel",
     },
     "hook": {"environments"},
+    "installed": {"environments", "wheel", "workers"},
     "intake": {"errors", "store", "wheel", "workers"},
     "inventory": {"environments", "errors", "store"},
     "ledger": {"link"},
@@ -71,14 +73,15 @@ IMPORTS: dict[str, set[str]] = {
     "placement": {"link"},
     "replacement": {"errors", "link", "store"},
     "relink": {
+        "adoption",
         "environments",
         "errors",
+        "installed",
         "link",
         "placement",
         "replacement",
         "skeleton",
         "store",
-        "wheel",
         "workers",
     },
     "settings": {"errors"},
@@ -109,6 +112,7 @@ OTHERS = {
     "_pip": {"pip"},
     "enable": {"packaging"},
     "installation": {"packaging"},
+    "installed": {"packaging"},
     "relink": {"packaging"},
 }
 """What else they may import: the first two nothing but this, the others also this."""
