@@ -15,6 +15,7 @@ import io
 import json
 import os
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,10 +36,12 @@ from pip_linkmode.enable import disable, enable
 from pip_linkmode.environments import find
 from pip_linkmode.errors import (
     EnvironmentUnknownError,
+    FillRefusedError,
     LinkmodeError,
     SettingsError,
     StoreRefusedError,
 )
+from pip_linkmode.fill import fill, gather, interpreter, wheels_in
 from pip_linkmode.inventory import describe, items
 from pip_linkmode.ledger import measure
 from pip_linkmode.materialize import Materializing
@@ -54,6 +57,7 @@ from pip_linkmode.verify import Verification
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pip_linkmode.fill import Report as Filled
     from pip_linkmode.prune import Pruned
     from pip_linkmode.relink import Report
     from pip_linkmode.status import Status
@@ -764,6 +768,97 @@ def _disable(options: argparse.Namespace) -> Result:
     return Result([_json(one) for one in found], "\n".join(lines))
 
 
+# --- fill -----------------------------------------------------------------------------
+
+
+def _fill_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "wanted",
+        nargs="*",
+        metavar="requirement|wheel|directory",
+        help="what pip is to get, or wheels that are there, or a directory of them",
+    )
+    parser.add_argument(
+        "-r",
+        "--requirement",
+        action="append",
+        default=[],
+        metavar="file",
+        help="a requirements file, as pip takes it",
+    )
+    parser.add_argument(
+        "-c",
+        "--constraint",
+        action="append",
+        default=[],
+        metavar="file",
+        help="a constraints file, as pip takes it",
+    )
+    parser.add_argument(
+        "--python",
+        metavar="python",
+        help=(
+            "the interpreter, or an environment, that wheels and bytecode are for "
+            "(default: the one that runs this)"
+        ),
+    )
+
+
+def _fill(options: argparse.Namespace) -> Result:
+    who = interpreter(options.python)
+    force = in_force(sys.prefix, options.link_store).settings
+    if not force.stores:
+        msg = f"there is no store: {force.reason or 'link-mode is off'}"
+        raise SettingsError(msg)
+    stores = [Store.open(path, trust_group=force.trust_group) for path in force.stores]
+    wheels: list[str] = []
+    requirements = []
+    for wanted in options.wanted:
+        found = wheels_in(wanted)
+        if not found and os.path.isdir(wanted):
+            msg = f"there are no wheels in {wanted}; pip wheel makes them"
+            raise FillRefusedError(msg)
+        wheels += found
+        requirements += [] if found else [wanted]
+    with tempfile.TemporaryDirectory(prefix="pip-linkmode-") as directory:
+        if requirements or options.requirement:
+            wheels += gather(
+                directory,
+                requirements,
+                options.requirement,
+                options.constraint,
+                who.executable if options.python else None,
+            )
+        if not wheels:
+            msg = "nothing is named that could be put into a store"
+            raise SettingsError(msg)
+        with Progress("Filling the store", len(wheels)) as progress:
+            report = fill(stores, wheels, who, progress.advance)
+    code = FOUND if report.declined else FINE
+    return Result(_json(report), "\n".join(_fill_lines(report)), code)
+
+
+def _fill_lines(report: Filled) -> list[str]:
+    rows = [("Package", "Version", "Bytecode", "")]
+    rows += [
+        (
+            one.name,
+            one.version,
+            report.interpreter.partition("-")[0] if one.compiled else "none",
+            "new" if one.fresh else "was there",
+        )
+        for one in report.wheels
+    ]
+    lines = [table(rows), ""] if report.wheels else []
+    fresh = plural(sum(one.fresh for one in report.wheels), "wheel")
+    there = sum(not one.fresh for one in report.wheels)
+    lines.append(f"Unpacked {fresh}; {there:,} were there before")
+    lines += [
+        f"Left to pip: {wheel}: {reason}" for wheel, reason in report.declined.items()
+    ]
+    return lines
+
+
 COMMANDS: tuple[Command, ...] = (
     Command(
         "status",
@@ -804,6 +899,15 @@ COMMANDS: tuple[Command, ...] = (
         "pip-linkmode prune --older-than 30d --dry-run",
         _prune_arguments,
         _prune,
+    ),
+    Command(
+        "fill",
+        "Put wheels into the store without installing them.\n\n"
+        "pip gets what is not there yet, for the interpreter it is wanted for, with\n"
+        "its own settings of where from.",
+        "pip-linkmode fill -r requirements.txt --link-store /srv/wheels",
+        _fill_arguments,
+        _fill,
     ),
     Command(
         "relink",

@@ -44,5 +44,9 @@ class PruneRefusedError(LinkmodeError):
     """What was to be removed cannot be, or must not."""
 
 
+class FillRefusedError(LinkmodeError):
+    """A store cannot be filled, or there is nothing to fill it with."""
+
+
 class EnableRefusedError(LinkmodeError):
     """An environment is no place for pip-linkmode, or it cannot be put there."""

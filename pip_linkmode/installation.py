@@ -97,6 +97,8 @@ class Session:
         self.umask = current_umask()
         self._exclude = {canonicalize_name(name) for name in self.settings.exclude}
         self._encodings: dict[str, bool] = {}
+        # Stores that are on another file system than what has symlinks to them.
+        self._mounted: set[str] = set()
         with contextlib.ExitStack() as stack:
             if self.settings.reason and self.settings.requested != "auto":
                 self._say(self.settings.reason)
@@ -334,6 +336,10 @@ class Session:
                 raise
             msg = f"{entry.path} is gone"
             raise EntryGoneError(msg) from error
+        if used["symlink"]:
+            ends = (entry.store, layout.library)
+            if len({os.stat(end).st_dev for end in ends}) > 1:
+                self._mounted.add(entry.store)
         return used
 
     def _register(self, entry: Entry, library: str, mode: str) -> None:
@@ -431,6 +437,9 @@ class Session:
     def _not_shared(self) -> Iterator[str]:
         """List what to add to the summary; who asked for a link is warned."""
         requested = self.settings.requested
+        for store in sorted(self._mounted):
+            where = f"{store} ({file_system(store)})"
+            yield f"; the links dangle while {where} is not mounted"
         for reason, files in self.linker.exceptions.items():
             if requested in _LINKS:
                 self._say(f"{files:,} files without a {requested}: {reason}")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-    from pip_linkmode.bytecode import Bytecode
+    from pip_linkmode.bytecode import Bytecode, Interpreter
     from pip_linkmode.store import Entry, Store
 
 
@@ -65,6 +65,7 @@ class Intake:
         pycompile: bool,
         home: Store | None = None,
         count: int | None = None,
+        interpreter: Interpreter | None = None,
         known: Callable[[str], str | None] = not_known,
     ) -> None:
         """Start nothing yet.
@@ -74,6 +75,7 @@ class Intake:
         :param pycompile: whether bytecode is wanted
         :param home: which one gets what is in none; by default, the first that can
         :param count: how many worker interpreters to use; by default, one for each core
+        :param interpreter: who compiles; by default, the running one
         :param known: returns the sha256 of a wheel whose bytes have just been hashed
         """
         self._known = known
@@ -81,7 +83,7 @@ class Intake:
         self._home = home or next((one for one in stores if one.writable), None)
         self._umask = umask
         self._pycompile = pycompile
-        self._workers = Workers(count)
+        self._workers = Workers(count, interpreter)
         # One more than can be worked on, so that none waits for a hash.
         self._threads = ThreadPoolExecutor(self._workers.count + 1, "pip-linkmode")
         self._ahead: dict[str, Future[Taken]] = {}

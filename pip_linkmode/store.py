@@ -497,10 +497,11 @@ class Store:
                 os.chmod(directory, 0o2775)  # noqa: S103  # as above
 
     def _tag(self) -> None:
-        # Back-up programs know this file (https://bford.info/cachedir/).
+        # Back-up programs know this file (https://bford.info/cachedir/). Not "ascii":
+        # pip 26.3 would block the import of that codec.
         path = os.path.join(self.root, "CACHEDIR.TAG")
         if not os.path.lexists(path):
-            with open(path, "w", encoding="ascii") as file:
+            with open(path, "w", encoding="utf-8") as file:
                 file.write(_TAG)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import tempfile
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +17,6 @@ from tests.wheels import TRAITS, make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from subprocess import CompletedProcess
 
     from tests.environments import Bed, Environment
@@ -286,6 +288,34 @@ def test_symlinks_without_a_store_are_refused_with_the_reason(
     )
     assert installed_mode(environment) == "copy"
     assert install(environment, wheel, "--no-cache-dir").stderr == ""
+
+
+def test_symlinks_to_another_file_system_dangle_while_it_is_away(
+    environment: Environment, wheel: Path, tmp_path: Path
+) -> None:
+    """As those into the cache mount of a container build do, once it is built."""
+    here = tmp_path.stat().st_dev
+    found = [
+        place
+        for place in (Path("/dev/shm"), Path("/var/tmp"), Path("/tmp"))
+        if os.access(place, os.W_OK) and place.stat().st_dev != here
+    ]
+    if not found:
+        pytest.skip("needs two file systems")
+    store = Path(tempfile.mkdtemp(prefix="pip-linkmode-", dir=found[0]))
+    try:
+        for mode in ("symlink", "copy"):
+            result = install(
+                environment, wheel, f"--link-mode={mode}", f"--link-store={store}"
+            )
+            assert installed_mode(environment) == mode
+            told = f"; the links dangle while {store} (" in result.stdout
+            assert told is (mode == "symlink")
+    finally:
+        shutil.rmtree(store)
+    near = f"--link-store={tmp_path / 'store'}"
+    result = install(environment, wheel, "--link-mode=symlink", near)
+    assert "the links dangle" not in result.stdout
 
 
 def test_symlinks_that_would_dangle_are_copies(

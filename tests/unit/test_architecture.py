@@ -29,6 +29,7 @@ IMPORTS: dict[str, set[str]] = {
     "adoption": {"errors", "link", "replacement", "store", "wheel"},
     "bytecode": {"errors", "store", "wheel"},
     "cli": {
+        "fill",
         "configuration",
         "console",
         "enable",
@@ -63,6 +64,7 @@ IMPORTS: dict[str, set[str]] = {
         "store",
         "wheel",
     },
+    "fill": {"bytecode", "errors", "intake", "wheel", "workers"},
     "hook": {"environments"},
     "installed": {"environments", "wheel", "workers"},
     "intake": {"errors", "store", "wheel", "workers"},

@@ -1,0 +1,15 @@
+# pip's cache, and in it the store, in a cache mount: nothing is downloaded, unpacked or
+# compiled twice, and the layer is what pip alone would make of it.
+ARG BASE=docker.io/library/python:3.13-slim
+FROM ${BASE}
+
+# What is in a cache mount is not there when the image runs: auto never links to it.
+ARG PIP_LINK_MODE=auto
+
+RUN --mount=type=cache,target=/root/.cache/pip pip install pip-linkmode
+
+WORKDIR /app
+COPY requirements.txt .
+RUN --mount=type=cache,target=/root/.cache/pip pip install -r requirements.txt
+
+CMD ["python"]

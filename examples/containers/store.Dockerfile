@@ -1,0 +1,14 @@
+# A base image with a store: what it holds costs the images on top of it next to nothing.
+#   docker build -f store.Dockerfile -t python-store .
+ARG BASE=docker.io/library/python:3.13-slim
+FROM ${BASE}
+
+RUN --mount=type=cache,target=/root/.cache/pip pip install pip-linkmode
+
+# At a path of its own, which stays the same in all images: links lead there.
+ENV PIP_LINK_STORE=/opt/wheels PIP_LINK_MODE=symlink
+COPY requirements.txt /tmp/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip-linkmode fill -r /tmp/requirements.txt && rm /tmp/requirements.txt
+
+CMD ["python"]

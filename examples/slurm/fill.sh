@@ -1,0 +1,14 @@
+#!/bin/sh
+# Run by whoever looks after the software, on a node that reaches an index.
+#   ./fill.sh /shared/wheels requirements.txt
+# Wheels stay beside the store, because pip wants to see them: jobs have no network.
+set -eu
+
+place=$1
+requirements=$2
+
+# Others are to read it.
+umask 022
+mkdir -p "$place/wheelhouse"
+python3 -m pip wheel --wheel-dir "$place/wheelhouse" --requirement "$requirements"
+python3 -m pip_linkmode fill --link-store "$place/store" "$place/wheelhouse"

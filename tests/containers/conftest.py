@@ -1,0 +1,53 @@
+"""An engine, and images that are built from the Dockerfiles of the examples."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.containers.engine import Buildah
+from tests.environments import CHECKOUT, NEWEST
+from tests.filesystem.conftest import private_namespace  # noqa: F401  # a fixture
+from tests.filesystem.test_clusters import make_wheels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.environments import Bed
+
+
+@pytest.fixture(scope="session")
+def engine(
+    private_namespace: bool,  # noqa: F811  # the fixture
+    bed: Bed,
+) -> Iterator[Buildah]:
+    """Return an engine that has a base image, in memory if there is enough."""
+    if not private_namespace:
+        pytest.skip("needs to be root on Linux, and to be allowed to mount")
+    if not shutil.which("buildah"):
+        pytest.skip("needs buildah")
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    root = Path(tempfile.mkdtemp(prefix="pip-linkmode-images-", dir=memory))
+    made = Buildah(root)
+    try:
+        ours = bed._dependencies(sys.executable).glob("*.whl")
+        wheels = [bed.shim_wheel(), *ours, *make_wheels(root / "wheels")]
+        made.make_base(bed.pip_wheel(NEWEST), wheels)
+        yield made
+    finally:
+        made.clean()
+        shutil.rmtree(root)
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    """Return the Dockerfiles of the examples, for packages that are small."""
+    shutil.copytree(CHECKOUT / "examples" / "containers", tmp_path / "context")
+    requirements = tmp_path / "context" / "requirements.txt"
+    requirements.write_text("solver\nmesh\npost\n")
+    return requirements.parent
