@@ -543,8 +543,8 @@ def _pruned(result: Pruned) -> dict[str, Any]:
         "store": result.store,
         "removed": [
             {
-                "name": one.description.name,
-                "version": one.description.version,
+                "name": one.name,
+                "version": one.version,
                 "sha256": one.sha256,
                 "size": one.allocated,
                 "freed": one.freed,
@@ -576,8 +576,8 @@ def _prune_lines(result: Pruned, wanted: Wanted) -> list[str]:
         rows = [("Package", "Version", "Size", "Came back", "Last used")]
         rows += [
             (
-                one.description.name,
-                one.description.version,
+                one.name,
+                one.version,
                 size(one.allocated),
                 size(one.freed),
                 _when(one.last_used),

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 from pip_linkmode.environments import registrations
 from pip_linkmode.errors import PruneRefusedError
-from pip_linkmode.inventory import describe, items
+from pip_linkmode.inventory import identify, items
 from pip_linkmode.ledger import Ledger, measure
 from pip_linkmode.users import users
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pip_linkmode.inventory import Description, Item
+    from pip_linkmode.inventory import Item
     from pip_linkmode.link import Sharing
     from pip_linkmode.store import Store
     from pip_linkmode.users import User
@@ -48,7 +48,8 @@ class Removed:
     """An entry that has gone, or would go."""
 
     sha256: str
-    description: Description
+    name: str
+    version: str
     allocated: int
     """Bytes that it takes on the disk."""
     freed: int
@@ -101,7 +102,7 @@ def prune(
         accounts = [ledger.add(item.path, advance) for item in victims]
         ledger.settle(advance)
         result.removed = [
-            _removed(item, describe(store, item), account.logical, account.frees)
+            _removed(item, item.path, account.logical, account.frees)
             for item, account in zip(victims, accounts, strict=True)
         ]
         result.freed = ledger.allocated - ledger.held
@@ -174,10 +175,10 @@ def _kept(wanted: Wanted, known: Sequence[User]) -> set[str]:
     return {sha256 for user in known for sha256 in user.uses}
 
 
-def _removed(
-    item: Item, description: Description, allocated: int, freed: int
-) -> Removed:
-    return Removed(item.sha256, description, allocated, freed, item.last_used)
+def _removed(item: Item, path: str, allocated: int, freed: int) -> Removed:
+    """Describe an entry that is at a path now."""
+    name, version = identify(path)
+    return Removed(item.sha256, name, version, allocated, freed, item.last_used)
 
 
 def _remove(
@@ -191,33 +192,31 @@ def _remove(
     if not victims:
         return
     with store.staging() as staged:
-        going: list[tuple[str, Item, Description]] = []
+        going: list[tuple[str, Item]] = []
         try:
             for item in victims:
-                description = describe(store, item)
                 away = store.take_away(item.sha256, staged)
                 if away is not None:
-                    going.append((away, item, description))
+                    going.append((away, item))
                 advance()
             keep = _kept(wanted, users(store, advance))
         except BaseException:
-            for away, *_ in going:
+            for away, _ in going:
                 store.bring_back(away)
             raise
         # Back with what is missed, before anything that takes its time.
-        for away, item, _ in going:
+        for away, item in going:
             if item.sha256 in keep:
                 store.bring_back(away)
                 result.restored += 1
-        for away, item, description in going:
+        for away, item in going:
             if item.sha256 in keep:
                 continue
             # Now, since what went before has let go of what both have held.
             space = measure([away], sharing)
+            removed = _removed(item, away, space.allocated, space.frees)
             shutil.rmtree(away)
-            result.removed.append(
-                _removed(item, description, space.allocated, space.frees)
-            )
+            result.removed.append(removed)
             result.freed += space.frees
             advance()
 
