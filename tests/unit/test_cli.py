@@ -216,6 +216,16 @@ def test_list_is_sorted_as_asked(house: House, run: Run) -> None:
     }
 
 
+def test_damaged_entry_is_listed_by_what_there_is(house: House, run: Run) -> None:
+    manifest = os.path.join(house.entry("a").path, "manifest.json")
+    os.truncate(manifest, 1)
+    (row,) = run.data("list")
+    assert (row["name"], row["version"], row["tags"]) == ("a", "1.0", "")
+    shutil.rmtree(os.path.join(house.store.entries()[0], "files"))
+    (row,) = run.data("list")
+    assert row["name"] == f"sha256:{row['sha256'][:12]}"
+
+
 def test_list_of_an_empty_store(house: House, run: Run) -> None:
     house.root.mkdir()
     assert run.text("list") == "The store is empty.\n"
