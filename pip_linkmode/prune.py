@@ -9,7 +9,6 @@ entry is gone, and makes it anew (:mod:`pip_linkmode.installation`, ``_link``).
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -215,7 +214,7 @@ def _remove(
             # Now, since what went before has let go of what both have held.
             space = measure([away], sharing)
             removed = _removed(item, away, space.allocated, space.frees)
-            shutil.rmtree(away)
+            store.delete(away)
             result.removed.append(removed)
             result.freed += space.frees
             advance()
