@@ -312,7 +312,10 @@ class Relinking:
         wanted = {dist_info for dist_info, _ in self._groups}
         for store in self._stores:
             for path in store.entries():
-                with contextlib.suppress(EntryDamagedError):
+                with contextlib.suppress(EntryDamagedError, OSError):
+                    # Of ten thousand manifests few have to be read.
+                    if wanted.isdisjoint(os.listdir(os.path.join(path, FILES))):
+                        continue
                     entry = store.entry(os.path.basename(path))
                     if entry is not None and entry.dist_info in wanted:
                         self._entries[entry.dist_info].append((store, entry))
