@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -121,7 +120,7 @@ def prune(
     _remove(store, wanted, victims, result, sharing, advance)
     for path in _spare_bytecode(store, wanted):
         result.freed += measure([path], sharing).frees
-        shutil.rmtree(path)
+        store.delete(path)
         result.spare += 1
         advance()
     for user in known:
@@ -246,7 +245,7 @@ def _remove(
             # Now, since what went before has let go of what both have held.
             space = measure([away], sharing)
             removed = _removed(item, away, space.allocated, space.frees)
-            shutil.rmtree(away)
+            store.delete(away)
             result.removed.append(removed)
             result.freed += space.frees
             advance()

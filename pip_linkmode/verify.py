@@ -13,7 +13,6 @@ import base64
 import contextlib
 import hashlib
 import os
-import shutil
 import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -410,7 +409,7 @@ class Verification:
             with store.staging() as staged:
                 away = store.take_away(sha256, staged)
                 if away is not None:
-                    shutil.rmtree(away)
+                    store.delete(away)
             damage.is_repaired = not damage.installed
             damage.outcome = "the entry is gone, and made anew when it is needed" + (
                 f"; {damage.outcome}" if damage.installed else ""

@@ -376,3 +376,21 @@ def test_bytecode_that_was_not_used_of_late_goes(
     assert spare.exists() is not goes
     assert pruned.spare == (goes or wanted.dry_run)
     assert (pruned.freed >= 100_000) == bool(pruned.spare)
+
+
+def test_killed_clean_up_loses_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, half, anew = (house.entry(name) for name in ("kept", "half", "anew"))
+    staged = house.root / "v1" / "staging" / "elsewhere-0"
+    staged.mkdir()
+    for entry in (kept, half, anew):
+        assert house.store.take_away(entry.sha256, str(staged))
+    (staged / half.sha256 / "manifest.json").unlink()
+    house.entry("anew")
+    monkeypatch.setattr("pip_linkmode.store.STALE_SECONDS", -1)
+    with house.store.staging():
+        assert house.present() == ["anew", "kept"]
+    kept.check()
+    house.entry("anew").check()
+    assert not staged.exists()
