@@ -19,7 +19,7 @@ with contextlib.suppress(Exception):
     from pip._internal.utils import appdirs  # type: ignore[no-redef]  # or None
 if sys.stderr.isatty():
     with contextlib.suppress(Exception):
-        pass
+        from pip._vendor.rich import progress  # type: ignore[no-redef]  # noqa: F401  # or None
 
 
 def cache_directory() -> str:

@@ -39,6 +39,7 @@ from pip_linkmode.errors import (
     FillRefusedError,
     LinkmodeError,
     SettingsError,
+    StoreRefusedError,
 )
 from pip_linkmode.fill import fill, gather, interpreter, wheels_in
 from pip_linkmode.inventory import describe, items
@@ -176,11 +177,14 @@ def _stores(options: argparse.Namespace) -> list[Store]:
     :raises StoreRefusedError: if one was named and cannot be used
     """
     settings = in_force(sys.prefix, options.link_store).settings
-    return [
-        Store.open(path, trust_group=settings.trust_group)
-        for path in settings.stores
-        if os.path.lexists(path) or options.link_store
-    ]
+    found = []
+    for path in settings.stores:
+        if os.path.lexists(path):
+            found.append(Store.open(path, trust_group=settings.trust_group))
+        elif options.link_store:
+            msg = f"the store {path} does not exist"
+            raise StoreRefusedError(msg)
+    return found
 
 
 def _when(timestamp: float) -> str:
@@ -544,8 +548,8 @@ def _pruned(result: Pruned) -> dict[str, Any]:
         "store": result.store,
         "removed": [
             {
-                "name": one.description.name,
-                "version": one.description.version,
+                "name": one.name,
+                "version": one.version,
                 "sha256": one.sha256,
                 "size": one.allocated,
                 "freed": one.freed,
@@ -578,8 +582,8 @@ def _prune_lines(result: Pruned, wanted: Wanted) -> list[str]:
         rows = [("Package", "Version", "Size", "Came back", "Last used")]
         rows += [
             (
-                one.description.name,
-                one.description.version,
+                one.name,
+                one.version,
                 size(one.allocated),
                 size(one.freed),
                 _when(one.last_used),
@@ -652,7 +656,11 @@ def _libraries(options: argparse.Namespace) -> list[str]:
 
 
 def _relink(options: argparse.Namespace) -> Result:
-    force = in_force(sys.prefix, options.link_store).settings
+    found = in_force(sys.prefix, options.link_store)
+    force = found.settings
+    if not force.stores:
+        off = f"there is no store: the link mode is off ({found.sources['mode']})"
+        raise SettingsError(force.reason or off)
     mode = ALIASES.get(options.mode, options.mode)
     if mode is None:
         mode = force.mode if force.mode in SHARING else "auto"
@@ -702,6 +710,11 @@ def _relink_lines(report: Report) -> list[str]:
         f"{verb} {size(freed)} in the environments for {size(spent)} in the store "
         f"({new}): {size(freed - spent)} saved"
     )
+    if report.bytes_held:
+        lines.append(
+            f"{size(report.bytes_held)} more come back when the other names of these "
+            "files go: the cache of who installed them, or an entry that prune removes"
+        )
     return lines
 
 

@@ -30,9 +30,9 @@ from pip_linkmode import environments
 from pip_linkmode.bytecode import Interpreter
 from pip_linkmode.environments import Distribution
 from pip_linkmode.errors import EnableRefusedError
+from pip_linkmode.installed import Site
 from pip_linkmode.link import Link, Linker
 from pip_linkmode.wheel import WRITTEN_BY_PIP
-from pip_linkmode.workers import identify
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -94,7 +94,7 @@ def enable(environment: str) -> Enabled:
             report.warnings += _about_pip(library, found)
         elif found is None:
             wanted.append(_running(requirement.name))
-        elif requirement.specifier.contains(found.version, prereleases=True):
+        elif _is_enough(requirement, found.version):
             report.already.append(_title(found))
         else:
             msg = (
@@ -182,6 +182,13 @@ def _requirements(distribution: Distribution) -> Iterator[Requirement]:
             yield requirement
 
 
+def _is_enough(requirement: Requirement, version: str) -> bool:
+    try:
+        return requirement.specifier.contains(version, prereleases=True)
+    except InvalidVersion:  # pragma: no cover  # packaging 25 and older
+        return False
+
+
 def _about_pip(library: str, found: Distribution | None) -> list[str]:
     if found is None:
         return [f"{library} has no pip, so nothing will be linked until it has"]
@@ -218,15 +225,8 @@ def _is_whole(distribution: Distribution) -> bool:
 
 def _is_alike(library: str) -> bool:
     """Tell whether an environment has the interpreter that this runs in."""
-    scripts = os.path.join(
-        environments.root(library), "Scripts" if os.name == "nt" else "bin"
-    )
-    for name in ("python", "python3", "python.exe"):
-        path = os.path.join(scripts, name)
-        if os.path.isfile(path):
-            there, here = identify(path), Interpreter.running()
-            return there is not None and there.name == here.name
-    return False
+    there = Site(library).python
+    return there is not None and there.name == Interpreter.running().name
 
 
 def _put(
@@ -326,25 +326,21 @@ def disable(environment: str) -> Disabled:
     library = _library(environment)
     report = Disabled(library)
     found = _find(library, NAME)
-    needs: list[str] = []
     if found is not None:
         if not found.rows():
             msg = f"{_title(found)} in {library} has no RECORD; use what installed it"
             raise EnableRefusedError(msg)
-        needs = [requirement.name for requirement in _requirements(found)]
         _remove(found)
         report.removed.append(_title(found))
-    for one in environments.distributions(library):
-        if _installer(one) != NAME:
-            continue
-        others = environments.distributions(library)
-        if needs and one.name not in needs:
-            continue
-        if any(_needs(other, one.name) for other in others):
-            report.left.append(_title(one))
-        else:
+    here = environments.distributions(library)
+    ours = [one for one in here if _installer(one) == NAME]
+    # One of ours may be needed by another one of ours only.
+    while free := [one for one in ours if not any(_needs(o, one.name) for o in here)]:
+        for one in free:
             _remove(one)
             report.removed.append(_title(one))
+        here, ours = ([o for o in all_ if o not in free] for all_ in (here, ours))
+    report.left = [_title(one) for one in ours]
     return report
 
 

@@ -91,14 +91,14 @@ class Session:
     left_to_pip: int = 0
     """Wheels that pip had to install alone."""
     _said: set[object] = field(default_factory=set)
+    _mounted: set[str] = field(default_factory=set)
+    """Stores that are on another file system than what has symlinks to them."""
 
     def __enter__(self) -> Self:
         """Take part in what pip installs from now on."""
         self.umask = current_umask()
         self._exclude = {canonicalize_name(name) for name in self.settings.exclude}
         self._encodings: dict[str, bool] = {}
-        # Stores that are on another file system than what has symlinks to them.
-        self._mounted: set[str] = set()
         with contextlib.ExitStack() as stack:
             if self.settings.reason and self.settings.requested != "auto":
                 self._say(self.settings.reason)

@@ -47,11 +47,6 @@ class Description:
         parts = self.wheel.removesuffix(".whl").split("-")
         return "-".join(parts[-_TAGS:]) if len(parts) >= _PARTS else ""
 
-    @property
-    def title(self) -> str:
-        """Name and version."""
-        return f"{self.name} {self.version}".strip()
-
 
 def items(store: Store) -> list[Item]:
     """List the entries of a store, the least recently used first."""
@@ -76,8 +71,17 @@ def describe(store: Store, item: Item) -> Description:
         entry = None
     if entry is not None:
         return Description(entry.name, entry.version, entry.wheel, interpreters)
+    name, version = identify(item.path)
+    return Description(name, version, "", interpreters)
+
+
+def identify(path: str) -> tuple[str, str]:
+    """Return the name and version of an entry, without its manifest, which is long.
+
+    :param path: absolute path of the entry, wherever it is now
+    """
     try:
-        (one, *_) = distributions(os.path.join(item.path, FILES))
+        (one, *_) = distributions(os.path.join(path, FILES))
     except (OSError, ValueError):
-        return Description(f"sha256:{item.sha256[:12]}", "", "", interpreters)
-    return Description(one.name, one.version, "", interpreters)
+        return f"sha256:{os.path.basename(path)[:12]}", ""
+    return one.name, one.version

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 _BLOCK = 512
 """The unit of ``st_blocks``, whatever the file system's is (:manpage:`stat(2)`)."""
+_BY_DESCRIPTOR = os.scandir in os.supports_fd and os.readlink in os.supports_dir_fd
+_FLAGS = os.O_RDONLY
+for _name in ("O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC"):
+    _FLAGS |= getattr(os, _name, 0)
 _ALLOCATED, _NAMES, _OWNERS, _SEEN = range(4)
 _Inode = list[int]
 """Bytes on the disk, names in all, a bit for each tree that has one, names seen."""
@@ -112,7 +116,7 @@ class Ledger:
         self._devices: dict[int, _Device] = {}
         prefixes = {*stores, *map(os.path.realpath, stores)}
         self._prefixes = tuple(os.path.join(path, "") for path in prefixes)
-        self._apart = frozenset(apart)
+        self._apart = frozenset(map(_resolve, apart))
         self._known = {} if known is None else known
         self._settled = False
 
@@ -124,7 +128,8 @@ class Ledger:
         """
         account = Account(path, 1 << len(self.accounts))
         self.accounts.append(account)
-        waiting = [path]
+        # The root may be a link; nothing below it is followed.
+        waiting = [_resolve(path)]
         while waiting:
             directory = waiting.pop()
             with contextlib.suppress(OSError):
@@ -133,21 +138,41 @@ class Ledger:
         return account
 
     def _directory(self, path: str, account: Account, waiting: list[str]) -> None:
-        status = os.lstat(path)
+        if not _BY_DESCRIPTOR:  # pragma: no cover  # Windows
+            self._scan(path, os.lstat(path), None, account, waiting)
+            return
+        # A fifth faster: the kernel need not walk down to each file again.
+        descriptor = os.open(path, _FLAGS)
+        try:
+            status = os.fstat(descriptor)
+            self._scan(path, status, descriptor, account, waiting)
+        finally:
+            os.close(descriptor)
+
+    def _scan(
+        self,
+        path: str,
+        status: os.stat_result,
+        descriptor: int | None,
+        account: Account,
+        waiting: list[str],
+    ) -> None:
         device = self._device(status.st_dev, path)
         inodes, bit, tells_inodes = device.inodes, account.bit, device.tells_inodes
         per_name, per_inode = device.overhead.name, device.overhead.inode
         own = logical = _allocated(status) + per_name + per_inode
-        with os.scandir(path) as entries:
+        with os.scandir(path if descriptor is None else descriptor) as entries:
             for entry in entries:
                 known = inodes.get(entry.inode()) if tells_inodes else None
                 if known is None:
                     if entry.is_dir(follow_symlinks=False):
-                        if entry.path not in self._apart:
-                            waiting.append(entry.path)
+                        below = f"{path}{os.sep}{entry.name}"
+                        if below not in self._apart:
+                            waiting.append(below)
                         continue
                     if entry.is_symlink():
-                        own += self._symlink(entry.path, account, device)
+                        leads_to = os.readlink(entry.path, dir_fd=descriptor)
+                        own += self._symlink(leads_to, path, entry, account, device)
                         continue
                     status = entry.stat(follow_symlinks=False)
                     known = inodes.get(status.st_ino)
@@ -167,7 +192,8 @@ class Ledger:
                         inodes[status.st_ino] = known
                     if is_data:
                         known[_ALLOCATED] = 0
-                        device.clonable.append((entry.path, status, known))
+                        below = f"{path}{os.sep}{entry.name}"
+                        device.clonable.append((below, status, known))
                 known[_OWNERS] |= bit
                 known[_SEEN] += 1
                 logical += known[_ALLOCATED]
@@ -182,9 +208,15 @@ class Ledger:
             self._devices[number] = _Device(*self._known[number])
         return self._devices[number]
 
-    def _symlink(self, path: str, account: Account, device: _Device) -> int:
+    def _symlink(
+        self,
+        leads_to: str,
+        directory: str,
+        entry: os.DirEntry[str],
+        account: Account,
+        device: _Device,
+    ) -> int:
         """Count what is behind a link into a store; return what the link takes."""
-        leads_to = os.readlink(path)
         if leads_to not in device.links:
             behind = None
             if leads_to.startswith(self._prefixes):
@@ -192,6 +224,7 @@ class Ledger:
                     behind = _allocated(os.stat(leads_to))
                 except OSError:
                     behind = 0  # it dangles
+            path = f"{directory}{os.sep}{entry.name}"
             device.links[leads_to] = _size_of_link(path, leads_to, device), behind
         own, behind = device.links[leads_to]
         if behind is None:
@@ -296,6 +329,10 @@ class Ledger:
             found.append(self.accounts[bit.bit_length() - 1])
             owners ^= bit
         return found
+
+
+def _resolve(path: str) -> str:
+    return os.path.realpath(path) if os.path.islink(path) else path
 
 
 def _size_of_link(path: str, leads_to: str, device: _Device) -> int:

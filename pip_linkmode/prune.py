@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pip_linkmode.environments import registrations
 from pip_linkmode.errors import PruneRefusedError
-from pip_linkmode.inventory import describe, items
+from pip_linkmode.inventory import identify, items
 from pip_linkmode.ledger import Ledger, measure
 from pip_linkmode.store import MANIFEST
 from pip_linkmode.users import users
@@ -25,7 +24,7 @@ from pip_linkmode.users import users
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pip_linkmode.inventory import Description, Item
+    from pip_linkmode.inventory import Item
     from pip_linkmode.link import Sharing
     from pip_linkmode.store import Store
     from pip_linkmode.users import User
@@ -52,7 +51,8 @@ class Removed:
     """An entry that has gone, or would go."""
 
     sha256: str
-    description: Description
+    name: str
+    version: str
     allocated: int
     """Bytes that it takes on the disk."""
     freed: int
@@ -111,7 +111,7 @@ def prune(
         ledger.settle(advance)
         result.spare = len(spare)
         result.removed = [
-            _removed(item, describe(store, item), account.logical, account.frees)
+            _removed(item, item.path, account.logical, account.frees)
             for item, account in zip(victims, accounts, strict=True)
         ]
         result.freed = ledger.allocated - ledger.held
@@ -120,7 +120,7 @@ def prune(
     _remove(store, wanted, victims, result, sharing, advance)
     for path in _spare_bytecode(store, wanted):
         result.freed += measure([path], sharing).frees
-        shutil.rmtree(path)
+        store.delete(path)
         result.spare += 1
         advance()
     for user in known:
@@ -205,10 +205,10 @@ def _spare_bytecode(store: Store, wanted: Wanted) -> list[str]:
     return found
 
 
-def _removed(
-    item: Item, description: Description, allocated: int, freed: int
-) -> Removed:
-    return Removed(item.sha256, description, allocated, freed, item.last_used)
+def _removed(item: Item, path: str, allocated: int, freed: int) -> Removed:
+    """Describe an entry that is at a path now."""
+    name, version = identify(path)
+    return Removed(item.sha256, name, version, allocated, freed, item.last_used)
 
 
 def _remove(
@@ -222,33 +222,31 @@ def _remove(
     if not victims:
         return
     with store.staging() as staged:
-        going: list[tuple[str, Item, Description]] = []
+        going: list[tuple[str, Item]] = []
         try:
             for item in victims:
-                description = describe(store, item)
                 away = store.take_away(item.sha256, staged)
                 if away is not None:
-                    going.append((away, item, description))
+                    going.append((away, item))
                 advance()
             keep = _kept(wanted, users(store, advance))
         except BaseException:
-            for away, *_ in going:
+            for away, _ in going:
                 store.bring_back(away)
             raise
         # Back with what is missed, before anything that takes its time.
-        for away, item, _ in going:
+        for away, item in going:
             if item.sha256 in keep:
                 store.bring_back(away)
                 result.restored += 1
-        for away, item, description in going:
+        for away, item in going:
             if item.sha256 in keep:
                 continue
             # Now, since what went before has let go of what both have held.
             space = measure([away], sharing)
-            shutil.rmtree(away)
-            result.removed.append(
-                _removed(item, description, space.allocated, space.frees)
-            )
+            removed = _removed(item, away, space.allocated, space.frees)
+            store.delete(away)
+            result.removed.append(removed)
             result.freed += space.frees
             advance()
 

@@ -16,27 +16,25 @@ match, and Python compiles the source.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import glob
-import hashlib
 import os
-import re
 import stat
-import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from email.parser import HeaderParser
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
 from pip_linkmode import environments, skeleton
+from pip_linkmode.adoption import adopt, planned, sha256_of
 from pip_linkmode.errors import (
     EntryDamagedError,
+    EntryGoneError,
     EnvironmentBusyError,
     WheelDeclinedError,
 )
+from pip_linkmode.installed import Installed, Site, files_of, is_bytecode, why_not
 from pip_linkmode.link import (
     CHAINS,
     PRIMITIVES,
@@ -56,35 +54,25 @@ from pip_linkmode.replacement import (
     keep,
     stamp,
 )
-from pip_linkmode.store import BYTECODE, FILES, MANIFEST, Entry, adopted_digest, use
-from pip_linkmode.wheel import (
-    StoredFile,
-    data_scheme,
-    is_kept,
-    is_plain,
-    make_directory,
-)
-from pip_linkmode.workers import Workers, identify
+from pip_linkmode.store import BYTECODE, FILES, MANIFEST, Entry, use
+from pip_linkmode.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from pip_linkmode.bytecode import Bytecode, Interpreter
-    from pip_linkmode.environments import Distribution
+    from pip_linkmode.installed import Claims, File
     from pip_linkmode.skeleton import Layout
     from pip_linkmode.store import Store
+    from pip_linkmode.wheel import StoredFile
 
-    Claims = frozenset[tuple[str, str | None]]
 
-_CHUNK = 1 << 20
+_PAGE = 4096
 _BLOCK = 512
 """The unit of ``st_blocks``, whatever the file system's is (:manpage:`stat(2)`)."""
 _ATTEMPTS = 3
 _ENOUGH = 0.9
 """The part of a distribution's bytes that an entry must have to be worth a link."""
-_SYSTEMS = frozenset({"conda", "debian", "rpm"})
-"""What stands in INSTALLER where another package manager owns the files."""
-_METADATA = ("METADATA", "WHEEL", "RECORD")
 _FLAGS = slice(4, 8)
 """Of a ``.pyc``: not zero if a hash validates it (:pep:`552`)."""
 
@@ -132,6 +120,9 @@ class Report:
     adopted: list[Adopted] = field(default_factory=list)
     bytes_freed: int = 0
     """What was taken on the disk by files whose last name was replaced."""
+    bytes_held: int = 0
+    """What stays taken by files that were replaced, because they have other names:
+    in the cache of who installed them, or in an entry that nobody uses any more."""
     bytes_stored: int = 0
     """What the store has grown by."""
     dry_run: bool = False
@@ -145,167 +136,25 @@ def _allocated(status: os.stat_result) -> int:
     return status.st_size if blocks is None else blocks * _BLOCK
 
 
-def _sha256(path: str) -> str:
-    """Return the digest of a file, in hexadecimal.
-
-    :raises OSError: if it cannot be read, or is a link
-    """
-    digest = hashlib.sha256()
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-    with open(descriptor, "rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-# --- what is there --------------------------------------------------------------------
-
-
-class _File(NamedTuple):
-    """One file of an installed distribution."""
-
-    path: str
-    """The path that it would have in an entry."""
-    sha256: str | None
-    """As RECORD has it, in hexadecimal."""
-    size: int
-    """Bytes."""
-    mode: int
-    """Permission bits."""
-
-
 @dataclass
-class _Environment:
+class _Environment(Site):
     """One environment, and the ways to it."""
 
-    report: Relinked
-    root: str
+    report: Relinked = field(init=False)
     stores: list[Store] = field(default_factory=list)
     """Those from which a file can be linked to it, in the order of look-up."""
     works: dict[str, str] = field(default_factory=dict)
     """The first primitive that works, by store."""
-    pythons: list[Interpreter | None] = field(default_factory=list)
-    """Its interpreter, once it was looked for."""
 
-    @property
-    def library(self) -> str:
-        return self.report.site_packages
-
-    @property
-    def scripts(self) -> str:
-        return os.path.join(self.root, "Scripts" if os.name == "nt" else "bin")
-
-    def scheme(self, name: str) -> dict[str, str]:
-        """Return where pip installs to."""
-        python = os.path.basename(os.path.dirname(self.library))
-        return {
-            "purelib": self.library,
-            "platlib": self.library,
-            "headers": os.path.join(self.root, "include", "site", python, name),
-            "scripts": self.scripts,
-            "data": self.root,
-        }
-
-    def python(self) -> Interpreter | None:
-        """Return the interpreter, if there is one that answers."""
-        if not self.pythons:
-            self.pythons.append(
-                next(filter(None, map(identify, self._candidates())), None)
-            )
-        return self.pythons[0]
-
-    def _candidates(self) -> Iterator[str]:
-        version = os.path.basename(os.path.dirname(self.library))
-        for name in (version, "python3", "python", "python.exe"):
-            path = os.path.join(self.scripts, name)
-            if name.startswith("python") and os.path.isfile(path):
-                yield path
+    def __post_init__(self) -> None:
+        self.report = Relinked(self.library)
 
 
 @dataclass(frozen=True)
-class _Member:
-    """One distribution in one environment."""
+class _Member(Installed):
+    """One distribution in one environment that is to be relinked."""
 
     environment: _Environment
-    distribution: Distribution
-    files: Mapping[str, _File]
-    """What can be shared of it, by absolute path."""
-
-    @property
-    def name(self) -> str:
-        return str(canonicalize_name(self.distribution.name))
-
-    @property
-    def bytes(self) -> int:
-        return sum(file.size for file in self.files.values())
-
-    def claims(self) -> Claims:
-        return frozenset((file.path, file.sha256) for file in self.files.values())
-
-
-def _prefix(library: str) -> str:
-    """Return the directory that an environment's scripts and data are in."""
-    root = environments.root(library)
-    parent, name = os.path.split(library)
-    if root != library or name not in ("site-packages", "dist-packages"):
-        return root
-    # A Python of its own: below lib/python3.11, or on Windows below Lib.
-    has_version = os.path.basename(parent).startswith("python")
-    return os.path.dirname(os.path.dirname(parent) if has_version else parent)
-
-
-def _installer(distribution: Distribution) -> str:
-    path = os.path.join(distribution.library, distribution.dist_info, "INSTALLER")
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(_BLOCK).strip()
-    except OSError:
-        return ""
-
-
-def _is_editable(distribution: Distribution) -> bool:
-    path = os.path.join(distribution.library, distribution.dist_info, "direct_url.json")
-    try:
-        with open(path, "rb") as file:
-            return re.search(rb'"editable"\s*:\s*true', file.read()) is not None
-    except OSError:
-        return False
-
-
-def _entry_path(path: str, environment: _Environment, dist_info: str) -> str | None:
-    """Return the path that an installed file would have in an entry.
-
-    :returns: ``None`` for what is not shared: scripts, what pip writes, bytecode, and
-        what is outside of the environment
-    """
-    if os.path.dirname(path) == environment.scripts:
-        return None
-    library = os.path.join(environment.library, "")
-    if path.startswith(library):
-        found = path[len(library) :].replace(os.sep, "/")
-        if data_scheme(found) is not None:
-            return None
-    else:
-        root = os.path.join(environment.root, "")
-        if not path.startswith(root):
-            return None
-        stem = dist_info.removesuffix(".dist-info")
-        found = f"{stem}.data/data/{path[len(root) :].replace(os.sep, '/')}"
-    if not is_plain(found) or is_kept(found, dist_info) or _is_bytecode(found):
-        return None
-    return found
-
-
-def _is_bytecode(path: str) -> bool:
-    return path.endswith(".pyc") and path.split("/")[-2:-1] == ["__pycache__"]
-
-
-def _hexadecimal(value: str | None) -> str | None:
-    try:
-        digest = base64.urlsafe_b64decode(f"{value or ''}=")
-    except ValueError:
-        return None
-    return digest.hex() if len(digest) == hashlib.sha256().digest_size else None
 
 
 class Relinking:
@@ -336,8 +185,8 @@ class Relinking:
         self._emptier = Replacer(Linker())
         self._known: dict[str, tuple[tuple[int, ...], str]] = {}
         """Digests of files, with the stamp that they had."""
-        self._replaced: Counter[tuple[int, int]] = Counter()
-        """How many names of each inode a dry run would replace."""
+        self._replaced: dict[tuple[int, int], list[int]] = {}
+        """By inode: names that were replaced, names that it had, bytes on the disk."""
         self._entries: dict[str, list[tuple[Store, Entry]]] = defaultdict(list)
         """By name of the dist-info directory."""
         self._workers: dict[str, Workers] = {}
@@ -357,7 +206,7 @@ class Relinking:
         return sum(m.bytes for members in self._groups.values() for m in members)
 
     def _look(self, library: str) -> None:
-        environment = _Environment(Relinked(library), _prefix(library))
+        environment = _Environment(library)
         self._environments.append(environment)
         self.report.environments.append(environment.report)
         passed_over = Counter[str]()
@@ -365,54 +214,22 @@ class Relinking:
             if name.endswith((".egg-info", ".egg", ".egg-link")):
                 passed_over["is an egg"] += 1
         for distribution in environments.distributions(library):
-            reason = self._why_not(distribution)
-            member = None
+            reason = why_not(distribution)
+            if canonicalize_name(distribution.name) in self._exclude:
+                reason = "is excluded by --link-exclude"
             if reason is None:
                 try:
-                    member = self._member(environment, distribution)
+                    files = files_of(environment, distribution)
                 except (OSError, ValueError):
-                    reason = "its RECORD cannot be read"
+                    reason = "has no RECORD that can be read"
                 else:
-                    reason = None if member else "has no RECORD"
+                    member = _Member(distribution, files, environment)
+                    if member.bytes:
+                        key = (distribution.dist_info, member.claims())
+                        self._groups[key].append(member)
             if reason is not None:
                 passed_over[reason] += 1
-            elif member is not None and member.bytes:
-                key = (distribution.dist_info, member.claims())
-                self._groups[key].append(member)
         environment.report.passed_over = dict(passed_over)
-
-    def _why_not(self, distribution: Distribution) -> str | None:
-        if canonicalize_name(distribution.name) in self._exclude:
-            return "is excluded by --link-exclude"
-        if _is_editable(distribution):
-            return "is editable"
-        installer = _installer(distribution)
-        if installer in _SYSTEMS:
-            return f"belongs to {installer}"
-        return None
-
-    @staticmethod
-    def _member(
-        environment: _Environment, distribution: Distribution
-    ) -> _Member | None:
-        rows = distribution.rows()
-        if not rows:
-            return None
-        files = {}
-        for row in rows:
-            path = _entry_path(row.path, environment, distribution.dist_info)
-            if path is None:
-                continue
-            with contextlib.suppress(OSError):
-                status = os.lstat(row.path)
-                mode = stat.S_IMODE(status.st_mode)
-                if stat.S_ISLNK(status.st_mode):
-                    status = os.stat(row.path)
-                    mode = stat.S_IMODE(status.st_mode)
-                if stat.S_ISREG(status.st_mode):
-                    digest = _hexadecimal(row.sha256)
-                    files[row.path] = _File(path, digest, status.st_size, mode)
-        return _Member(environment, distribution, files)
 
     # --- the way there ----------------------------------------------------------------
 
@@ -431,6 +248,11 @@ class Relinking:
                     if member.environment.stores:
                         self._one(member, members)
                     advance(member.bytes)
+        for replaced, names, allocated in self._replaced.values():
+            if replaced == names:
+                self.report.bytes_freed += allocated
+            else:
+                self.report.bytes_held += allocated
         return self.report
 
     def _stop(self) -> None:
@@ -490,7 +312,10 @@ class Relinking:
         wanted = {dist_info for dist_info, _ in self._groups}
         for store in self._stores:
             for path in store.entries():
-                with contextlib.suppress(EntryDamagedError):
+                with contextlib.suppress(EntryDamagedError, OSError):
+                    # Of ten thousand manifests few have to be read.
+                    if wanted.isdisjoint(os.listdir(os.path.join(path, FILES))):
+                        continue
                     entry = store.entry(os.path.basename(path))
                     if entry is not None and entry.dist_info in wanted:
                         self._entries[entry.dist_info].append((store, entry))
@@ -511,8 +336,10 @@ class Relinking:
                     if is_there:
                         self._share(member, *found)
                         break
-        except OSError as error:
-            reason = f"{error.strerror}: {error.filename}"
+        except (EntryGoneError, OSError) as error:
+            reason = str(error)
+            if isinstance(error, OSError):
+                reason = f"{error.strerror}: {error.filename}"
             kept = member.environment.report.kept
             kept[reason] = kept.get(reason, 0) + len(member.files)
 
@@ -578,55 +405,23 @@ class Relinking:
         return None
 
     def _adopt(self, member: _Member, members: Sequence[_Member]) -> None:
-        """Make an entry of installed files.
+        """Make an entry of installed files, if there is a store for it.
 
-        :param members: the environments that these may come from; each file is taken
-            from the first that has it as RECORD says
+        :param members: the environments that these may come from
         """
         stores = member.environment.stores
         store = next((store for store in stores if store.writable), None)
         if store is None:
             return
         if self.report.dry_run:
-            files = [
-                StoredFile(file.path, file.size, file.sha256, file.mode)
-                for file in member.files.values()
-                if file.sha256 is not None
-            ]
-            entry = Entry(
-                path="",
-                store=store.root,
-                sha256="",
-                wheel="",
-                name=member.distribution.name,
-                version=member.distribution.version,
-                dist_info=member.distribution.dist_info,
-                purelib=True,
-                plain_record=False,
-                mtime=0,
-                files=tuple(files),
-            )
-            size = sum(-(-file.size // 4096) * 4096 for file in files)
+            entry = planned(store, member)
+            size = sum(-(-file.size // _PAGE) * _PAGE for file in entry.files)
         else:
-            with store.staging() as staged:
-                mtime = int(time.time())
-                others = [
-                    other
-                    for other in (member, *members)
-                    if store in other.environment.stores
-                ]
-                files = self._collect(staged, others, mtime)
-                if not files:
-                    return
-                sha256 = adopted_digest(member.distribution.dist_info, files)
-                files += _metadata(staged, member.distribution, mtime)
-                manifest = _manifest(member, files, mtime)
-                replace = _is_damaged(store, sha256)
-                store.publish_entry(staged, sha256, manifest, replace=replace)
-            published = store.entry(sha256)
-            if published is None:  # pragma: no cover  # a clean-up was faster
+            others = [one for one in members if store in one.environment.stores]
+            adopted = adopt(store, [member, *others], self._known)
+            if adopted is None:
                 return
-            entry = published
+            entry = adopted
             size = sum(
                 _allocated(os.lstat(entry.source(file.path))) for file in entry.files
             )
@@ -635,33 +430,6 @@ class Relinking:
         self.report.adopted.append(
             Adopted(entry.name, entry.version, entry.sha256, size)
         )
-
-    def _collect(
-        self, staged: str, members: Sequence[_Member], mtime: int
-    ) -> list[StoredFile]:
-        """Copy each file that is as RECORD says into a staging directory."""
-        found: dict[str, StoredFile] = {}
-        for member in members:
-            for source, file in member.files.items():
-                if file.path in found or file.sha256 is None or file.mode & ~0o777:
-                    continue
-                target = os.path.join(staged, FILES, file.path)
-                with contextlib.suppress(FileNotFoundError):
-                    status = os.lstat(source)
-                    if not stat.S_ISREG(status.st_mode):
-                        continue
-                    make_directory(os.path.dirname(target))
-                    _copy(source, target, file.mode, mtime * 10**9)
-                    if _sha256(target) == file.sha256:
-                        size = os.lstat(target).st_size
-                        found[file.path] = StoredFile(
-                            file.path, size, file.sha256, file.mode
-                        )
-                        if stamp(os.lstat(source)) == stamp(status):
-                            self._known[source] = (stamp(status), file.sha256)
-                    else:
-                        os.unlink(target)
-        return list(found.values())
 
     # --- sharing ----------------------------------------------------------------------
 
@@ -679,7 +447,7 @@ class Relinking:
             if (
                 file is not None
                 and (size or path.endswith(".py"))
-                and not _is_bytecode(path)
+                and not is_bytecode(path)
             ):
                 link = Link(base + path, target.path, size, mtime_ns, mode, file.mode)
                 sources.append((target, file, link))
@@ -716,7 +484,7 @@ class Relinking:
 
         :returns: what to put into its place; or why its source has to stay
         """
-        python = member.environment.python()
+        python = member.environment.python
         if python is None:
             reason = (
                 "their bytecode would be stale, and the interpreter does not answer"
@@ -782,7 +550,7 @@ class Relinking:
         self,
         environment: _Environment,
         stored: StoredFile,
-        file: _File,
+        file: File,
         link: Link,
         pycs: Mapping[str, Link | str],
     ) -> None:
@@ -825,7 +593,7 @@ class Relinking:
         self,
         report: Relinked,
         stored: StoredFile,
-        file: _File,
+        file: File,
         link: Link,
         old: os.stat_result,
     ) -> bool:
@@ -861,7 +629,7 @@ class Relinking:
 
     def _digest(self, path: str, status: os.stat_result) -> str:
         known, digest = self._known.get(path, ((), ""))
-        return digest if known == stamp(status) else _sha256(path)
+        return digest if known == stamp(status) else sha256_of(path)
 
     def _replace(
         self, environment: _Environment, link: Link, old: os.stat_result
@@ -891,16 +659,15 @@ class Relinking:
             return False
         except OSError as error:
             if not os.path.lexists(link.source):
-                raise
+                msg = f"{link.source} is gone"
+                raise EntryGoneError(msg) from error
             _count(report.kept, f"cannot be replaced: {error.strerror}")
             return False
         _count(report.files, primitive)
         report.bytes += link.size
-        inode = (old.st_dev, old.st_ino)
-        self._replaced[inode] += 1
-        names = self._replaced[inode] if self.report.dry_run else 1
-        if stat.S_ISREG(old.st_mode) and names == old.st_nlink:
-            self.report.bytes_freed += _allocated(old)
+        if stat.S_ISREG(old.st_mode):
+            seen = [0, old.st_nlink, _allocated(old)]
+            self._replaced.setdefault((old.st_dev, old.st_ino), seen)[0] += 1
         return True
 
     def _why_kept(self, link: Link, chain: str, area: str, store: Store) -> str:
@@ -953,60 +720,6 @@ def _has_bytecode(source: str) -> bool:
         glob.escape(directory), "__pycache__", glob.escape(name[:-3])
     )
     return bool(glob.glob(f"{pattern}.*.pyc"))
-
-
-def _copy(source: str, target: str, mode: int, mtime_ns: int) -> None:
-    """Make a private copy of a file, a clone if that can be had."""
-    size = os.lstat(source).st_size
-    link = Link(source, target, size, mtime_ns, mode, mode)
-    Linker().link([link], mode="own", store="", area="", made=[])
-    os.chmod(target, mode)
-
-
-def _metadata(staged: str, distribution: Distribution, mtime: int) -> list[StoredFile]:
-    """Copy what every entry has to have into a staging directory."""
-    found = []
-    for name in _METADATA:
-        path = f"{distribution.dist_info}/{name}"
-        target = os.path.join(staged, FILES, path)
-        make_directory(os.path.dirname(target))
-        _copy(os.path.join(distribution.library, path), target, 0o644, mtime * 10**9)
-        size = os.lstat(target).st_size
-        found.append(StoredFile(path, size, _sha256(target), 0o644))
-    return found
-
-
-def _headers(distribution: Distribution, name: str) -> Mapping[str, str]:
-    path = os.path.join(distribution.library, distribution.dist_info, name)
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return dict(HeaderParser().parse(file, headersonly=True).items())
-
-
-def _manifest(member: _Member, files: list[StoredFile], mtime: int) -> dict[str, Any]:
-    distribution = member.distribution
-    metadata = _headers(distribution, "METADATA")
-    wheel = _headers(distribution, "WHEEL")
-    return {
-        "name": metadata.get("Name", distribution.name),
-        "version": metadata.get("Version", distribution.version),
-        "dist_info": distribution.dist_info,
-        "purelib": wheel.get("Root-Is-Purelib", "").lower() == "true",
-        "plain_record": False,
-        "mtime": mtime,
-        "files": files,
-        "wheel": "",
-    }
-
-
-def _is_damaged(store: Store, sha256: str) -> bool:
-    """Tell whether there is an entry that is of no use."""
-    try:
-        entry = store.entry(sha256)
-        if entry is not None:
-            entry.check()
-    except EntryDamagedError:
-        return True
-    return False
 
 
 def _probe(store: Store, library: str) -> dict[str, str | None]:

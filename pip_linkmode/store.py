@@ -79,6 +79,8 @@ IMPOSSIBLE = (
 _USE_SECONDS = 60 * 60
 GONE = (errno.ENOENT, errno.ENOTDIR, getattr(errno, "ESTALE", errno.ENOENT))
 """What an entry has that was replaced, by another host too (:manpage:`nfs(5)`)."""
+_DIGEST = 64
+"""Length of a sha256, hexadecimal."""
 STALE_SECONDS = 24 * 60 * 60
 """Age at which a staging directory of another host is taken for a left-over."""
 
@@ -395,6 +397,8 @@ class Store:
     def take_away(self, sha256: str, staged: str) -> str | None:
         """Move an entry out of everybody's way, by one rename.
 
+        If we are killed then, the next who sweeps puts it back.
+
         :param staged: a staging directory of this store
         :returns: where it is now; ``None`` if it is not there any more
         :raises OSError: if the store cannot be changed
@@ -417,6 +421,16 @@ class Store:
         # Without a manifest it is no entry, but bytecode that came too late.
         whole = os.path.lexists(os.path.join(final, MANIFEST))
         self.publish(away, final, replace=os.path.lexists(final) and not whole)
+
+    @staticmethod
+    def delete(away: str) -> None:
+        """Delete an entry that was taken away, so that it cannot come back in part.
+
+        :raises OSError: if it cannot be deleted
+        """
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(away, MANIFEST))
+        shutil.rmtree(away)
 
     def publish_entry(
         self, staged: str, sha256: str, manifest: dict[str, Any], *, replace: bool
@@ -585,6 +599,7 @@ def sweep(staging: str) -> None:
                 continue
             lock = _lock(path, wait=False)
             if lock is not None or old:
+                _return_entries(path, os.path.join(os.path.dirname(staging), "wheels"))
                 shutil.rmtree(path, ignore_errors=True)
             _unlock(lock)
 
@@ -601,6 +616,19 @@ def locked(directory: str) -> Iterator[None]:
         yield
     finally:
         _unlock(lock)
+
+
+def _return_entries(staged: str, wheels: str) -> None:
+    """Put back whole entries that were taken away by who has been killed since."""
+    for sha256 in os.listdir(staged):
+        away = os.path.join(staged, sha256)
+        final = os.path.join(wheels, sha256[:2], sha256)
+        if (
+            len(sha256) == _DIGEST
+            and os.path.lexists(os.path.join(away, MANIFEST))
+            and not os.path.lexists(final)
+        ):
+            os.rename(away, final)
 
 
 if sys.platform != "win32":  # pragma: no branch  # Windows

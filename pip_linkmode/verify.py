@@ -13,7 +13,6 @@ import base64
 import contextlib
 import hashlib
 import os
-import shutil
 import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -311,12 +310,15 @@ class Verification:
 
         :param keep: environments that keep their edits, as private files
         :raises EnvironmentUnknownError: if one is none
-        :raises OSError: if something cannot be written
         """
         kept = {root(library) for path in keep for library in find(path)}
         pristine = self._pristine({damage.sha256 for damage in self.damages} - {None})
         for damage in self.damages:
-            self._repair(damage, kept, pristine)
+            try:
+                self._repair(damage, kept, pristine)
+            except OSError as error:
+                place = error.filename or damage.path
+                damage.outcome = f"not repaired: {place}: {error.strerror}"
 
     def _repair(self, damage: Damage, kept: set[str], pristine: dict[str, str]) -> None:
         edited = [one for one in damage.installed if one.environment in kept]
@@ -407,7 +409,7 @@ class Verification:
             with store.staging() as staged:
                 away = store.take_away(sha256, staged)
                 if away is not None:
-                    shutil.rmtree(away)
+                    store.delete(away)
             damage.is_repaired = not damage.installed
             damage.outcome = "the entry is gone, and made anew when it is needed" + (
                 f"; {damage.outcome}" if damage.installed else ""

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,10 +69,15 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def used(volume: Path) -> int:
-    """Return how many bytes of a file system are in use, when all is written out."""
-    mounts.run("sync", "-f", volume)
-    status = os.statvfs(volume)
-    return (status.f_blocks - status.f_bfree) * status.f_frsize
+    """Return how many bytes of a file system are in use, when it has come to rest."""
+    seen = [-1]
+    while seen[-1] not in seen[:-1]:
+        # xfs lets go of what was deleted in its own time.
+        time.sleep(0.3)
+        mounts.run("sync", "-f", volume)
+        status = os.statvfs(volume)
+        seen.append((status.f_blocks - status.f_bfree) * status.f_frsize)
+    return seen[-1]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.environments import NEWEST
 from tests.wheels import make_wheel
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from subprocess import CompletedProcess
 
     from tests.environments import Bed, Environment
+    from tests.wheels import Files
 
 NAMES = ("one", "two")
 
@@ -53,6 +56,15 @@ class House:
         arguments = ("install", "--no-index", "--force-reinstall", *paths)
         result = environment.pip(*arguments, env=self.variables(mode))
         assert "WARNING" not in result.stderr
+
+    def large(self) -> Path:
+        """Return a wheel beside which all else is little."""
+        files: Files = {
+            "large/__init__.py": "NAME = 'large'\n",
+            "large/data": random.Random(0).randbytes(64 << 20),
+            "large-1.0.data/data/share/large/table": "large",
+        }
+        return make_wheel(self.path / "wheels", "large", files=files)
 
     def variables(self, mode: str = "auto") -> dict[str, str]:
         return {"PIP_LINK_MODE": mode, "PIP_LINK_STORE": str(self.store)}
@@ -103,6 +115,63 @@ def works(environment: Environment, *names: str) -> None:
         program = f"import {name}; print({name}.NAME)"
         assert environment.run("-c", program).stdout.strip() == name
         assert (environment.path / "share" / name / "table").read_text()
+
+
+# --- status ---------------------------------------------------------------------------
+
+
+def test_pip_that_links_says_so(house: House) -> None:
+    environment = house.environment("e", "symlink", "one")
+    found = house.data(environment, "status")
+    assert found["hook"]["problem"] is None
+    assert found["hook"]["pip"] == NEWEST
+    assert found["in_force"]["settings"]["stores"] == [str(house.store)]
+    assert found["in_force"]["sources"]["store"] == "PIP_LINK_STORE"
+    (store,) = found["stores"]
+    assert store["entries"] == 1
+    assert store["modes"]["symlink"] is None
+    text = house.run(environment, "status").stdout
+    assert f"pip {NEWEST}, links what it installs" in text
+    assert "(set by PIP_LINK_MODE)" in text
+
+
+def test_command_is_installed_with_us(house: House, bed: Bed) -> None:
+    environment = house.environment("e", "copy")
+    wheel = str(bed.shim_wheel())
+    environment.pip("install", "--no-index", "--no-deps", "--force-reinstall", wheel)
+    program = "import subprocess, sys; subprocess.run([sys.argv[1], '--version'])"
+    script = environment.scripts / "pip-linkmode"
+    assert environment.run("-c", program, script).stdout.startswith("pip-linkmode 0")
+
+
+def test_status_is_that_of_pip(house: House) -> None:
+    environment = house.environment("e", "copy")
+    configuration = house.path / "pip.conf"
+    configuration.write_text("[global]\nlink-mode = symlink\n[install]\nlink-mode=copy")
+    variables = {"PIP_CONFIG_FILE": str(configuration)}
+    result = environment.run("-m", "pip_linkmode", "status", env=variables)
+    assert f"Mode         copy (set by {configuration} [install])" in result.stdout
+    store = environment.cache / "link-store"
+    assert f"Store        {store} (set by cache-dir in PIP_CACHE_DIR)" in result.stdout
+
+
+def test_environment_without_us_is_seen_from_elsewhere(house: House, bed: Bed) -> None:
+    environment = house.environment("e", "copy")
+    other = bed.environment(house.path / "other", shim=False)
+    found = house.data(environment, "status", "--environment", str(other.path), code=1)
+    assert "pip-linkmode is not installed" in found["hook"]["problem"]
+
+
+@pytest.mark.parametrize("command", ["status", "list", "usage", "verify", "prune"])
+def test_command_answers_without_pip(house: House, command: str) -> None:
+    environment = house.environment("e", "hardlink", "one")
+    shutil.rmtree(environment.site_packages / "pip")
+    shutil.rmtree(next(environment.site_packages.glob("pip-*.dist-info")))
+    result = house.run(environment, command)
+    assert result.returncode == (1 if command == "status" else 0)
+    assert result.stderr == ""
+    if command == "status":
+        assert "not linking: there is no pip" in result.stdout
 
 
 # --- prune ----------------------------------------------------------------------------
@@ -394,3 +463,48 @@ def test_modified_bytecode_is_compiled_again(house: House) -> None:
     house.install(environment, "symlink", "one")
     assert pyc.stat().st_size
     assert house.data(environment, "verify")["damages"] == []
+
+
+# --- the whole way --------------------------------------------------------------------
+
+
+def test_from_environments_of_their_own_to_one_and_back(house: House, bed: Bed) -> None:
+    """The way that docs/care.md goes."""
+    private = house.path / "private"
+    environments = []
+    for name in ("a", "b", "c"):
+        one = bed.environment(house.path / name, shim=False, private=private)
+        # Much, as torch is, beside which an interpreter and its pip are little.
+        one.pip("install", "--no-index", str(house.large()))
+        environments.append(one)
+    paths = [str(one.path) for one in environments]
+    care = bed.environment(house.path / "care", shim=True, private=private)
+    assert house.run(care, "relink", "--dry-run", *paths).returncode == 0
+    assert house.entries() == []
+
+    assert house.run(care, "relink", *paths).returncode == 0
+    used = house.data(care, "usage")
+    sizes = {row["path"]: row["size"] for row in used["environments"]}
+    assert sorted(sizes) == paths
+    assert used["spent"] < 1.2 * sizes[paths[0]]
+    assert used["saved"] > 1.8 * sizes[paths[0]]
+    named = {row["name"]: row for row in house.data(care, "list")}
+    assert named["large"]["users"] == paths
+
+    # Nothing of it is damage, or waste.
+    damages = house.data(care, "verify", code=1)["damages"]
+    assert {one["kind"] for one in damages} == {"missing"}  # the bed's scripts
+    assert house.prune(care) == []
+    assert house.prune(care, "--max-size", "0") == sorted(named)
+    for one in environments:
+        works(one, "large")
+
+    assert house.run(care, "enable", *paths).returncode == 0
+    for one in environments:
+        assert house.data(one, "status")["hook"]["problem"] is None
+    assert house.run(care, "materialize", *paths).returncode == 0
+    assert house.data(care, "usage", paths[0])["environments"][0]["shared"] == 0
+    assert house.run(care, "prune", "--all").returncode == 0
+    assert house.entries() == []
+    for one in environments:
+        works(one, "large")

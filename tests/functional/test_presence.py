@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pip_linkmode.store import Store
 from tests.environments import NEWEST, OLDEST
 from tests.wheels import TRAITS, make_wheel
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from tests.environments import Bed
 
@@ -119,3 +126,57 @@ def test_what_pip_has_hashed_is_not_hashed_again(
     arguments = ("install", "--no-index", "-r", tmp_path / "requirements.txt")
     result = environment.run("-c", _NEVER_AGAIN, *arguments)
     assert "1 unpacked for the first time" in result.stdout
+
+
+def session_of(pid: int) -> int | None:
+    """Return the session of a process (proc_pid_stat(5)), if it is alive."""
+    try:
+        state, _, _, session = (
+            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
+        )
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if state == "Z" else int(session)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_who_is_interrupted_leaves_no_process_behind(
+    bed: Bed, tmp_path: Path, number: signal.Signals
+) -> None:
+    text = "".join(f"def f{n}(x):\n    return [x, {n}]\n" for n in range(3000))
+    files: dict[str, bytes | str] = {f"pkg/m{n}.py": text for n in range(60)}
+    wheel = make_wheel(tmp_path, "pkg", files=files)
+    environment = bed.environment(tmp_path / "environment", shim=True)
+    command = [str(environment.python), "-m", "pip", "install", "--no-index"]
+    process = subprocess.Popen(
+        [*command, str(wheel)],
+        env={**os.environ, "PIP_CONFIG_FILE": os.devnull, "TMPDIR": str(tmp_path)}
+        | {"PIP_LINK_STORE": str(tmp_path / "store"), "PIP_LINK_MODE": "hardlink"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+    def others() -> list[int]:
+        pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+        return [p for p in pids if p != process.pid and session_of(p) == process.pid]
+
+    def wait_until(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    # A compiled file is there: the workers are in the middle of it.
+    wait_until(lambda: any((tmp_path / "store").rglob("*.pyc")))
+    assert others()
+    process.send_signal(number)
+    process.wait()
+    wait_until(lambda: not others())
+    # What was unpacked by then is whole.
+    store = Store.open(str(tmp_path / "store"))
+    for path in store.entries():
+        entry = store.entry(os.path.basename(path))
+        assert entry is not None
+        entry.check()

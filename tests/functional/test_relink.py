@@ -14,6 +14,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -345,6 +346,34 @@ def test_killed_at_any_moment_every_file_is_whole(
     assert os.listdir(bench.store / "v1" / "staging") == []
 
 
+def test_no_clean_up_breaks_what_is_being_linked(bench: Bench, house: Path) -> None:
+    stop = threading.Event()
+    rounds = []
+
+    def clean_up() -> None:
+        while not stop.is_set():
+            rounds.append(bench.command("prune", "--max-size", "0", check=False))
+
+    made = [
+        bench.environment(f"env{number}", "--find-links", house, "small", "big==1.0")
+        for number in range(3)
+    ]
+    before = [environment.snapshot() for environment in made]
+    cleaner = threading.Thread(target=clean_up)
+    cleaner.start()
+    try:
+        for environment in made:
+            bench.relink(environment, mode="symlink")
+            bench.relink(environment, mode="hardlink")
+            bench.relink(environment, mode="symlink")
+    finally:
+        stop.set()
+        cleaner.join()
+    # A link that leads nowhere would be a difference.
+    assert [environment.snapshot() for environment in made] == before
+    assert len(rounds) > 5
+
+
 def shared(environment: Environment) -> int:
     """Count what has more than one name, while another process is at work."""
     count = 0
@@ -397,3 +426,46 @@ def test_links_that_lead_nowhere_are_reported(bench: Bench, house: Path) -> None
     assert report["dangling"] == [str(lost)]
     assert lost.is_symlink()
     assert report["released"] == []
+
+
+# --- the shim in other environments ---------------------------------------------------
+
+
+def test_enabled_environment_links_and_can_be_disabled(
+    bench: Bench, tool: Environment, house: Path
+) -> None:
+    one = bench.environment("one")
+    before = one.snapshot()
+    (report,) = bench.command("enable", one.path)
+    assert report["linked"][-1].startswith("pip-linkmode ")
+    one.pip("check")
+    assert "pip-linkmode" in one.pip("list").stdout
+    env = {"PIP_LINK_STORE": str(bench.store), "PIP_LINK_MODE": "hardlink"}
+    wheels = ("--no-index", "--find-links", house, "big==1.0")
+    assert "Linked 1 package" in one.pip("install", *wheels, env=env).stdout
+    one.pip("uninstall", "--yes", "big")
+    assert (tool.site_packages / "pip_linkmode/cli.py").samefile(
+        one.site_packages / "pip_linkmode/cli.py"
+    )
+    bench.command("disable", one.path)
+    left = delta(before, one.snapshot())
+    assert {entry and entry[0] for entry in left.values()} <= {"dir"}
+    assert (tool.site_packages / "pip_linkmode/cli.py").exists()
+
+
+def test_pip_uninstalls_what_was_enabled(bench: Bench) -> None:
+    one = bench.environment("one")
+    before = one.snapshot()
+    bench.command("enable", one.path)
+    one.pip("uninstall", "--yes", "pip-linkmode", "wrapt", "packaging")
+    assert one.snapshot() == before
+
+
+def test_enabling_is_quick(bench: Bench, tool: Environment) -> None:
+    seconds = []
+    for number in range(3):
+        one = bench.environment(f"env{number}")
+        begin = time.monotonic()
+        tool.run("-m", "pip_linkmode", "enable", one.path)
+        seconds.append(time.monotonic() - begin)
+    assert min(seconds) < 1  # the machine may be busy

@@ -26,6 +26,7 @@ IMPORTS: dict[str, set[str]] = {
     "_runner": set(),
     "_uninstall": set(),
     "_worker": {"errors", "wheel"},
+    "adoption": {"errors", "link", "replacement", "store", "wheel"},
     "bytecode": {"errors", "store", "wheel"},
     "cli": {
         "fill",
@@ -48,7 +49,7 @@ IMPORTS: dict[str, set[str]] = {
     },
     "configuration": {"_pip", "settings"},
     "console": {"_pip"},
-    "enable": {"bytecode", "environments", "errors", "link", "wheel", "workers"},
+    "enable": {"bytecode", "environments", "errors", "installed", "link", "wheel"},
     "environments": {"errors", "settings", "wheel"},
     "errors": set(),
     "installation": {
@@ -65,6 +66,7 @@ IMPORTS: dict[str, set[str]] = {
     },
     "fill": {"bytecode", "errors", "intake", "wheel", "workers"},
     "hook": {"environments"},
+    "installed": {"environments", "wheel", "workers"},
     "intake": {"errors", "store", "wheel", "workers"},
     "inventory": {"environments", "errors", "store"},
     "ledger": {"link"},
@@ -73,14 +75,15 @@ IMPORTS: dict[str, set[str]] = {
     "placement": {"link"},
     "replacement": {"errors", "link", "store"},
     "relink": {
+        "adoption",
         "environments",
         "errors",
+        "installed",
         "link",
         "placement",
         "replacement",
         "skeleton",
         "store",
-        "wheel",
         "workers",
     },
     "settings": {"errors"},
@@ -111,6 +114,7 @@ OTHERS = {
     "_pip": {"pip"},
     "enable": {"packaging"},
     "installation": {"packaging"},
+    "installed": {"packaging"},
     "relink": {"packaging"},
 }
 """What else they may import: the first two nothing but this, the others also this."""

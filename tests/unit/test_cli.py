@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -125,6 +126,12 @@ def test_store_that_was_named_and_cannot_be_used(house: House, run: Run) -> None
     assert error == f"ERROR: the store {house.root} is not a directory\n"
 
 
+def test_store_that_was_named_is_not_made(house: House, run: Run) -> None:
+    error = run.error("prune", "--link-store", str(house.root), code=1)
+    assert error == f"ERROR: the store {house.root} does not exist\n"
+    assert not house.root.exists()
+
+
 def test_path_that_is_no_environment(house: House, run: Run) -> None:
     house.entry("a")
     for args in (("usage", "/nothing"), ("verify", "/nothing")):
@@ -154,6 +161,13 @@ def test_interruption_is_no_traceback(
 
     monkeypatch.setattr(cli, "items", interrupt)
     assert run.error("list", code=1) == "ERROR: interrupted\n"
+
+
+def test_output_may_go_anywhere(house: House) -> None:
+    del house
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert main(["usage"]) == 0
+    assert out.getvalue() == "No environment uses a store here.\n"
 
 
 def test_reader_that_has_gone_is_no_traceback(house: House) -> None:
@@ -200,6 +214,16 @@ def test_list_is_sorted_as_asked(house: House, run: Run) -> None:
         "users": ["small", "big"],
         "used": ["big", "small"],
     }
+
+
+def test_damaged_entry_is_listed_by_what_there_is(house: House, run: Run) -> None:
+    manifest = os.path.join(house.entry("a").path, "manifest.json")
+    os.truncate(manifest, 1)
+    (row,) = run.data("list")
+    assert (row["name"], row["version"], row["tags"]) == ("a", "1.0", "")
+    shutil.rmtree(os.path.join(house.store.entries()[0], "files"))
+    (row,) = run.data("list")
+    assert row["name"] == f"sha256:{row['sha256'][:12]}"
 
 
 def test_list_of_an_empty_store(house: House, run: Run) -> None:
@@ -272,6 +296,14 @@ def test_prune_says_whom_it_could_not_look_at(house: House, run: Run) -> None:
     assert "Gone, and forgotten: " in run.text("prune")
 
 
+def test_prune_says_whom_it_has_forgotten(house: House, run: Run) -> None:
+    library = house.install("e", "symlink", house.entry("used"))
+    (house.path / "e").rename(house.path / "aside")
+    text = run.text("prune", "--release", str(house.path / "e"))
+    assert text.startswith(f"Forgotten: {library}\n")
+    assert house.present() == []
+
+
 def test_prune_says_who_holds_the_store(house: House, run: Run) -> None:
     house.install("e", "symlink", house.entry("used"))
     text = run.text("prune", "--max-size", "1k", code=1)
@@ -308,9 +340,17 @@ def test_verify_says_where_a_damaged_file_is(house: House, run: Run) -> None:
     assert f"    in {house.path / 'e'}\n" in text
     assert "    in the store: " in text
     assert "1 file is not as installed; 0 repaired" in text
+    text = run.text("verify", "--repair", code=1)
+    assert "the entry is gone, and made anew when it is needed" in text
+    shutil.rmtree(house.root)
+    shutil.rmtree(library)
+    assert "All files are as they were" in run.text("verify")
+    library = house.install("e", "copy", house.entry("a"))
     (library / "b-1.dist-info").mkdir()
     (library / "b-1.dist-info" / "RECORD").write_text("a,b,c\n")
-    assert "Not readable: " in run.text("verify", "--repair", code=1)
+    text = run.text("verify", "--repair", code=1)
+    assert text.startswith("Not readable: ")
+    assert len(text.splitlines()) == 1
 
 
 # --- what a person sees ---------------------------------------------------------------
@@ -394,6 +434,21 @@ def test_without_pip_progress_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     assert terminal.getvalue().endswith("\r\x1b[K")
     advance(console.Progress("Measuring"))
     assert "Measuring ..." in terminal.getvalue()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_bars_of_pip_are_loaded_for_a_terminal_only() -> None:
+    pytest.importorskip("pip._vendor.rich.progress")
+    program = "from pip_linkmode import _pip; print(_pip.progress is not None)"
+    master, slave = os.openpty()
+    for stderr, expected in ((slave, "True"), (subprocess.DEVNULL, "False")):
+        command = [sys.executable, "-c", program]
+        result = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
+        assert result.stdout.strip() == expected
+    os.close(master)
+    os.close(slave)
 
 
 @pytest.mark.parametrize("total", [4, None])

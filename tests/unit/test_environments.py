@@ -19,6 +19,7 @@ from pip_linkmode.environments import (
     find,
     register,
     registrations,
+    root,
 )
 from pip_linkmode.errors import EnvironmentUnknownError
 
@@ -242,6 +243,26 @@ def test_entries_behind_symlinks_are_found_at_any_depth(
     assert entries_behind_symlinks(str(store), str(library)) == {ONE, TWO}
 
 
+def test_store_may_have_other_names(store: Path, library: Path, tmp_path: Path) -> None:
+    (tmp_path / "alias").symlink_to(store)
+    (library / "alias").symlink_to(tmp_path / f"alias/v1/wheels/11/{ONE}/files/a")
+    relative = os.path.relpath(store / f"v1/wheels/22/{TWO}/files/b", library)
+    (library / "relative").symlink_to(relative)
+    other = tmp_path / "other" / "v1" / "wheels" / "33" / ("3" * 64)
+    (tmp_path / "other").mkdir()
+    (library / "other").symlink_to(other / "files" / "c")
+    (library / "gone").symlink_to(f"/gone/v1/wheels/44/{'4' * 64}/files/d")
+    assert entries_behind_symlinks(str(store), str(library)) == {ONE, TWO}
+
+
+def test_one_directory_may_be_enough(store: Path, library: Path) -> None:
+    (library / "deep").mkdir()
+    (library / "deep" / "a").symlink_to(store / f"v1/wheels/11/{ONE}/files/a")
+    (library / "b").symlink_to(store / f"v1/wheels/22/{TWO}/files/b")
+    found = entries_behind_symlinks(str(store), str(library), deep=False)
+    assert found == {TWO}
+
+
 def test_directory_that_cannot_be_read_is_an_error(store: Path, library: Path) -> None:
     with pytest.raises(FileNotFoundError):
         entries_behind_symlinks(str(store), str(library / "nothing"))
@@ -305,3 +326,10 @@ def test_what_is_no_environment_is_refused(
 ) -> None:
     with pytest.raises(EnvironmentUnknownError, match=reason):
         find(str(tmp_path / name))
+
+
+def test_environment_is_what_goes_when_it_is_deleted(library: Path) -> None:
+    environment = library.parents[2]
+    assert root(str(library)) == str(environment)
+    (environment / "pyvenv.cfg").unlink()
+    assert root(str(library)) == str(library)

@@ -403,6 +403,19 @@ def image(
     return Store.open(str(root))
 
 
+def test_bytecode_behind_a_link_is_made_anew(
+    make: Callable[..., Intake], store: Store, wheel: str, tmp_path: Path
+) -> None:
+    found = make(store).find(wheel)
+    bytecode_of_all = Path(found.entry.path) / "bytecode"
+    shutil.move(bytecode_of_all, tmp_path / "elsewhere")
+    bytecode_of_all.symlink_to(tmp_path / "elsewhere")
+    again = make(store).find(wheel)
+    assert again.bytecode is not None
+    assert again.bytecode.files.keys() == {"package/__init__.py", "package/module.py"}
+    assert not bytecode_of_all.is_symlink()
+
+
 def test_read_only_store_gets_no_bytecode(
     make: Callable[..., Intake], image: Store, wheel: str
 ) -> None:

@@ -186,11 +186,13 @@ def test_what_a_file_system_notes_for_itself_is_counted(
     monkeypatch.setattr(link, "sharing", lambda _: Sharing(True, True, overhead))
     monkeypatch.setattr(link, "extents", lambda _: [extent(0, 4000)])
     one = tree(tmp_path / "one", a=9, empty=0)
-    (one / "link").symlink_to("12345678")
+    for name in ("link", "another"):
+        (one / name).symlink_to("12345678")
+    (one / "third").symlink_to("87654321")
     (account,) = accounts(Ledger(), one)
     directory = allocated_directories(one) + 11
     symlink = 11 + 10_000 + 2 * 8
-    assert account.frees == directory + symlink + 11 + 11 + 100 + 1000 + 6000
+    assert account.frees == directory + 3 * symlink + 11 + 11 + 100 + 1000 + 6000
 
 
 # --- environments and stores ----------------------------------------------------------

@@ -697,3 +697,119 @@ def test_a_directory_with_a_default_acl_does_not_share(
     monkeypatch.setattr(os, "getxattr", getxattr)
     assert why_not_shared(str(tmp_path)) == "the directory has a default ACL"
     assert asked == [(str(tmp_path), "system.posix_acl_default")]
+
+
+# --- what works, by trying ------------------------------------------------------------
+
+
+def test_each_primitive_is_tried_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    source.write_text("content")
+
+    def refuse(link: Link) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), link.target)
+
+    monkeypatch.setitem(PRIMITIVES, "clone", refuse)
+    monkeypatch.setitem(PRIMITIVES, "hardlink", PRIMITIVES["copy"])
+    (tmp_path / "area").mkdir()
+    assert link_module.probe(str(source), str(tmp_path / "area")) == {
+        "clone": os.strerror(errno.EXDEV),
+        "hardlink": "the result is not a hardlink",
+        "symlink": None,
+        "copy": None,
+    }
+    assert os.listdir(tmp_path / "area") == []
+
+
+# --- where files are on the disk ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "clones", "tells_inodes"),
+    [("ext4", False, True), ("btrfs", True, True), ("nfs4", False, False)],
+)
+def test_what_to_reckon_with_is_known_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, clones: bool, tells_inodes: bool
+) -> None:
+    monkeypatch.setattr(link_module, "file_system", lambda _: name)
+    found = link_module.sharing("/somewhere")
+    assert (found.clones, found.tells_inodes) == (clones, tells_inodes)
+    assert (found.overhead.inline > 0) is (name == "btrfs")
+
+
+class Disk:
+    """Answers FIEMAP from a list of extents, as many at a time as are asked for."""
+
+    def __init__(self, *extents: tuple[int, int, int, int]) -> None:
+        self._extents = extents
+        self.flags: list[int] = []
+
+    def ioctl(self, descriptor: int, request: int, room: bytearray) -> None:
+        del descriptor
+        assert request == 0xC020660B
+        header, extent = link_module._FIEMAP_HEADER, link_module._FIEMAP_EXTENT
+        offset, length, flags, _, count, _ = header.unpack_from(room)
+        self.flags.append(flags)
+        found = [one for one in self._extents if one[0] >= offset][:count]
+        header.pack_into(room, 0, offset, length, flags, len(found), count, 0)
+        for index, (logical, start, size, flag) in enumerate(found):
+            if flags:
+                flag &= ~link_module._UNKNOWN  # noqa: PLW2901  # written out by now
+            place = header.size + index * extent.size
+            extent.pack_into(room, place, logical, start, size, 0, 0, flag, 0, 0, 0)
+
+
+def extents_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: Disk
+) -> list[link_module.Extent] | None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("fcntl.ioctl", disk.ioctl)
+    return link_module.extents(str(tmp_path / "file"))
+
+
+@on_linux
+def test_extents_of_a_file_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk((0, 4096, 100, 0x2000), (100, 9000, 50, 0x8), (150, 0, 7, 0x201))
+    assert extents_of(tmp_path, monkeypatch, disk) == [
+        (4096, 100, False, True),
+        (9000, 50, True, False),
+        (None, 7, False, False),
+    ]
+    assert disk.flags == [0]
+
+
+@on_linux
+def test_extents_are_asked_for_until_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(*((number, number * 10, 1, 0) for number in range(100)))
+    found = extents_of(tmp_path, monkeypatch, disk)
+    assert [extent.start for extent in found or ()] == [n * 10 for n in range(100)]
+    assert len(disk.flags) == 3
+
+
+@on_linux
+def test_what_is_not_written_out_yet_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk((0, 4096, 100, 0x7))
+    found = extents_of(tmp_path, monkeypatch, disk)
+    assert found == [(4096, 100, False, False)]
+    assert disk.flags == [0, 1]
+
+
+@on_linux
+def test_extents_that_are_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    disk = Disk()
+    monkeypatch.setattr(disk, "ioctl", refuse)
+    assert extents_of(tmp_path, monkeypatch, disk) is None
+    assert link_module.extents(str(tmp_path / "nothing")) is None

@@ -14,7 +14,7 @@ from pip_linkmode import prune as module
 from pip_linkmode import users
 from pip_linkmode.environments import register, registrations
 from pip_linkmode.errors import PruneRefusedError
-from pip_linkmode.inventory import describe
+from pip_linkmode.inventory import items
 from pip_linkmode.prune import Wanted, prune, release
 from tests.house import House, allocated
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pip_linkmode.inventory import Description
+    from pip_linkmode.inventory import Item
     from pip_linkmode.prune import Pruned
 
 YEAR = 365 * 86400
@@ -36,7 +36,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
 
 
 def names(pruned: Pruned) -> list[str]:
-    return sorted(one.description.name for one in pruned.removed)
+    return sorted(one.name for one in pruned.removed)
 
 
 def use_at(house: House, name: str, when: float) -> None:
@@ -50,6 +50,7 @@ def use_at(house: House, name: str, when: float) -> None:
 @pytest.mark.parametrize("mode", ["hardlink", "symlink", "copy"])
 def test_what_is_used_stays(house: House, mode: str) -> None:
     house.install("e", mode, house.entry("used"))
+    house.install("f", mode, house.entry("used"))
     house.entry("unused")
     assert names(prune(house.store, Wanted())) == ["unused"]
     assert house.present() == ["used"]
@@ -181,13 +182,13 @@ def test_what_is_left_of_an_entry_goes(house: House) -> None:
     entry = house.entry("a")
     os.unlink(os.path.join(entry.path, "manifest.json"))
     (pruned,) = prune(house.store, Wanted()).removed
-    assert (pruned.description.title, pruned.last_used) == ("a 1.0", 0)
+    assert (pruned.name, pruned.version, pruned.last_used) == ("a", "1.0", 0)
     shutil.rmtree(os.path.join(house.entry("b").path, "files"))
     os.unlink(
         os.path.join(house.store.path(house.store.entries()[0][-64:]), "manifest.json")
     )
     (pruned,) = prune(house.store, Wanted()).removed
-    assert pruned.description.title.startswith("sha256:")
+    assert pruned.name.startswith("sha256:")
 
 
 def test_planted_link_is_not_followed(house: House, tmp_path: Path) -> None:
@@ -321,12 +322,12 @@ def test_entry_that_another_clean_up_has_taken_is_none_of_ours(
 ) -> None:
     house.entry("a")
 
-    def describe_too_late(*args: Any) -> Description:
-        found = describe(*args)
+    def list_too_late(*args: Any) -> list[Item]:
+        found = items(*args)
         shutil.rmtree(house.root / "v1" / "wheels")
         return found
 
-    monkeypatch.setattr(module, "describe", describe_too_late)
+    monkeypatch.setattr(module, "items", list_too_late)
     assert prune(house.store, Wanted()).removed == []
 
 
@@ -375,3 +376,21 @@ def test_bytecode_that_was_not_used_of_late_goes(
     assert spare.exists() is not goes
     assert pruned.spare == (goes or wanted.dry_run)
     assert (pruned.freed >= 100_000) == bool(pruned.spare)
+
+
+def test_killed_clean_up_loses_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, half, anew = (house.entry(name) for name in ("kept", "half", "anew"))
+    staged = house.root / "v1" / "staging" / "elsewhere-0"
+    staged.mkdir()
+    for entry in (kept, half, anew):
+        assert house.store.take_away(entry.sha256, str(staged))
+    (staged / half.sha256 / "manifest.json").unlink()
+    house.entry("anew")
+    monkeypatch.setattr("pip_linkmode.store.STALE_SECONDS", -1)
+    with house.store.staging():
+        assert house.present() == ["anew", "kept"]
+    kept.check()
+    house.entry("anew").check()
+    assert not staged.exists()

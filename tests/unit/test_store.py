@@ -25,7 +25,7 @@ from pip_linkmode.errors import (
     LinkmodeError,
     StoreRefusedError,
 )
-from pip_linkmode.store import STALE_SECONDS, Entry, Store, arrange, sweep
+from pip_linkmode.store import STALE_SECONDS, Entry, Store, arrange, sweep, use
 from pip_linkmode.wheel import is_plain, unpack
 from tests.wheels import make_wheel
 
@@ -1046,3 +1046,20 @@ def test_staging_needs_no_extended_attributes(
     monkeypatch.delattr(os, "removexattr", raising=False)
     with store.staging() as staged:
         assert os.path.isdir(staged)
+
+
+# --- last use -------------------------------------------------------------------------
+
+
+def test_use_is_noted_once_an_hour_and_on_the_manifest_alone(entry: Entry) -> None:
+    manifest = Path(entry.path, "manifest.json")
+    os.utime(manifest, (1, 1))
+    use(entry.path)
+    assert manifest.stat().st_mtime > 1
+    entry.check()
+    recent = manifest.stat().st_mtime - 1000
+    os.utime(manifest, (recent, recent))
+    use(entry.path)
+    assert manifest.stat().st_mtime == recent
+    manifest.unlink()
+    use(entry.path)

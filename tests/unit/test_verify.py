@@ -170,6 +170,15 @@ def test_entry_of_another_environment_says_nothing_about_this_one(
     assert environments(only(look(house))) == ["e"]
 
 
+def test_entry_that_goes_while_a_record_is_judged(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = house.install("e", "copy", house.entry("a"))
+    edit(library / "a" / "data")
+    monkeypatch.setattr(Store, "entry", lambda *_: None)
+    assert environments(only(look(house))) == ["e"]
+
+
 def test_file_that_no_wheel_knows_is_judged_by_its_record(house: House) -> None:
     library = house.install("e", "copy", house.entry("a"))
     (library / "a" / "more").write_text("more")
@@ -370,11 +379,13 @@ def test_file_that_cannot_be_put_leaves_nothing_behind(
     found = look(house, "e")
 
     def fail(*_: object) -> None:
-        raise PermissionError
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(PermissionError):
-        found.repair()
+    found.repair()
+    assert not only(found).is_repaired
+    reason = f"{library / 'a' / 'data'}: {os.strerror(errno.EROFS)}"
+    assert only(found).outcome == f"not repaired: {reason}"
     assert sorted(os.listdir(library / "a")) == ["__init__.py", "data", "empty"]
 
 

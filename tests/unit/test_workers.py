@@ -18,7 +18,7 @@ import pytest
 from pip_linkmode import _worker, workers
 from pip_linkmode.bytecode import Interpreter
 from pip_linkmode.errors import WheelDeclinedError
-from pip_linkmode.workers import Workers, WorkersError
+from pip_linkmode.workers import Workers, WorkersError, identify
 from tests.wheels import TRAITS
 
 if TYPE_CHECKING:
@@ -339,3 +339,23 @@ def test_bytecode_that_was_cut_off_is_a_full_disk(
     monkeypatch.setattr(py_compile, "compile", cut_off)
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
         _worker.compile_one(source, target, "x.py", checked_hash=False)
+
+
+# --- other interpreters ---------------------------------------------------------------
+
+
+def test_interpreter_says_who_it_is() -> None:
+    found, running = identify(sys.executable), Interpreter.running()
+    assert found is not None
+    assert (found.cache_tag, found.options) == (running.cache_tag, ())
+    assert found.name == running.name
+    assert found.executable == sys.executable
+
+
+@pytest.mark.parametrize("program", ["exit 1", "echo one", "echo \\303", "exit 0"])
+def test_what_does_not_answer_is_no_interpreter(tmp_path: Path, program: str) -> None:
+    path = tmp_path / "python"
+    path.write_text(f"#!/bin/sh\n{program}\n")
+    path.chmod(0o755)
+    assert identify(str(path)) is None
+    assert identify(str(tmp_path / "nothing")) is None

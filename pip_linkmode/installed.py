@@ -1,0 +1,234 @@
+"""What is installed in an environment, as far as it can be shared.
+
+Whoever has installed a distribution, its RECORD says what its files are.  Scripts have
+the path of their interpreter in them, and some of the metadata is written by pip; all
+else, also what is outside of site-packages, is the same wherever it is installed.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from packaging.utils import canonicalize_name
+
+from pip_linkmode import environments
+from pip_linkmode.wheel import data_scheme, is_kept, is_plain
+from pip_linkmode.workers import identify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pip_linkmode.bytecode import Interpreter
+    from pip_linkmode.environments import Distribution
+
+    Claims = frozenset[tuple[str, str | None]]
+
+_SYSTEMS = frozenset({"conda", "debian", "rpm"})
+"""What stands in INSTALLER where another package manager owns the files."""
+_LINE = 80
+
+
+class File(NamedTuple):
+    """One file of an installed distribution."""
+
+    path: str
+    """The path that it would have in an entry."""
+    sha256: str | None
+    """As RECORD has it, in hexadecimal."""
+    size: int
+    """Bytes."""
+    mode: int
+    """Permission bits."""
+
+
+@dataclass
+class Site:
+    """One environment."""
+
+    library: str
+    """Absolute path of its site-packages directory."""
+
+    @cached_property
+    def root(self) -> str:
+        """The directory that its scripts and data are in."""
+        return _prefix(self.library)
+
+    @property
+    def scripts(self) -> str:
+        """The directory of its scripts, and of its interpreter."""
+        return os.path.join(self.root, "Scripts" if os.name == "nt" else "bin")
+
+    def scheme(self, name: str) -> dict[str, str]:
+        """Return where pip installs to.
+
+        :param name: of the project
+        """
+        python = os.path.basename(os.path.dirname(self.library))
+        return {
+            "purelib": self.library,
+            "platlib": self.library,
+            "headers": os.path.join(self.root, "include", "site", python, name),
+            "scripts": self.scripts,
+            "data": self.root,
+        }
+
+    @cached_property
+    def python(self) -> Interpreter | None:
+        """Its interpreter, if there is one that answers."""
+        return next(filter(None, map(identify, self._candidates())), None)
+
+    def _candidates(self) -> Iterator[str]:
+        version = os.path.basename(os.path.dirname(self.library))
+        for name in (version, "python3", "python", "python.exe"):
+            path = os.path.join(self.scripts, name)
+            if name.startswith("python") and os.path.isfile(path):
+                configuration = os.path.join(self.root, "pyvenv.cfg")
+                if all(map(_is_trusted, (self.library, configuration, path))):
+                    yield path
+
+
+@dataclass(frozen=True)
+class Installed:
+    """One distribution in one environment."""
+
+    distribution: Distribution
+    files: Mapping[str, File]
+    """What can be shared of it, by absolute path."""
+
+    @property
+    def name(self) -> str:
+        """The project, normalized."""
+        return str(canonicalize_name(self.distribution.name))
+
+    @property
+    def bytes(self) -> int:
+        """What all of it takes."""
+        return sum(file.size for file in self.files.values())
+
+    def claims(self) -> Claims:
+        """Return what its RECORD says of the files."""
+        return frozenset((file.path, file.sha256) for file in self.files.values())
+
+
+def why_not(distribution: Distribution) -> str | None:
+    """Return why a distribution is not to be touched, if it is not."""
+    if _is_editable(distribution):
+        return "is editable"
+    installer = _installer(distribution)
+    if installer in _SYSTEMS:
+        return f"belongs to {installer}"
+    return None
+
+
+def files_of(site: Site, distribution: Distribution) -> dict[str, File]:
+    """Return what can be shared of a distribution, by absolute path.
+
+    :raises OSError: if its RECORD cannot be read
+    :raises ValueError: if it has none that is one
+    """
+    rows = distribution.rows()
+    if not rows:
+        msg = "it is empty"
+        raise ValueError(msg)
+    files = {}
+    for row in rows:
+        path = _entry_path(row.path, site, distribution.dist_info)
+        if path is None:
+            continue
+        with contextlib.suppress(OSError):
+            status = os.lstat(row.path)
+            mode = stat.S_IMODE(status.st_mode)
+            if stat.S_ISLNK(status.st_mode):
+                status = os.stat(row.path)
+                mode = stat.S_IMODE(status.st_mode)
+            if stat.S_ISREG(status.st_mode):
+                digest = _hexadecimal(row.sha256)
+                files[row.path] = File(path, digest, status.st_size, mode)
+    return files
+
+
+def _is_trusted(path: str) -> bool:
+    """Tell whether nobody else decides what is run here.
+
+    Root, who looks after the environments of others, must not run their programs.
+    """
+    if not hasattr(os, "geteuid"):  # pragma: no cover  # Windows
+        return True
+    owners = {0, os.geteuid()}
+    with contextlib.suppress(FileNotFoundError):
+        return {os.lstat(path).st_uid, os.stat(path).st_uid} <= owners
+    return True
+
+
+def _prefix(library: str) -> str:
+    """Return the directory that an environment's scripts and data are in."""
+    root = environments.root(library)
+    parent, name = os.path.split(library)
+    if root != library or name not in ("site-packages", "dist-packages"):
+        return root
+    # A Python of its own: below lib/python3.11, or on Windows below Lib.
+    has_version = os.path.basename(parent).startswith("python")
+    return os.path.dirname(os.path.dirname(parent) if has_version else parent)
+
+
+def _installer(distribution: Distribution) -> str:
+    path = os.path.join(distribution.library, distribution.dist_info, "INSTALLER")
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(_LINE).strip()
+    except OSError:
+        return ""
+
+
+def _is_editable(distribution: Distribution) -> bool:
+    path = os.path.join(distribution.library, distribution.dist_info, "direct_url.json")
+    try:
+        with open(path, "rb") as file:
+            return re.search(rb'"editable"\s*:\s*true', file.read()) is not None
+    except OSError:
+        return False
+
+
+def _entry_path(path: str, site: Site, dist_info: str) -> str | None:
+    """Return the path that an installed file would have in an entry.
+
+    :returns: ``None`` for what is not shared: scripts, what pip writes, bytecode, and
+        what is outside of the environment
+    """
+    if os.path.dirname(path) == site.scripts:
+        return None
+    library = os.path.join(site.library, "")
+    if path.startswith(library):
+        found = path[len(library) :].replace(os.sep, "/")
+        if data_scheme(found) is not None:
+            return None
+    else:
+        root = os.path.join(site.root, "")
+        if not path.startswith(root):
+            return None
+        stem = dist_info.removesuffix(".dist-info")
+        found = f"{stem}.data/data/{path[len(root) :].replace(os.sep, '/')}"
+    if not is_plain(found) or is_kept(found, dist_info) or is_bytecode(found):
+        return None
+    return found
+
+
+def is_bytecode(path: str) -> bool:
+    """Tell whether a file is in ``__pycache__``, by its path in a wheel."""
+    return path.endswith(".pyc") and path.split("/")[-2:-1] == ["__pycache__"]
+
+
+def _hexadecimal(value: str | None) -> str | None:
+    try:
+        digest = base64.urlsafe_b64decode(f"{value or ''}=")
+    except ValueError:
+        return None
+    return digest.hex() if len(digest) == hashlib.sha256().digest_size else None

@@ -1,0 +1,148 @@
+"""What the commands say that change environments, and with which exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pip_linkmode import cli, relink
+from pip_linkmode.enable import Disabled, Enabled
+from tests.house import House
+from tests.unit.test_cli import Run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    for name in os.environ:
+        if name.startswith("PIP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_LINK_STORE", str(tmp_path / "store"))
+    return House(tmp_path)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    return Run(capsys)
+
+
+@pytest.fixture
+def library(house: House) -> Path:
+    """Return an environment that has files of its own, of two wheels."""
+    entries = [house.entry(name) for name in ("alpha", "beta")]
+    return house.install("one", "copy", *entries)
+
+
+def test_relink_says_what_came_of_it(house: House, run: Run, library: Path) -> None:
+    (library / "alpha/data").write_text("edited")
+    (library / "beta/data").unlink()
+    (library / "beta/data").symlink_to("__init__.py")
+    (library / "old.egg-info").touch()
+    path = str(house.path / "one")
+    os.link(library / "alpha/__init__.py", house.path / "cache")
+    told = run.text("relink", path, "--dry-run")
+    assert "2 files (14 kB) would be linked" in told
+    assert "Would free" in told
+    lines = run.text("relink", path, "--mode", "hardlink").splitlines()
+    assert lines == [
+        str(library),
+        "  2 files (14 kB) linked: 2 by hardlink; 0 were shared before",
+        "  1 file left alone: they are links to somewhere else",
+        "  1 distribution passed over: is an egg",
+        f"  edited, and left alone: {library}/alpha/data",
+        *lines[-2:],
+    ]
+    assert lines[-2].startswith("Freed ")
+    assert lines[-2].endswith(" saved")
+    assert lines[-1].startswith("8 kB more come back when the other names of these")
+
+
+def test_relink_that_can_share_nothing_is_found(
+    run: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = os.strerror(errno.EXDEV)
+    refused = {"clone": reason, "hardlink": reason, "symlink": None, "copy": None}
+    monkeypatch.setattr(relink, "probe", lambda *_: refused)
+    text = run.text("relink", str(library), code=1)
+    assert "nothing is shared: no hardlink from" in text
+    assert reason in text
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("symlink", True), ("copy", False)])
+def test_relink_takes_the_mode_that_pip_would(
+    house: House,
+    run: Run,
+    library: Path,
+    mode: str,
+    expected: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PIP_LINK_MODE", mode)
+    store = ("--link-store", str(house.root))
+    run.data("relink", str(library), *store)
+    assert (library / "alpha/data").is_symlink() is expected
+    assert (library / "alpha/data").samefile(house.entry("alpha").source("alpha/data"))
+
+
+def test_relink_needs_a_store(
+    run: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_LINK_MODE", "off")
+    said = run.error("relink", str(library), code=2)
+    assert "there is no store: the link mode is off (PIP_LINK_MODE)" in said
+    monkeypatch.setenv("PIP_LINK_MODE", "auto")
+    monkeypatch.delenv("PIP_LINK_STORE")
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    assert "set --link-store" in run.error("relink", str(library), code=2)
+
+
+def test_symlinks_that_would_dangle_are_refused(
+    house: House, run: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(house.path))
+    said = run.error("relink", str(library), "--mode", "symlink", code=2)
+    assert "symlinks would dangle: the store" in said
+    assert not (library / "alpha/data").is_symlink()
+
+
+def test_materialize_says_what_came_of_it(
+    house: House, run: Run, library: Path
+) -> None:
+    run.text("relink", str(library), "--mode", "symlink")
+    entry = house.entry("alpha")
+    os.unlink(entry.source("alpha/data"))
+    lines = run.text("materialize", str(library), code=1).splitlines()
+    assert lines == [
+        str(library),
+        "  3 files (24 kB) made private",
+        f"  leads nowhere: {library}/alpha/data",
+    ]
+    (library / "alpha/data").unlink()
+    assert run.data("materialize", str(library))[0]["released"] == [str(house.root)]
+
+
+def test_enable_and_disable_say_what_came_of_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enabled = Enabled("/env", ["pip-linkmode 1.0"], ["wrapt 2.0"], 3, ["pip is old"])
+    monkeypatch.setattr(cli, "enable", lambda _: enabled)
+    text = run.text("enable", "/env", code=1)
+    assert text == (
+        "/env: pip-linkmode 1.0 linked; wrapt 2.0 was there\n  WARNING: pip is old\n"
+    )
+    disabled = Disabled("/env", ["pip-linkmode 1.0"], ["wrapt 2.0"])
+    monkeypatch.setattr(cli, "disable", lambda _: disabled)
+    text = run.text("disable", "/env")
+    assert text == (
+        "/env: pip-linkmode 1.0 removed\n  left, since others need it: wrapt 2.0\n"
+    )
+    monkeypatch.setattr(cli, "disable", Disabled)
+    assert run.text("disable", "/env") == "/env: was not there\n"
