@@ -12,6 +12,7 @@ import pytest
 
 from tests.containers.engine import Buildah
 from tests.environments import CHECKOUT, NEWEST
+from tests.filesystem import mounts
 from tests.filesystem.conftest import private_namespace  # noqa: F401  # a fixture
 from tests.filesystem.test_clusters import make_wheels
 
@@ -26,22 +27,23 @@ def engine(
     private_namespace: bool,  # noqa: F811  # the fixture
     bed: Bed,
 ) -> Iterator[Buildah]:
-    """Return an engine that has a base image, in memory if there is enough."""
+    """Return an engine that has a base image, all of it in memory."""
     if not private_namespace:
         pytest.skip("needs to be root on Linux, and to be allowed to mount")
     if not shutil.which("buildah"):
         pytest.skip("needs buildah")
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    root = Path(tempfile.mkdtemp(prefix="pip-linkmode-images-", dir=memory))
-    made = Buildah(root)
+    root = Path(tempfile.mkdtemp(prefix="pip-linkmode-images-"))
+    # Overlays cannot be on the overlay that a container has.
+    mounts.mount_tmpfs(root, "size=4g")
     try:
+        made = Buildah(root)
         ours = bed._dependencies(sys.executable).glob("*.whl")
         wheels = [bed.shim_wheel(), *ours, *make_wheels(root / "wheels")]
         made.make_base(bed.pip_wheel(NEWEST), wheels)
         yield made
     finally:
-        made.clean()
-        shutil.rmtree(root)
+        mounts.unmount(root)
+        root.rmdir()
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 BASE = "localhost/python:slim"
+_LOG = "/said/log"
 _PROGRAMS = ("sh", "cat", "env", "ls", "mkdir", "rm")
 _LIBRARIES = (
     *("stdc++.so.6", "gcc_s.so.1", "z.so.1", "m.so.6"),
@@ -33,7 +34,8 @@ _DOCKERFILE = """\
 FROM scratch
 ADD base.tar /
 COPY wheels /wheels
-ENV PATH=/usr/local/bin:{scripts}:/usr/bin:/bin PIP_ROOT_USER_ACTION=ignore
+ENV PATH=/usr/local/bin:{scripts}:/usr/bin:/bin
+ENV PIP_LOG={log} PIP_ROOT_USER_ACTION=ignore
 RUN python /wheels/{pip}/pip install --no-index /wheels/{pip}
 RUN printf '[global]\\nno-index = true\\nfind-links = /wheels\\n' > /etc/pip.conf
 CMD ["python"]
@@ -42,12 +44,13 @@ CMD ["python"]
 
 @dataclass(frozen=True)
 class Image:
-    """An image, and what its making has said."""
+    """An image, and how it was made."""
 
     name: str
     layers: list[int]
     """Bytes of each layer's archive, from the lowest up."""
     output: str
+    """What pip has said: its log."""
 
 
 class Buildah:
@@ -58,6 +61,11 @@ class Buildah:
         self.temporary = root / "tmp"
         self.temporary.mkdir()
         self.wheels = root / "base" / "wheels"
+        # What comes through buildah's own pipes is not always all of it.
+        self.log = root / "said" / "log"
+        self.log.parent.mkdir()
+        self.log.parent.chmod(0o777)
+        self.volume = f"--volume={self.log.parent}:{Path(_LOG).parent}"
 
     @property
     def command(self) -> list[str]:
@@ -98,19 +106,30 @@ class Buildah:
         :param arguments: of the build
         """
         given = [f"--build-arg={key}={value}" for key, value in arguments.items()]
-        output = self._run(
-            *("build", "--pull-never", "--network", "host", "-t", name),
+        self.log.unlink(missing_ok=True)
+        self._run(
+            *("build", "--pull-never", "--network", "host", self.volume, "-t", name),
             *("-f", str(dockerfile), *given, *options, str(dockerfile.parent)),
         )
         image = json.loads(self._run("inspect", "--type", "image", name))
         layers = json.loads(image["Manifest"])["layers"]
-        return Image(name, [layer["size"] for layer in layers], output)
+        said = self.log.read_text() if self.log.exists() else ""
+        return Image(name, [layer["size"] for layer in layers], said)
 
     def run(self, image: Image, *command: str) -> str:
-        """Run a program in a container, and return what it prints."""
+        """Run a program in a container, and return what it prints.
+
+        :raises RuntimeError: if it fails, with what it prints
+        """
         container = self._run("from", "--pull-never", image.name).strip()
         try:
-            return self._run("run", container, "--", *command)
+            script = '"$@" >/tmp/said 2>&1 || echo $? >/tmp/code'
+            self._run("run", container, "--", "sh", "-c", script, "sh", *command)
+            place = Path(self._run("mount", container).strip(), "tmp")
+            said = (place / "said").read_text()
+            if (place / "code").exists():
+                raise RuntimeError(said)
+            return said
         finally:
             self._run("rm", container)
 
@@ -130,17 +149,9 @@ class Buildah:
         mounts.run("tar", "-C", root, "-cf", context / "base.tar", ".")
         shutil.rmtree(root)
         (context / "Dockerfile").write_text(
-            _DOCKERFILE.format(pip=pip.name, scripts=scripts)
+            _DOCKERFILE.format(pip=pip.name, scripts=scripts, log=_LOG)
         )
         return self.build(BASE, context / "Dockerfile")
-
-    def clean(self) -> None:
-        """Leave nothing mounted, also not what a build that failed has left."""
-        table = Path("/proc/self/mountinfo").read_text().splitlines()
-        mounted = [line.split()[4] for line in table]
-        for path in reversed(mounted):
-            if path.startswith(f"{self.root}/"):
-                mounts.unmount(Path(path))
 
 
 def _copy_python(root: Path) -> Path:

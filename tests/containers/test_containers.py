@@ -98,6 +98,28 @@ def test_applications_on_a_store_take_next_to_nothing(
         assert result.startswith("/opt/wheels/")
 
 
+def test_user_without_rights_has_links_to_the_store(
+    engine: Buildah, context: Path, store: Image
+) -> None:
+    """It is root's, and so it is read-only, whatever the layers are."""
+    dockerfile = context / "user.Dockerfile"
+    dockerfile.write_text(
+        f"FROM {store.name}\n"
+        "COPY requirements.txt /\n"
+        "USER 65534\n"
+        "ENV HOME=/tmp/home\n"
+        "RUN python -m venv --without-pip /tmp/venv && "
+        "pip --python /tmp/venv install -r /requirements.txt\n"
+    )
+    image = engine.build("user", dockerfile)
+    assert "Linked 3 packages by symlink" in image.output
+    assert "WARNING" not in image.output
+    result = engine.run(image, "/tmp/venv/bin/python", "-c", PROGRAM)
+    assert result.startswith("/opt/wheels/")
+    # Nothing of it was written to.
+    assert image.layers[-1] < SMALL * store.layers[-1]
+
+
 def test_what_the_store_lacks_is_in_the_layer_of_the_application(
     engine: Buildah, context: Path, store: Image
 ) -> None:
@@ -179,6 +201,7 @@ def test_measurement_prints_a_table(engine: Buildah, tmp_path: Path) -> None:
             *(sys.executable, CHECKOUT / "examples" / "containers" / "measure.py"),
             *("--engine", " ".join(engine.command), "--base", BASE),
             *("--option=--pull-never", "--option=--network=host"),
+            f"--option={engine.volume}",
             *("--wheels", engine.wheels, "--no-uv"),
             *("--requirements", requirements),
         ],
