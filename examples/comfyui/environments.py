@@ -46,7 +46,7 @@ def run(directory: Path, files: list[Path], mode: str) -> None:
     store: list[str | Path] = ["--link-store", directory / "store"]
     environments = [directory / file.stem for file in files]
     for environment, file in zip(environments, files, strict=True):
-        venv.create(environment, with_pip=False)
+        venv.create(environment, symlinks=os.name != "nt")
         start = time.perf_counter()
         where = (*pip, "--python", environment, "install", "--quiet")
         subprocess.run([*where, "--link-mode", mode, *store, "-r", file], check=True)

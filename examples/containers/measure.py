@@ -38,9 +38,9 @@ class Engine:
 
     def __init__(self, command: str, options: list[str], context: Path) -> None:
         self.command, self.options = shlex.split(command), options
-        self.is_buildah = Path(self.command[0]).name == "buildah"
+        self.kind = Path(self.command[0]).name
         self.context = context
-        if self.is_buildah:
+        if self.kind == "buildah":
             self.options = ["--layers", *options]
 
     def _run(self, *arguments: str) -> str:
@@ -67,12 +67,18 @@ class Engine:
 
     def last_layer(self, name: str) -> int:
         """Return the bytes of the layer with the packages."""
-        if self.is_buildah:
-            image = json.loads(self._run("inspect", "--type", "image", TOOLS + name))
+        name = TOOLS + name
+        if self.kind == "buildah":
+            image = json.loads(self._run("inspect", "--type", "image", name))
             return int(json.loads(image["Manifest"])["layers"][-1]["size"])
-        sizes = ("--human=false", "--format", "{{.Size}}")
-        history = self._run("history", *sizes, TOOLS + name).split()
-        return next(filter(None, map(int, history)))
+        if self.kind == "podman":
+            history = json.loads(self._run("history", "--format", "json", name))
+            sizes = [layer["size"] for layer in history]
+        else:
+            options = ("--human=false", "--format", "{{.Size}}")
+            sizes = self._run("history", *options, name).split()
+        # Others than those of files have a layer of nothing.
+        return next(filter(None, map(int, sizes)))
 
     def remove(self, names: list[str]) -> None:
         """Remove images."""
@@ -163,7 +169,8 @@ def measure(engine: Engine, options: argparse.Namespace) -> None:
             requirements.write_text(f"{wanted}\n# {number}.{time_}\n")
             seconds.append(engine.build("way", dockerfile))
         size = engine.last_layer("way") / 1e6
-        print(f"| {way} | {size:.1f} | {seconds[0]:.1f} | {seconds[1]:.1f} |")
+        times = " | ".join(f"{one:.1f}" for one in seconds)
+        print(f"| {way} | {size:.1f} | {times} |", flush=True)
     engine.remove(["way", "store", "tools", "base"])
 
 

@@ -210,6 +210,7 @@ def test_many_environments_live_on_a_read_only_store(
 
     lines = [f"{'':<10}{'environments':>12}{'seconds':>9}{'kB':>9}    each"]
     environments: list[Path] = []
+    sizes = {}
     for name in ("ext4", "xfs"):
         for mode, count in (("off", STOCK), ("symlink", ENVIRONMENTS // 2)):
             place = Path(tempfile.mkdtemp(prefix="many-", dir=file_systems[name]))
@@ -224,11 +225,12 @@ def test_many_environments_live_on_a_read_only_store(
                 )
                 outputs = list(said)
             seconds = (time.perf_counter() - start) / count
-            size = (used(place) - taken) / count
+            size = sizes[mode] = (used(place) - taken) / count
             lines.append(
                 f"{name:<10}{f'{count} {mode}':>12}{seconds:>9.2f}{size / 1000:>9.0f}"
             )
             if store:
+                assert sizes["symlink"] < sizes["off"] / 10
                 environments += paths
                 for output in outputs:
                     assert "Linked 3 packages by symlink" in output

@@ -106,10 +106,8 @@ def test_job_runs_in_an_environment_of_links(bed: Bed, tmp_path: Path) -> None:
 def test_environments_of_custom_nodes_share_one_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    big: dict[str, bytes | str] = {
-        "torch/__init__.py": "",
-        "torch/lib": os.urandom(9**7),
-    }
+    library = os.urandom(5 << 20)
+    big: dict[str, bytes | str] = {"torch/__init__.py": "", "torch/lib": library}
     wheels = tmp_path / "wheels"
     make_wheel(wheels, "torch-of-this-test", files=big)
     files = [tmp_path / f"{name}.txt" for name in ("one", "another")]
