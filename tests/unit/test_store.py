@@ -1105,10 +1105,12 @@ def test_link_in_the_place_of_a_directory_is_refused(
         Store.open(store.root)
 
 
-def test_staging_needs_no_extended_attributes(
+def test_staging_needs_no_extended_attributes_and_no_groups(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(os, "removexattr", raising=False)
+    """Nor groups: Windows has neither."""
+    for name in ("removexattr", "chown"):
+        monkeypatch.delattr(os, name, raising=False)
     with store.staging() as staged:
         assert os.path.isdir(staged)
 
