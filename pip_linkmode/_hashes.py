@@ -31,13 +31,14 @@ _digests: dict[Stamp, str] = {}
 class _Hashlib(threading.local):
     """Stand for :mod:`hashlib` in pip's module, and keep the last sha256 object."""
 
-    sha256: Any = None
+    last: Any = None
+    """Not a name that hashlib has."""
 
     def new(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Return a hash object, as :func:`hashlib.new` does."""
         made = hashlib.new(name, *args, **kwargs)
         if name == _NAME:
-            self.sha256 = made
+            self.last = made
         return made
 
     def __getattr__(self, name: str) -> Any:
@@ -60,9 +61,9 @@ def apply() -> None:
 def _checking(stock: Callable[..., None], used: _Hashlib) -> Callable[..., None]:
     @wraps(stock)
     def check_against_path(self: Any, path: str) -> None:
-        before, used.sha256 = _stamp(path), None
+        before, used.last = _stamp(path), None
         stock(self, path)
-        _remember(path, before, used.sha256)
+        _remember(path, before, used.last)
 
     return check_against_path
 

@@ -597,8 +597,8 @@ def _prune_lines(result: Pruned, wanted: Wanted) -> list[str]:
         f"{size(result.freed)} {'would come' if wanted.dry_run else 'came'} back"
     )
     if result.spare:
-        count = plural(result.spare, "time", "times")
-        lines.append(f"{verb} bytecode for wheels of read-only stores, {count}")
+        count = plural(result.spare, "wheel")
+        lines.append(f"{verb} bytecode for {count} of read-only stores")
     if result.restored:
         count = plural(result.restored, "entry", "entries")
         lines.append(f"Kept {count} that came into use meanwhile")

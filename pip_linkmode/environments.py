@@ -2,14 +2,15 @@
 
 Each environment that has files from a store is one directory there::
 
-    <store>/v1/environments/<key>/environment.json   {"site_packages": path}
+    <store>/v1/environments/<key>/environment.json   {"site_packages": path, "place": …}
                                   <sha256>.<mode>    an entry it was linked to, and how
-                                  witness            a hard link to its pyvenv.cfg
+                                  witness-<inode>    a hard link to its pyvenv.cfg
 
-``<key>`` is the sha256 of the path.  All of it is written before the first link is, so
-that no clean-up can miss a user of an entry.  The witness tells an environment that was
-deleted from one that was moved away: its file has another name as long as the
-environment is anywhere on the file system.
+``<key>`` is the sha256 of path and place.  A registration is of a *directory* and not
+of a path: the same path may be another environment tomorrow, or on another host.  All
+of it is written before the first link is, so that no clean-up can miss a user of an
+entry.  The witness tells an environment that was deleted from one that was moved away:
+its file has another name as long as the environment is anywhere on the file system.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ import hashlib
 import json
 import os
 import re
+import socket
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pip_linkmode.errors import EnvironmentUnknownError
-from pip_linkmode.settings import is_temporary
 from pip_linkmode.wheel import make_directory
 
 if TYPE_CHECKING:
@@ -37,7 +38,11 @@ if TYPE_CHECKING:
 
 DIRECTORY = os.path.join("v1", "environments")
 _NAME = "environment.json"
-_WITNESS = "witness"
+_WITNESS = "witness-"
+_LEVELS = 3
+"""How far above site-packages an environment's ``pyvenv.cfg`` is, at most."""
+_NOT_YET = 0
+"""The inode of a directory that is not there."""
 _SYMLINK = ".symlink"
 _INSIDE = re.compile(r"[/\\]v1[/\\]wheels[/\\]..[/\\]([0-9a-f]{64})[/\\]")
 _LIBRARIES = ("lib*/python*/site-packages", "lib*/python*/dist-packages")
@@ -57,44 +62,95 @@ def register(store: str, site_packages: str, sha256: str, mode: str) -> None:
     :raises PermissionError: if the store is read-only
     :raises OSError: if it cannot be written
     """
-    key = hashlib.sha256(os.fsencode(site_packages)).hexdigest()
+    place = _place(site_packages)
+    key = hashlib.sha256(os.fsencode(f"{site_packages}\0{place}")).hexdigest()
     directory = os.path.join(store, DIRECTORY, key)
     marker = os.path.join(directory, f"{sha256}.{mode}")
-    if os.path.lexists(marker):
+    known = _is_known(directory)
+    if known and os.path.lexists(marker):
         return
     if not os.access(store, os.W_OK):
         raise PermissionError(errno.EROFS, os.strerror(errno.EROFS), store)
     if os.path.islink(directory):
         raise NotADirectoryError(errno.ENOTDIR, "Is a link", directory)
-    if not os.path.lexists(os.path.join(directory, _NAME)):
-        _introduce(directory, site_packages)
+    if not known:
+        _introduce(directory, site_packages, place)
+    _call_witness(directory, site_packages)
     with contextlib.suppress(FileExistsError):
         os.close(os.open(marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
 
 
-def _introduce(directory: str, site_packages: str) -> None:
+def _host() -> str:
+    return socket.gethostname()
+
+
+def _place(site_packages: str) -> str:
+    """Tell one directory from another that has the same path: later, or elsewhere."""
+    try:
+        inode = os.stat(site_packages).st_ino
+    except OSError:
+        inode = _NOT_YET
+    return f"{_host()}:{inode}"
+
+
+def _is_known(directory: str) -> bool:
+    """Tell whether the name is there, and was not emptied by a power cut."""
+    try:
+        return os.lstat(os.path.join(directory, _NAME)).st_size > 0
+    except OSError:
+        return False
+
+
+def _introduce(directory: str, site_packages: str, place: str) -> None:
     make_directory(directory)
+    with contextlib.suppress(OSError):  # a group's, if what it is in is
+        mode = os.stat(os.path.dirname(directory)).st_mode
+        os.chmod(directory, stat.S_IMODE(mode))
     unfinished = os.path.join(directory, os.urandom(8).hex())
     with open(unfinished, "x", encoding="utf-8") as file:
-        json.dump({"site_packages": site_packages}, file)
-    _call_witness(directory, site_packages)
+        json.dump({"site_packages": site_packages, "place": place}, file)
     os.replace(unfinished, os.path.join(directory, _NAME))
+
+
+def _configuration(site_packages: str) -> tuple[str, os.stat_result] | None:
+    """Return the ``pyvenv.cfg`` of an environment, if it has one."""
+    root = site_packages
+    for _ in range(_LEVELS):
+        root = os.path.dirname(root)
+        path = os.path.join(root, "pyvenv.cfg")
+        with contextlib.suppress(OSError):
+            return path, os.lstat(path)
+    return None
 
 
 def _call_witness(directory: str, site_packages: str) -> None:
     """Give the environment's ``pyvenv.cfg`` a second name, if that can be done."""
-    witness = os.path.join(directory, _WITNESS)
-    root = site_packages
-    for _ in range(3):
-        root = os.path.dirname(root)
-        configuration = os.path.join(root, "pyvenv.cfg")
-        with contextlib.suppress(OSError):
-            if not os.path.lexists(witness):
-                os.link(configuration, witness, follow_symlinks=False)
-            elif not os.path.samestat(os.lstat(configuration), os.lstat(witness)):
-                os.unlink(witness)
-                os.link(configuration, witness, follow_symlinks=False)
+    found = _configuration(site_packages)
+    if found is None:
+        return
+    configuration, status = found
+    # A copy of the store has a witness that is none; the inode in the name shows it.
+    witness = os.path.join(directory, f"{_WITNESS}{status.st_ino}")
+    with contextlib.suppress(OSError):
+        if os.path.lexists(witness):
             return
+        os.link(configuration, witness, follow_symlinks=False)
+        if os.lstat(witness).st_nlink == 1:  # BeeGFS fakes hard links
+            os.unlink(witness)
+            return
+        for name in os.listdir(directory):
+            if name.startswith(_WITNESS) and name != os.path.basename(witness):
+                os.unlink(os.path.join(directory, name))
+
+
+def _witness(directory: str) -> os.stat_result | None:
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory):
+            if name.startswith(_WITNESS):
+                status = os.lstat(os.path.join(directory, name))
+                if name == f"{_WITNESS}{status.st_ino}":
+                    return status
+    return None
 
 
 @dataclass(frozen=True)
@@ -104,6 +160,8 @@ class Registration:
     directory: str
     """Absolute path of the directory in the store."""
     site_packages: str
+    place: str
+    """Host and inode of *site_packages* when it was linked first."""
 
     def state(self) -> State:
         """Return what has become of the environment.
@@ -112,18 +170,41 @@ class Registration:
             system; ``missing`` if it cannot be told which; ``unreadable`` if it is not
             to be had for another reason
         """
+        witness = _witness(self.directory)
         try:
             os.listdir(self.site_packages)
+            if self._is_it(witness):
+                return "present"
         except (FileNotFoundError, NotADirectoryError):
-            try:
-                status = os.lstat(os.path.join(self.directory, _WITNESS))
-            except OSError:
-                # pip empties and removes where it prepares --target.
-                return "gone" if is_temporary(self.site_packages) else "missing"
-            return "gone" if status.st_nlink == 1 else "moved"
+            pass
         except OSError:
             return "unreadable"
-        return "present"
+        if witness is not None:
+            return "gone" if witness.st_nlink <= self._names(witness) else "moved"
+        # pip itself removes the directory in which it prepares --target.
+        prepared = "pip-target-" in self.site_packages and self._host() == _host()
+        return "gone" if prepared else "missing"
+
+    def _is_it(self, witness: os.stat_result | None) -> bool:
+        """Tell whether what is at the path now is what was linked.
+
+        It may be another environment: made anew after the old one was moved away, or
+        on another host that has the same store.
+        """
+        found = _configuration(self.site_packages)
+        if witness and found and os.path.samestat(witness, found[1]):
+            return True
+        # That of --target is made when all is installed.
+        return self.place in (_place(self.site_packages), f"{_host()}:{_NOT_YET}")
+
+    def _host(self) -> str:
+        return self.place.rpartition(":")[0]
+
+    def _names(self, witness: os.stat_result) -> int:
+        """Count the names of a witness in this store; lib64 has one of its own."""
+        parent = os.path.dirname(self.directory)
+        others = (_witness(os.path.join(parent, name)) for name in os.listdir(parent))
+        return sum(one is not None and os.path.samestat(one, witness) for one in others)
 
     def refresh(self) -> None:
         """Look for a witness anew, in an environment that is present."""
@@ -153,6 +234,13 @@ class Registration:
             os.rmdir(self.directory)
 
 
+def _no_waiting(path: str, flags: int) -> int:
+    """Open a file that may be planted: no link is followed, no pipe waited for."""
+    for name in ("O_NOFOLLOW", "O_NONBLOCK"):
+        flags |= getattr(os, name, 0)
+    return os.open(path, flags)
+
+
 def registrations(store: str) -> Iterator[Registration]:
     """List the environments that are known to use a store, by path.
 
@@ -168,9 +256,12 @@ def registrations(store: str) -> Iterator[Registration]:
                 continue
             with (
                 contextlib.suppress(OSError, TypeError, ValueError, LookupError),
-                open(os.path.join(one.path, _NAME), encoding="utf-8") as file,
+                open(os.path.join(one.path, _NAME), "rb", opener=_no_waiting) as file,
             ):
-                found.append(Registration(one.path, json.load(file)["site_packages"]))
+                data = json.load(file)
+                found.append(
+                    Registration(one.path, data["site_packages"], data["place"])
+                )
     yield from sorted(found, key=lambda registration: registration.site_packages)
 
 

@@ -138,6 +138,7 @@ class Session:
             stores,
             self.settings.destination,
             anywhere=self.settings.mode in ("symlink", "copy"),
+            umask=self.umask,
         )
         return Intake(
             stores,
@@ -304,10 +305,10 @@ class Session:
         entry = found.entry
         project = canonicalize_name(name)
         mode = "copy" if project in self._exclude else self.settings.mode
-        self._register(entry, layout.library, mode)
         directories = {link.target.rpartition(os.sep)[0] for _, link in places}
         for directory in sorted(directories):
             made.directory(directory)
+        self._register(entry, layout.library, mode)
         used: Counter[str] = Counter()
         try:
             for store, chosen in _by_store(found, places):

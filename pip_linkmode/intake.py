@@ -80,7 +80,7 @@ class Intake:
         """
         self._known = known
         self._stores = stores
-        self._home = home or next((one for one in stores if one.writable), None)
+        self._home = home or next((s for s in stores if s.takes(umask)), None)
         self._umask = umask
         self._pycompile = pycompile
         self._workers = Workers(count, interpreter)

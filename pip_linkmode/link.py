@@ -353,7 +353,8 @@ class Linker:
                 else:
                     self.refusals[key] = Refusal(primitive, error, store, area)
             else:
-                if link.target not in self._replaced:
+                # Where a link may come to dangle, pip would write through it.
+                if primitive == "symlink" or link.target not in self._replaced:
                     made.append(link.target)
                 return primitive
         # A chain ends in copy, which is never given up.

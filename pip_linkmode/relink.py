@@ -317,7 +317,7 @@ class Relinking:
                     if wanted.isdisjoint(os.listdir(os.path.join(path, FILES))):
                         continue
                     entry = store.entry(os.path.basename(path))
-                    if entry is not None and entry.dist_info in wanted:
+                    if entry is not None:  # pragma: no branch  # or just pruned
                         self._entries[entry.dist_info].append((store, entry))
 
     # --- which entry ------------------------------------------------------------------

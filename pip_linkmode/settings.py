@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 import tempfile
 from dataclasses import dataclass, replace
 
@@ -182,8 +183,14 @@ def from_options(options: Options) -> Settings:
 
 
 def _destination(options: Options) -> str:
-    if getattr(options, "use_user_site", False):
-        return os.path.expanduser("~")
-    prefix: str = getattr(options, "prefix_path", None) or sys.prefix
+    prefix: str | None = getattr(options, "prefix_path", None)
     root: str | None = getattr(options, "root_path", None)
-    return os.path.abspath(root or prefix)
+    if root or prefix:
+        return os.path.abspath(root or prefix or "")
+    # pip takes the user's, if nothing is said and it cannot write to the other
+    # (commands/install.py, decide_user_install).
+    if getattr(options, "use_user_site", None) or not os.access(
+        sysconfig.get_path("purelib"), os.W_OK
+    ):
+        return os.path.abspath(os.path.expanduser("~"))
+    return sys.prefix

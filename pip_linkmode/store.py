@@ -64,6 +64,8 @@ if sys.platform != "win32":  # pragma: no branch  # Windows
 LAYOUT = "v1"
 MANIFEST_VERSION = 1
 _DIRECTORIES = ("wheels", "bytecode", "staging", "environments")
+_PARTS = (LAYOUT, *(f"{LAYOUT}/{name}" for name in _DIRECTORIES))
+"""The directories of a store, in the order in which they are made."""
 MANIFEST = "manifest.json"
 FILES = "files"
 BYTECODE = "bytecode"
@@ -77,7 +79,11 @@ IMPOSSIBLE = (
 )
 """What reading a manifest that we have not written can raise."""
 _USE_SECONDS = 60 * 60
-GONE = (errno.ENOENT, errno.ENOTDIR, getattr(errno, "ESTALE", errno.ENOENT))
+_GROUP_READS = 0o050
+GONE = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.ELOOP),
+    getattr(errno, "ESTALE", errno.ENOENT),
+)
 """What an entry has that was replaced, by another host too (:manpage:`nfs(5)`)."""
 _DIGEST = 64
 """Length of a sha256, hexadecimal."""
@@ -336,25 +342,27 @@ class Store:
         if not stat.S_ISDIR(status.st_mode):
             msg = f"the store {root} is not a directory"
             raise StoreRefusedError(msg)
-        for part in (LAYOUT, *(f"{LAYOUT}/{name}" for name in _DIRECTORIES)):
+        for part in _PARTS:
             if os.path.islink(os.path.join(root, part)):
                 msg = f"the store {root} has a link in the place of {part}"
                 raise StoreRefusedError(msg)
         writable = os.access(root, os.W_OK | os.X_OK)
-        shared = False
-        if hasattr(os, "geteuid") and writable:
-            shared = bool(status.st_mode & 0o020) and trust_group and _is_ours(status)
-            if status.st_uid != os.geteuid() and not shared:
-                msg = f"the store {root} belongs to another user"
-                raise StoreRefusedError(msg)
-            if status.st_mode & (0o002 if shared else 0o022):
-                msg = f"the store {root} can be written to by others"
-                raise StoreRefusedError(msg)
+        shared = writable and _is_shared(root, status, trust_group=trust_group)
         store = cls(root, writable, shared)
+        for part in _PARTS if shared else ():
+            with contextlib.suppress(OSError):  # another member has to
+                store._make(os.path.join(root, part))
         if not writable and not os.path.isdir(os.path.join(root, LAYOUT)):
             msg = f"the store {root} is not writable, and has nothing in it"
             raise StoreRefusedError(msg)
         return store
+
+    def takes(self, umask: int) -> bool:
+        """Tell whether it can be given what is made under a umask.
+
+        What the members of a group cannot read is in their way.
+        """
+        return self.writable and not (self.shared and umask & _GROUP_READS)
 
     def path(self, sha256: str) -> str:
         """Return the absolute path of an entry, whether it is there or not."""
@@ -535,15 +543,41 @@ def _refuse_link(directory: str) -> None:
 
 def _disinherit(directory: str) -> None:
     """Keep group and ACL of the store's place away from files that will be shared."""
+    if hasattr(os, "chown"):
+        with contextlib.suppress(OSError):
+            os.chown(directory, -1, os.getegid())
     os.chmod(directory, os.stat(directory).st_mode & 0o777)
     if hasattr(os, "removexattr"):
         with contextlib.suppress(OSError):
             os.removexattr(directory, "system.posix_acl_default")
 
 
-def _is_ours(status: os.stat_result) -> bool:
-    """Tell whether we are of the group of a file."""
-    return status.st_gid in {os.getegid(), *os.getgroups()}
+def _is_shared(root: str, status: os.stat_result, *, trust_group: bool) -> bool:
+    """Tell whether a store that can be written to is that of a group.
+
+    :raises StoreRefusedError: if others than we and a trusted group can write to it
+    """
+    if not hasattr(os, "geteuid"):  # pragma: no cover  # Windows
+        return False
+    group = stat.S_ISGID | stat.S_IWGRP
+    ours = status.st_gid in {os.getegid(), *os.getgroups()}
+    is_a_groups = status.st_mode & group == group and ours
+    shared = is_a_groups and trust_group
+    hint = "; --link-trust-group (PIP_LINK_TRUST_GROUP) trusts its group"
+    if status.st_uid != os.geteuid() and not shared:
+        msg = f"the store {root} belongs to another user{hint if is_a_groups else ''}"
+        raise StoreRefusedError(msg)
+    if status.st_mode & (stat.S_IWOTH if shared else stat.S_IWOTH | stat.S_IWGRP):
+        what = hint if is_a_groups and not status.st_mode & stat.S_IWOTH else ""
+        msg = f"the store {root} can be written to by others{what}"
+        raise StoreRefusedError(msg)
+    # What a group had once is not private again because its root is.
+    for part in () if shared else _PARTS:
+        with contextlib.suppress(FileNotFoundError):
+            if os.lstat(os.path.join(root, part)).st_mode & 0o022:
+                msg = f"{part} of the store {root} can be written to by others"
+                raise StoreRefusedError(msg)
+    return shared
 
 
 def _device(path: str) -> int:
@@ -552,11 +586,13 @@ def _device(path: str) -> int:
         try:
             return os.stat(path).st_dev
         except FileNotFoundError:
+            if path == os.path.dirname(path):
+                raise
             path = os.path.dirname(path)
 
 
 def arrange(
-    stores: Sequence[Store], destination: str, *, anywhere: bool
+    stores: Sequence[Store], destination: str, *, anywhere: bool, umask: int
 ) -> tuple[list[Store], Store | None]:
     """Decide where to look for entries, and which store gets new ones.
 
@@ -567,11 +603,12 @@ def arrange(
     :param stores: in the order of the setting
     :param destination: absolute path of what is installed to
     :param anywhere: whether files of another file system are as good: as for symlinks
+    :param umask: the umask in force
     :returns: the stores in the order of look-up, and the one for what is in none
     """
     device = _device(destination)
     near = [store for store in stores if _device(store.root) == device]
-    home = next((store for store in (*near, *stores) if store.writable), None)
+    home = next((store for store in (*near, *stores) if store.takes(umask)), None)
     if anywhere:
         return list(stores), home
     if home in near:

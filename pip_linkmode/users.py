@@ -82,6 +82,7 @@ def _look(
         return User(registration, state, nothing, nothing)
     noted = registration.entries()
     if state == "present":
+        registration.refresh()
         try:
             depends = _behind_symlinks(store.root, registration.site_packages)
             shares = _installed(store, registration, noted - depends, fingerprints)
@@ -90,7 +91,9 @@ def _look(
         else:
             return User(registration, state, frozenset(depends), frozenset(shares))
     depends = registration.entries(depends=True)
-    return User(registration, state, frozenset(depends), frozenset(noted - depends))
+    # Only what may come back keeps what it does not depend on.
+    shares = noted - depends if state != "missing" else set()
+    return User(registration, state, frozenset(depends), frozenset(shares))
 
 
 def _behind_symlinks(store: str, library: str) -> set[str]:

@@ -50,7 +50,7 @@ IMPORTS: dict[str, set[str]] = {
     "configuration": {"_pip", "settings"},
     "console": {"_pip"},
     "enable": {"bytecode", "environments", "errors", "installed", "link", "wheel"},
-    "environments": {"errors", "settings", "wheel"},
+    "environments": {"errors", "wheel"},
     "errors": set(),
     "installation": {
         "bytecode",

@@ -318,6 +318,14 @@ def test_prune_says_that_something_came_into_use(
     assert "Kept 1 entry that came into use meanwhile" in run.text("prune")
 
 
+def test_prune_says_whose_bytecode_has_gone(
+    house: House, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.entry("a")
+    monkeypatch.setattr(cli, "prune", lambda *_: Pruned("/store", spare=2))
+    assert "Removed bytecode for 2 wheels of read-only stores" in run.text("prune")
+
+
 def test_store_that_is_read_only_is_passed_over(
     house: House, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pip_linkmode import environments
 from pip_linkmode.environments import (
     DIRECTORY,
     Distribution,
@@ -180,14 +181,145 @@ def test_environment_without_a_witness(store: Path, library: Path) -> None:
     assert the_only(store).state() == "missing"
 
 
-def test_temporary_environment_needs_no_witness(
+def test_what_pip_has_prepared_for_a_target_goes_with_pip(
+    store: Path, tmp_path: Path
+) -> None:
+    prepared = tmp_path / "pip-target-x1y2" / "lib" / "python"
+    prepared.mkdir(parents=True)
+    register(str(store), str(prepared), ONE, "symlink")
+    assert the_only(store).state() == "present"
+    shutil.rmtree(prepared)
+    assert the_only(store).state() == "gone"
+
+
+def test_target_that_is_made_later_is_present(store: Path, tmp_path: Path) -> None:
+    target = tmp_path / "layer" / "python"
+    register(str(store), str(target), ONE, "symlink")
+    assert the_only(store).state() == "missing"
+    target.mkdir(parents=True)
+    assert the_only(store).state() == "present"
+
+
+# --- the same path is not the same environment ----------------------------------------
+
+
+def remake(library: Path) -> None:
+    library.mkdir(parents=True)
+    (library.parents[2] / "pyvenv.cfg").write_text("home = /usr/bin\n")
+
+
+def states(store: Path) -> list[str]:
+    return sorted(one.state() for one in registrations(str(store)))
+
+
+def test_environment_made_anew_at_the_same_path(
+    store: Path, library: Path, tmp_path: Path
+) -> None:
+    register(str(store), str(library), ONE, "symlink")
+    shutil.rmtree(library.parents[2])
+    # What a file system gives away again is not to be mistaken for the old one.
+    (tmp_path / "takes-the-inode").mkdir()
+    remake(library)
+    register(str(store), str(library), ONE, "symlink")
+    library.parents[2].rename(tmp_path / "moved")
+    assert "moved" in states(store)
+
+
+def test_environment_moved_away_and_another_in_its_place(
+    store: Path, library: Path, tmp_path: Path
+) -> None:
+    register(str(store), str(library), ONE, "symlink")
+    library.parents[2].rename(tmp_path / "old")
+    remake(library)
+    register(str(store), str(library), TWO, "symlink")
+    assert states(store) == ["moved", "present"]
+    old, new = sorted(registrations(str(store)), key=lambda one: one.state())
+    assert (old.entries(), new.entries()) == ({ONE}, {TWO})
+
+
+def test_the_same_path_on_another_host_is_another_environment(
     store: Path, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (library.parents[2] / "pyvenv.cfg").unlink()
+    monkeypatch.setattr(environments, "_host", lambda: "node-1")
     register(str(store), str(library), ONE, "symlink")
-    shutil.rmtree(library)
-    monkeypatch.setattr(tempfile, "tempdir", str(library.parent))
-    assert the_only(store).state() == "gone"
+    assert the_only(store).state() == "present"
+    monkeypatch.setattr(environments, "_host", lambda: "node-2")
+    assert the_only(store).state() == "missing"
+    prepared = library.parent / "pip-target-x"
+    register(str(store), str(prepared), ONE, "symlink")
+    monkeypatch.setattr(environments, "_host", lambda: "node-1")
+    assert "gone" not in states(store)
+
+
+def test_host_that_has_changed_its_name_is_still_known_by_the_witness(
+    store: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(str(store), str(library), ONE, "symlink")
+    monkeypatch.setattr(environments, "_host", lambda: "another")
+    assert the_only(store).state() == "present"
+
+
+def test_lib64_has_a_witness_of_its_own(store: Path, library: Path) -> None:
+    """The two are one environment, and go together."""
+    platlib = library.parents[2] / "lib64" / library.parent.name / library.name
+    platlib.mkdir(parents=True)
+    for path in (library, platlib):
+        register(str(store), str(path), ONE, "symlink")
+    shutil.rmtree(library.parents[2])
+    assert states(store) == ["gone", "gone"]
+
+
+def test_copy_of_a_store_has_no_witness(
+    store: Path, library: Path, tmp_path: Path
+) -> None:
+    """A restored backup must not take what is not mounted yet for deleted."""
+    register(str(store), str(library), ONE, "symlink")
+    library.parents[2].rename(tmp_path / "aside")
+    shutil.copytree(store, tmp_path / "copy")
+    assert states(tmp_path / "copy") == ["missing"]
+
+
+def test_faked_hard_link_is_no_witness(
+    store: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on BeeGFS."""
+
+    def link(source: str, target: str, **_: object) -> None:
+        shutil.copy(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+    register(str(store), str(library), ONE, "symlink")
+    library.parents[2].rename(library.parents[2].with_name("aside"))
+    assert states(store) == ["missing"]
+
+
+def test_registration_emptied_by_a_power_cut_is_written_again(
+    store: Path, library: Path
+) -> None:
+    register(str(store), str(library), ONE, "symlink")
+    name = next(store.glob("v1/environments/*/environment.json"))
+    os.truncate(name, 0)
+    assert registered(store) == []
+    register(str(store), str(library), ONE, "symlink")
+    assert registered(store) == [str(library)]
+
+
+def test_registrations_of_a_group_are_the_groups(store: Path, library: Path) -> None:
+    directory = store / DIRECTORY
+    directory.mkdir(parents=True)
+    directory.chmod(0o2775)
+    register(str(store), str(library), ONE, "symlink")
+    (made,) = directory.iterdir()
+    assert made.stat().st_mode & 0o7777 == 0o2775
+
+
+def test_planted_pipe_is_not_waited_for(store: Path, library: Path) -> None:
+    register(str(store), str(library), ONE, "symlink")
+    name = next(store.glob("v1/environments/*/environment.json"))
+    name.unlink()
+    os.mkfifo(name)
+    assert registered(store) == []
 
 
 def test_environment_that_cannot_be_read(

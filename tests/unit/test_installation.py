@@ -1145,3 +1145,31 @@ def test_auto_has_nothing_to_add_if_nothing_was_refused(
     settings = replace(bench.settings(), requested="auto")
     line = report_line(bench, caplog, {"copy": 1}, settings=settings)
     assert line.endswith(" files)")
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_links_to_another_file_system_dangle_without_it(
+    bench: Bench,
+    said: Callable[..., list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    far: bool,
+) -> None:
+    """A container build's cache mount: that is told, not warned of."""
+    session = bench.session(bench.settings("symlink"))
+    stock = os.stat
+
+    def stat_(path: Any, **options: Any) -> Any:
+        status = stock(path, **options)
+        if path != str(bench.store):
+            return status
+        fields = list(status)
+        fields[stat.ST_DEV] += far
+        return os.stat_result(fields)
+
+    with session:
+        monkeypatch.setattr(os, "stat", stat_)
+        bench.install(session)
+        monkeypatch.setattr(os, "stat", stock)
+    session.report()
+    (line,) = (one for one in said(logging.INFO) if "Linked 1 package" in one)
+    assert ("the links dangle while" in line) == far

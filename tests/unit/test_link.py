@@ -813,3 +813,19 @@ def test_extents_that_are_not_told(
     monkeypatch.setattr(disk, "ioctl", refuse)
     assert extents_of(tmp_path, monkeypatch, disk) is None
     assert link_module.extents(str(tmp_path / "nothing")) is None
+
+
+@pytest.mark.parametrize("proven", [False, True])
+@pytest.mark.parametrize("mode", ["hardlink", "symlink", "copy"])
+def test_what_has_replaced_a_file_is_not_taken_back(
+    real: Link, tmp_path: Path, mode: str, proven: bool
+) -> None:
+    """It could not be put back; but a link that may dangle would be written through."""
+    linker, made = Linker(), Made()
+    other = real._replace(target=str(tmp_path / "other"))
+    if proven:
+        linker.link([other], mode=mode, store="/s", area="/a", made=[])
+    in_the_way_file(real.target, tmp_path)
+    linker.link([real], mode=mode, store="/s", area="/a", made=made.files)
+    made.take_back()
+    assert os.path.lexists(real.target) == (mode != "symlink")

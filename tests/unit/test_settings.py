@@ -198,6 +198,22 @@ def test_destination_is_where_pip_installs(
     assert from_options(Options(**options)).destination == destination
 
 
+def test_destination_is_the_users_if_pip_cannot_write_to_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert from_options(Options()).destination == os.path.expanduser("~")
+
+
+def test_home_that_is_not_known_is_still_a_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A user without a name, in a container."""
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    chosen = from_options(Options(use_user_site=True)).destination
+    assert os.path.isabs(chosen)
+
+
 def test_build_environment_is_temporary(temporary: Path) -> None:
     chosen = from_options(Options(prefix_path="/opt/app")).for_build_environment()
     assert chosen.destination == str(temporary)

@@ -385,6 +385,11 @@ def replace_parent_by_link(path: Path) -> None:
     path.parent.symlink_to("moved")
 
 
+def replace_parent_by_link_to_itself(path: Path) -> None:
+    shutil.rmtree(path.parent)
+    path.parent.symlink_to(path.parent.name)
+
+
 def replace_all_by_link(path: Path) -> None:
     files = path.parents[1]
     files.rename(files.with_name("moved"))
@@ -405,6 +410,7 @@ def replace_all_by_link(path: Path) -> None:
         remove_parent,
         replace_parent_by_file,
         replace_parent_by_link,
+        replace_parent_by_link_to_itself,
         replace_all_by_link,
     ],
 )
@@ -912,7 +918,7 @@ def test_store_on_the_file_system_of_the_target_is_preferred(
     looked_up: list[str],
     home: str | None,
 ) -> None:
-    stores, chosen = arrange(devices(*kinds), "/here", anywhere=False)
+    stores, chosen = arrange(devices(*kinds), "/here", anywhere=False, umask=0o022)
     assert [store.root for store in stores] == looked_up
     assert (chosen and chosen.root) == home
 
@@ -923,15 +929,22 @@ def test_store_on_the_file_system_of_the_target_is_preferred(
 def test_symlinks_lead_to_the_first_store_that_has_it(
     devices: Callable[..., list[Store]], kinds: list[str], home: str | None
 ) -> None:
-    stores, chosen = arrange(devices(*kinds), "/here", anywhere=True)
+    stores, chosen = arrange(devices(*kinds), "/here", anywhere=True, umask=0o022)
     assert [store.root for store in stores] == [f"/{kind}" for kind in kinds]
     assert (chosen and chosen.root) == home
 
 
 def test_target_need_not_exist(tmp_path: Path) -> None:
     made = Store.open(str(tmp_path / "store"))
-    stores, home = arrange([made], str(tmp_path / "a" / "b"), anywhere=False)
+    stores, home = arrange(
+        [made], str(tmp_path / "a" / "b"), anywhere=False, umask=0o022
+    )
     assert (stores, home) == ([made], made)
+
+
+def test_path_that_leads_nowhere_is_an_error_and_no_loop(store: Store) -> None:
+    with pytest.raises(FileNotFoundError):
+        arrange([store], "~", anywhere=False, umask=0o022)
 
 
 # --- a store of a group ---------------------------------------------------------------
@@ -974,6 +987,58 @@ def test_store_of_another_member_is_used(
     shared.chmod(0o755)
     with pytest.raises(StoreRefusedError, match="belongs to another user"):
         Store.open(str(shared), trust_group=True)
+
+
+def test_setgid_bit_is_demanded(shared: Path) -> None:
+    """Else what is made there would be of the group that each member is in first."""
+    shared.chmod(0o0775)
+    with pytest.raises(StoreRefusedError, match="can be written to by others"):
+        Store.open(str(shared), trust_group=True)
+
+
+@pytest.mark.parametrize("part", ["v1", "v1/wheels", "v1/staging", "v1/environments"])
+def test_what_a_group_had_once_is_not_private_again(shared: Path, part: str) -> None:
+    Store.open(str(shared), trust_group=True)
+    shared.chmod(0o755)
+    for path in (shared / "v1", *(shared / "v1").iterdir()):
+        if path != shared / part:
+            path.chmod(0o755)
+    with pytest.raises(StoreRefusedError, match=f"{part} of the store .* by others"):
+        Store.open(str(shared))
+
+
+def test_who_could_do_it_is_told_how_to_trust_a_group(shared: Path) -> None:
+    with pytest.raises(StoreRefusedError, match="PIP_LINK_TRUST_GROUP"):
+        Store.open(str(shared))
+    shared.chmod(0o2777)
+    with pytest.raises(StoreRefusedError, match=r"by others$"):
+        Store.open(str(shared))
+
+
+def test_nothing_is_given_to_a_group_that_it_could_not_read(
+    shared: Path, tmp_path: Path
+) -> None:
+    store = Store.open(str(shared), trust_group=True)
+    own = Store.open(str(tmp_path / "own"))
+    for umask, home in ((0o022, store), (0o077, None)):
+        found = arrange([store], str(tmp_path), anywhere=False, umask=umask)
+        assert found == ([store], home)
+    assert arrange([store, own], "/", anywhere=True, umask=0o077)[1] == own
+
+
+def test_store_below_a_directory_of_a_group_keeps_its_bytecode(
+    tmp_path: Path, wheel: Path
+) -> None:
+    """Files and directories of an entry have one group, whoever inherits which."""
+    tmp_path.chmod(0o2775)
+    store = Store.open(str(tmp_path / "store"))
+    os.chmod(store.root, 0o2755)
+    with contextlib.suppress(PermissionError):
+        os.chown(store.root, -1, 54321)
+    entry = add(store, wheel)
+    with store.staging() as staged:
+        assert os.stat(staged).st_gid == os.getegid()
+    assert os.stat(entry.path).st_gid == os.getegid()
 
 
 def test_store_of_ones_own_is_not_opened_to_the_group(tmp_path: Path) -> None:
@@ -1040,10 +1105,12 @@ def test_link_in_the_place_of_a_directory_is_refused(
         Store.open(store.root)
 
 
-def test_staging_needs_no_extended_attributes(
+def test_staging_needs_no_extended_attributes_and_no_groups(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(os, "removexattr", raising=False)
+    """Nor groups: Windows has neither."""
+    for name in ("removexattr", "chown"):
+        monkeypatch.delattr(os, name, raising=False)
     with store.staging() as staged:
         assert os.path.isdir(staged)
 
