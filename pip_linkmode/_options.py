@@ -9,6 +9,7 @@ before pip 26.3 blocks imports, and not at all by ``pip install --dry-run``.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -33,6 +34,8 @@ _SHAPE = {
     "install_given_reqs": "pip._internal.req",
 }
 """What we rely on here, and the module of pip that has it."""
+_GARBAGE = (50_000, 20, 20)
+"""Thresholds of the garbage collector while pip works (:func:`gc.set_threshold`)."""
 _OPTIONS = ("--link-mode", "--link-store", "--link-exclude", "--link-trust-group")
 
 
@@ -151,12 +154,19 @@ def _in_force(settings: Settings) -> Iterator[None]:
     before, variables = _Process.settings, settings.environment()
     saved = {name: os.environ.get(name) for name in variables}
     _Process.settings = settings
+    thresholds = gc.get_threshold()
     if settings.enabled:
         _hashes.apply()
+        # Tens of thousands of objects come, few of them in a cycle: looking for cycles
+        # after each 700 costs as much as half of the links.
+        gc.set_threshold(
+            *(max(pair) for pair in zip(thresholds, _GARBAGE, strict=True))
+        )
     os.environ.update(variables)
     try:
         yield
     finally:
+        gc.set_threshold(*thresholds)
         _Process.settings = before
         for name, value in saved.items():
             if value is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pip
@@ -86,6 +87,11 @@ def apply() -> None:
         vars(caller)["install_wheel"] = pip_wheel.install_wheel  # a module
 
 
+@cache
+def _signature(function: Callable[..., None]) -> inspect.Signature:
+    return inspect.signature(function)
+
+
 def _install_wheel(
     wrapped: Callable[..., None],
     instance: object,  # noqa: ARG001  # wrapt hands it to every wrapper
@@ -94,7 +100,7 @@ def _install_wheel(
 ) -> None:
     if not _sessions:
         return wrapped(*args, **kwargs)
-    arguments = inspect.signature(wrapped).bind(*args, **kwargs)
+    arguments = _signature(wrapped).bind(*args, **kwargs)
     arguments.apply_defaults()
 
     def install(wheel_path: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import logging
 import os
 import shutil
@@ -108,10 +107,6 @@ class Session:
                 stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
                 stack.callback(self._intake.stop)
                 self._intake.announce(self.ahead)
-            # Tens of thousands of small objects come; the many that pip has already
-            # made need not be looked at each time.
-            gc.freeze()
-            stack.callback(gc.unfreeze)
             self.active.append(self)
             stack.callback(self.active.remove, self)
             self._exit = stack.pop_all()

@@ -21,7 +21,7 @@ import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import cache_from_source
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pip_linkmode.errors import WheelDeclinedError
 from pip_linkmode.wheel import data_scheme, is_kept
@@ -36,8 +36,7 @@ _SPECIAL = re.compile(r'[",\r\n]')
 """What the csv module quotes."""
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """Where one file is linked to."""
 
     file: StoredFile
@@ -93,7 +92,9 @@ def lay_out(entry: Entry, scheme: Mapping[str, str]) -> Layout:
             path = os.path.join(area, below)
             record = _record_path(path, library)
             moved.append(path)
-        if is_kept(file.path, entry.dist_info):
+        if (data or file.path.startswith(entry.dist_info)) and is_kept(
+            file.path, entry.dist_info
+        ):
             kept.append(file)
         else:
             linked.append(Target(file, path, record, area))
