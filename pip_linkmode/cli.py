@@ -815,7 +815,9 @@ def _fill(options: argparse.Namespace) -> Result:
     requirements = []
     for wanted in options.wanted:
         found = wheels_in(wanted)
-        if not found and os.path.isdir(wanted):
+        # As for pip, a bare name is a project's, whatever is called so here.
+        is_path = os.path.basename(wanted) != wanted
+        if not found and is_path and os.path.isdir(wanted):
             msg = f"there are no wheels in {wanted}; pip wheel makes them"
             raise FillRefusedError(msg)
         wheels += found

@@ -121,6 +121,8 @@ def gather(
         check=False,
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
+        # What is only needed to build them is not to come into the store.
+        env={**os.environ, "PIP_LINK_MODE": "off"},
     ).returncode
     if code:
         msg = f"pip wheel could not get the wheels: exit code {code}"
@@ -140,18 +142,20 @@ def fill(
     :param wheels: absolute paths
     :param interpreter: who compiles
     :param advance: called after each wheel
-    :raises FillRefusedError: if all stores are read-only
+    :raises FillRefusedError: if no store takes anything
     :raises StoreRefusedError: if a store does not keep what is written to it
     :raises OSError: if a wheel cannot be read, or the store not be written
     """
-    if not any(store.writable for store in stores):
+    umask = current_umask()
+    if not any(store.takes(umask) for store in stores):
         roots = os.pathsep.join(store.root for store in stores)
-        msg = f"the store {roots} is read-only; set --link-store to one of your own"
+        why = "is read-only; set --link-store to one of your own"
+        if any(store.writable for store in stores):
+            why = f"is its group's, which could not read it: the umask is {umask:03o}"
+        msg = f"the store {roots} {why}"
         raise FillRefusedError(msg)
     report = Report(interpreter.name)
-    intake = Intake(
-        stores, umask=current_umask(), pycompile=True, interpreter=interpreter
-    )
+    intake = Intake(stores, umask=umask, pycompile=True, interpreter=interpreter)
     try:
         intake.announce(wheels)
         for wheel in wheels:

@@ -6,6 +6,7 @@ the next ones, and worker interpreters unpack and compile those that no store ha
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,7 @@ from pip_linkmode.errors import (
     StoreRefusedError,
     WheelDeclinedError,
 )
-from pip_linkmode.store import BYTECODE, FILES, use
+from pip_linkmode.store import BYTECODE, FILES, GONE, use
 from pip_linkmode.wheel import compiled_sources, unpack, wheel_digest
 from pip_linkmode.workers import Workers, WorkersError
 
@@ -127,6 +128,11 @@ class Intake:
                 entry.check()
             except EntryDamagedError as error:
                 problem = error
+            except OSError as error:
+                # One that we may not read must not stand before one that we may.
+                if error.errno not in (*GONE, errno.EACCES):
+                    raise
+                problem = EntryDamagedError(f"{error.filename}: {error.strerror}")
             else:
                 if store.writable:
                     use(entry.path)

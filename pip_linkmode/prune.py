@@ -119,8 +119,12 @@ def prune(
         return result
     _remove(store, wanted, victims, result, sharing, advance)
     for path in _spare_bytecode(store, wanted):
-        result.freed += measure([path], sharing).frees
-        store.delete(path)
+        space = measure([path], sharing)
+        try:
+            store.delete(path)
+        except PermissionError:  # another member of the group has to
+            continue
+        result.freed += space.frees
         result.spare += 1
         advance()
     for user in known:

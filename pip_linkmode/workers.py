@@ -119,7 +119,8 @@ class Workers:
         if not entry.sources:
             return Bytecode(path, {})
         found = bytecode.load(path, entry.sources)
-        if found is None and home and not os.access(entry.path, os.W_OK):
+        own = store.writable and os.access(entry.path, os.W_OK)
+        if found is None and home and not own:
             store, path = home, home.bytecode(entry, self.interpreter.name)
             found = bytecode.load(path, entry.sources)
             use(path)

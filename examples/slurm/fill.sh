@@ -4,11 +4,11 @@
 # Wheels stay beside the store, because pip wants to see them: jobs have no network.
 set -eu
 
-place=$1
-requirements=$2
-
 # Others are to read it.
 umask 022
-mkdir -p "$place/wheelhouse"
+mkdir -p "$1/wheelhouse"
+place=$(cd "$1" && pwd)
+requirements=$2
+
 python3 -m pip wheel --wheel-dir "$place/wheelhouse" --requirement "$requirements"
 python3 -m pip_linkmode fill --link-store "$place/store" "$place/wheelhouse"

@@ -15,6 +15,7 @@ from tests.environments import CHECKOUT, run_outside
 from tests.wheels import make_wheel
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.environments import Bed
@@ -55,7 +56,67 @@ def test_pods_see_the_store_read_only_where_pip_is_told_it_is(manifest: Path) ->
     )
     for container in (*pod["initContainers"], *pod["containers"]):
         (mount,) = (one for one in container["volumeMounts"] if one["name"] == "wheels")
-        assert (mount["mountPath"], mount["readOnly"]) == (setting, True)
+        # Not the root of the volume: that may be anybody's to write to.
+        assert setting.startswith(f"{mount['mountPath']}/")
+        assert mount["readOnly"]
+    (job,) = (one for one in documents(manifest) if one["kind"] == "Job")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert f"--link-store {setting} " in container["command"][-1]
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda path: path.name)
+def test_what_job_and_pods_do_works(bed: Bed, tmp_path: Path, manifest: Path) -> None:
+    """Their scripts are run, in other places."""
+    make_wheel(tmp_path / "index", "pandas", files={"pandas.py": "", "pd/a.py": ""})
+    make_wheel(tmp_path / "index", "requests", files={"requests.py": ""})
+    node = bed.environment(tmp_path / "node", shim=True)
+    texts = {}
+    for document in documents(manifest):
+        if document["kind"] == "ConfigMap":
+            text = document["data"]["requirements.txt"]
+            (tmp_path / "requirements.txt").write_text(text)
+        elif document["kind"] in ("Job", "Deployment"):
+            pod = document["spec"]["template"]["spec"]
+            one = pod.get("initContainers", pod["containers"])[0]
+            texts[document["kind"]] = one["command"][-1]
+    places = {
+        "/opt/wheels": tmp_path / "volume",
+        "/etc/requirements": tmp_path,
+        "/environment": tmp_path / "pod",
+        "/tmp/wheelhouse": tmp_path / "wheelhouse",
+    }
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "volume").chmod(0o777)
+    variables = {
+        **node._variables(tmp_path / "home"),
+        "PATH": os.pathsep.join((str(node.scripts), os.environ["PATH"])),
+    }
+    said = {}
+    for kind, more in (
+        ("Job", {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "index")}),
+        (
+            "Deployment",
+            {
+                "PIP_LINK_MODE": "symlink",
+                "PIP_LINK_STORE": str(tmp_path / "volume" / "store"),
+            },
+        ),
+    ):
+        script = texts[kind]
+        for place, here in places.items():
+            script = script.replace(place, str(here))
+        done = subprocess.run(
+            ["sh", "-ec", script],
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**variables, **more},
+            umask=0o077,
+        )
+        assert done.returncode == 0, done.stderr
+        said[kind] = done.stdout
+    assert "by symlink" in said["Deployment"]
+    assert next((tmp_path / "pod").rglob("pd/a.py")).is_symlink()
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -68,6 +129,14 @@ def test_script_is_sound(script: Path) -> None:
     assert result.returncode == 0, result.stdout
 
 
+@pytest.fixture
+def umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask")
 def test_job_runs_in_an_environment_of_links(bed: Bed, tmp_path: Path) -> None:
     files: dict[str, bytes | str] = {"pkg/__init__.py": "", "pkg/part.py": "PART = 1\n"}
     make_wheel(tmp_path / "wheels", "pkg", files=files)
@@ -97,7 +166,8 @@ def test_job_runs_in_an_environment_of_links(bed: Bed, tmp_path: Path) -> None:
     index = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels")}
     assert "Unpacked 1 wheel" in run("fill.sh", place, requirements, **index)
     shutil.rmtree(tmp_path / "wheels")
-    for _ in range(2):
+    for umask in (0o022, 0o027):
+        os.umask(umask)
         said = run("job.sh", place, requirements, program)
         assert said.startswith(str(place / "store"))
     assert not list(scratch.iterdir())

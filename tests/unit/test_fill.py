@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from pip_linkmode.bytecode import Interpreter
 from pip_linkmode.cli import main
-from pip_linkmode.fill import fill
+from pip_linkmode.fill import fill, gather
 from pip_linkmode.store import Store
 from tests.compat.matrix import pythons
 from tests.functional.projects import make_project, make_sdist
@@ -252,3 +253,46 @@ def test_store_that_cannot_be_written_is_refused(
         f"ERROR: the store {command.store} is read-only; "
         "set --link-store to one of your own\n"
     )
+
+
+def test_group_that_could_not_read_it_gets_nothing(
+    command: Command, wheel: Path
+) -> None:
+    command.store.mkdir()
+    command.store.chmod(0o2775)
+    command.variables["PIP_LINK_TRUST_GROUP"] = "1"
+    before = os.umask(0o077)
+    try:
+        _, errors = command(wheel, code=1)
+    finally:
+        os.umask(before)
+    assert errors == (
+        f"ERROR: the store {command.store} is its group's, "
+        "which could not read it: the umask is 077\n"
+    )
+
+
+def test_bare_name_is_a_project_whatever_is_called_so_here(
+    command: Command, wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del wheel
+    (tmp_path / "here" / "package").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    text, _ = command("package")
+    assert "Unpacked 1 wheel" in text
+
+
+def test_what_is_needed_only_to_build_is_not_in_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pip that builds may be one that links."""
+    seen = []
+
+    def run(*_: object, env: dict[str, str], **__: object) -> Any:
+        seen.append(env)
+        return subprocess.CompletedProcess([], 0)
+
+    monkeypatch.setenv("PIP_LINK_MODE", "symlink")
+    monkeypatch.setattr(subprocess, "run", run)
+    gather(str(tmp_path), ["package"])
+    assert [env["PIP_LINK_MODE"] for env in seen] == ["off"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -547,3 +548,49 @@ def test_link_in_the_place_of_bytecode_is_let_go(
     assert found.bytecode is not None
     assert not directory.is_symlink()
     assert any((tmp_path / "elsewhere").iterdir())
+
+
+def test_store_that_may_not_be_read_does_not_hide_another(
+    make: Callable[..., Intake],
+    image: Store,
+    store: Store,
+    wheel: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make(store).find(wheel)
+    stock = Store.entry
+
+    def entry(self: Store, sha256: str) -> Entry | None:
+        if self.root == image.root:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), self.root)
+        return stock(self, sha256)
+
+    monkeypatch.setattr(Store, "entry", entry)
+    assert make(image, store).find(wheel).entry.store == store.root
+
+
+def test_disk_that_fails_is_an_error(
+    make: Callable[..., Intake],
+    store: Store,
+    wheel: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make(store).find(wheel)
+
+    def entry(self: Store, _: str) -> Entry | None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), self.root)
+
+    monkeypatch.setattr(Store, "entry", entry)
+    with pytest.raises(OSError, match="Input/output"):
+        make(store).find(wheel)
+
+
+def test_store_of_ones_own_that_is_read_only_gets_its_bytecode_elsewhere(
+    make: Callable[..., Intake], store: Store, wheel: str, tmp_path: Path
+) -> None:
+    """By the mode of its top directory alone."""
+    make(store, pycompile=False).find(wheel)
+    locked, home = Store(store.root, writable=False), Store.open(str(tmp_path / "home"))
+    found = make(locked, home).find(wheel)
+    assert found.bytecode is not None
+    assert found.bytecode.path.startswith(home.root)

@@ -16,6 +16,7 @@ from pip_linkmode.environments import register, registrations
 from pip_linkmode.errors import PruneRefusedError
 from pip_linkmode.inventory import items
 from pip_linkmode.prune import Wanted, prune, release
+from pip_linkmode.store import Store
 from tests.house import House, allocated
 
 if TYPE_CHECKING:
@@ -394,3 +395,18 @@ def test_killed_clean_up_loses_nothing(
     kept.check()
     house.entry("anew").check()
     assert not staged.exists()
+
+
+def test_bytecode_of_another_member_is_left_to_them(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spare = house.root / "v1" / "bytecode" / "digest-1-cpython"
+    spare.mkdir(parents=True)
+    (spare / "manifest.json").touch()
+
+    def delete(path: str) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Store, "delete", staticmethod(delete))
+    pruned = prune(house.store, Wanted(everything=True))
+    assert (pruned.spare, pruned.freed) == (0, 0)
