@@ -518,13 +518,18 @@ def _prune(options: argparse.Namespace) -> Result:
         force=options.force,
         dry_run=options.dry_run,
     )
+    if options.all and (options.older_than, options.max_size) != (None, None):
+        msg = "--all is everything; leave out --older-than and --max-size, or --all"
+        raise SettingsError(msg)
     stores = _stores(options)
     forgotten = []
     for environment in options.release:
         found = [
             path
             for store in stores
-            for path in release(store, os.path.abspath(environment))
+            for path in release(
+                store, os.path.abspath(environment), dry_run=options.dry_run
+            )
         ]
         if not found:
             msg = f"{environment} is not known to use a store"

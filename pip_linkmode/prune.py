@@ -255,10 +255,11 @@ def _remove(
             advance()
 
 
-def release(store: Store, environment: str) -> list[str]:
+def release(store: Store, environment: str, *, dry_run: bool = False) -> list[str]:
     """Forget environments that are not there, and with them what they use.
 
     :param environment: absolute path of the environment, as it was
+    :param dry_run: only tell which
     :returns: the site-packages directories that were forgotten
     :raises PruneRefusedError: if it is there, or is not known
     """
@@ -275,5 +276,6 @@ def release(store: Store, environment: str) -> list[str]:
                 "and what it uses is found by looking"
             )
             raise PruneRefusedError(msg)
-        registration.release()
+        if not dry_run:
+            registration.release()
     return [one.site_packages for one in found]

@@ -503,6 +503,9 @@ class Store:
         try:
             yield path
         finally:
+            # What was taken away and neither deleted nor brought back.
+            with contextlib.suppress(OSError):
+                _return_entries(path, os.path.join(self.root, LAYOUT, "wheels"))
             shutil.rmtree(path, ignore_errors=True)
             _unlock(lock)
 

@@ -326,6 +326,13 @@ def test_prune_says_whose_bytecode_has_gone(
     assert "Removed bytecode for 2 wheels of read-only stores" in run.text("prune")
 
 
+@pytest.mark.parametrize("option", ["--older-than=30d", "--max-size=1G"])
+def test_everything_has_no_conditions(house: House, run: Run, option: str) -> None:
+    house.entry("a")
+    assert "--all is everything" in run.error("prune", "--all", option, code=2)
+    assert house.present() == ["a"]
+
+
 def test_store_that_is_read_only_is_passed_over(
     house: House, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

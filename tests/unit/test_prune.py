@@ -410,3 +410,24 @@ def test_bytecode_of_another_member_is_left_to_them(
     monkeypatch.setattr(Store, "delete", staticmethod(delete))
     pruned = prune(house.store, Wanted(everything=True))
     assert (pruned.spare, pruned.freed) == (0, 0)
+
+
+def test_entry_that_was_neither_deleted_nor_brought_back_is_back(house: House) -> None:
+    """Whatever ends a clean-up in the middle."""
+    entry = house.entry("a")
+    with house.store.staging() as staged:
+        house.store.take_away(entry.sha256, staged)
+        assert house.present() == []
+    assert house.present() == ["a"]
+
+
+def test_dry_run_forgets_nobody(house: House) -> None:
+    library = house.install("e", "symlink", house.entry("a"))
+    (registration,) = registrations(str(house.root))
+    shutil.rmtree(library.parents[2])
+    (house.path / "e").mkdir(exist_ok=True)
+    before = registration.entries()
+    assert release(house.store, str(house.path / "e"), dry_run=True)
+    assert registration.entries() == before
+    assert release(house.store, str(house.path / "e"))
+    assert registration.entries() == set()
