@@ -326,8 +326,14 @@ class Session:
         except OSError as error:
             if error.errno not in GONE:
                 raise
-            if os.path.lexists(os.path.join(entry.path, MANIFEST)) and all(
-                os.path.lexists(link.source) for _, link in places
+            if error.errno != errno.ESTALE and all(
+                map(
+                    os.path.lexists,
+                    (
+                        os.path.join(entry.path, MANIFEST),
+                        *(link.source for _, link in places),
+                    ),
+                )
             ):
                 raise
             msg = f"{entry.path} is gone"

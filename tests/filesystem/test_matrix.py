@@ -180,9 +180,12 @@ def test_what_a_read_only_store_lacks_goes_to_the_next_one(
     args = [*INSTALL, *map(str, wheels)]
     env = settings("hardlink", published, own)
     done = compare(bed, place, args, env)
-    assert primitives(done.environment, own) == {
-        "other/a.py": "hardlink",
-        "other/a.pyc": "hardlink",
-    }
+    made = primitives(done.environment, own)
+    assert set(made.values()) == {"hardlink"}
+    if store == "squashfs":
+        # It cannot be linked from, and the other one can.
+        assert "; 2 unpacked for the first time" in done.summary
+        return
+    assert made.keys() == {"other/a.py", "other/a.pyc"}
     assert set(primitives(done.environment, published).values()) == {"copy"}
     assert "; 1 unpacked for the first time" in done.summary

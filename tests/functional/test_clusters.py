@@ -67,7 +67,9 @@ def test_pods_see_the_store_read_only_where_pip_is_told_it_is(manifest: Path) ->
 @pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda path: path.name)
 def test_what_job_and_pods_do_works(bed: Bed, tmp_path: Path, manifest: Path) -> None:
     """Their scripts are run, in other places."""
-    make_wheel(tmp_path / "index", "pandas", files={"pandas.py": "", "pd/a.py": "A = 1\n"})
+    make_wheel(
+        tmp_path / "index", "pandas", files={"pandas.py": "", "pd/a.py": "A = 1\n"}
+    )
     make_wheel(tmp_path / "index", "requests", files={"requests.py": ""})
     node = bed.environment(tmp_path / "node", shim=True)
     texts = {}

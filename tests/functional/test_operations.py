@@ -226,10 +226,7 @@ def test_wheels_of_local_directories_do_not_fill_the_store(
 def test_a_failed_upgrade_leaves_the_old_version(
     bed: Bed, tmp_path: Path, house: Path
 ) -> None:
-    """pip raises after the new version was linked; all of that is taken back.
-
-    Stock pip leaves the new modules there, without a RECORD that knows them.
-    """
+    """A wheel that pip refuses at the end is pip's alone, with what it leaves."""
     broken = make_wheel(
         tmp_path,
         "dep",
@@ -245,10 +242,8 @@ def test_a_failed_upgrade_leaves_the_old_version(
         "hardlink",
         ["install", "dep"],
         ["install", str(broken)],
-        ignore=("*/dep_new*", "*/dep-3.0.dist-info/RECORD"),
         output=False,
     )
-    assert not (environment.site_packages / "dep_new").exists()
     assert (environment.site_packages / "dep.py").read_text() == "import sys\n"
 
 

@@ -349,6 +349,7 @@ def test_killed_at_any_moment_every_file_is_whole(
 def test_no_clean_up_breaks_what_is_being_linked(bench: Bench, house: Path) -> None:
     stop = threading.Event()
     rounds = []
+    bench.store.mkdir()
 
     def clean_up() -> None:
         while not stop.is_set():
