@@ -1130,3 +1130,27 @@ def test_use_is_noted_once_an_hour_and_on_the_manifest_alone(entry: Entry) -> No
     assert manifest.stat().st_mtime == recent
     manifest.unlink()
     use(entry.path)
+
+
+def rewrite(entry: Entry, change: Callable[[list[Any]], object]) -> None:
+    path = Path(entry.path, "manifest.json")
+    manifest = json.loads(path.read_text())
+    change(manifest["files"])
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda files: files.append(files[0]),
+        lambda files: files.remove(
+            next(row for row in files if row[0].endswith("/RECORD"))
+        ),
+    ],
+)
+def test_manifest_that_lists_a_file_twice_or_no_metadata_is_damaged(
+    store: Store, entry: Entry, change: Callable[[list[Any]], object]
+) -> None:
+    rewrite(entry, change)
+    with pytest.raises(EntryDamagedError, match="twice, or not all metadata"):
+        store.entry(entry.sha256)
