@@ -68,11 +68,9 @@ class Compared:
     @property
     def warnings(self) -> list[str]:
         """What the pip that links says on stderr and stock pip does not."""
-        known = _comparable(self.stock.stderr)
+        known = self.stock.stderr.splitlines()
         lines = self.linked.stderr.splitlines()
-        # distlib cannot open the interpreter of a user without rights now and then.
-        odd = "Failed to open"
-        return [line for line in lines if line not in known and odd not in line]
+        return [line for line in lines if line not in known]
 
     @property
     def summary(self) -> str:
