@@ -2,14 +2,15 @@
 # compiled twice, and the layer is what pip alone would make of it.
 ARG BASE=docker.io/library/python:3.13-slim
 FROM ${BASE}
+ARG PIP_CACHE_DIR=/var/cache/pip
 
 # What is in a cache mount is not there when the image runs: auto never links to it.
 ARG PIP_LINK_MODE=auto
 
-RUN --mount=type=cache,target=/root/.cache/pip pip install pip-linkmode
+RUN --mount=type=cache,target=/var/cache/pip pip install pip-linkmode
 
 WORKDIR /app
 COPY requirements.txt .
-RUN --mount=type=cache,target=/root/.cache/pip pip install -r requirements.txt
+RUN --mount=type=cache,target=/var/cache/pip pip install -r requirements.txt
 
 CMD ["python"]

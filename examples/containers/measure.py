@@ -23,9 +23,10 @@ HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
 BASE = "docker.io/library/python:3.13-slim"
 TOOLS = "pip-linkmode-measure-"
-CACHE = "--mount=type=cache,id=pip-linkmode-measure,target=/root/.cache"
+CACHE = "--mount=type=cache,id=pip-linkmode-measure,target=/var/cache/measure"
 INSTALL = """\
 FROM {base}
+ARG XDG_CACHE_HOME=/var/cache/measure
 WORKDIR /app
 COPY requirements.txt .
 {env}

@@ -5,13 +5,15 @@
 ARG BASE=docker.io/library/python:3.13-slim
 
 FROM ${BASE} AS tools
-RUN --mount=type=cache,target=/root/.cache/pip pip install pip-linkmode
+ARG PIP_CACHE_DIR=/var/cache/pip
+RUN --mount=type=cache,target=/var/cache/pip pip install pip-linkmode
 RUN python -m venv --without-pip /app
 COPY requirements.txt .
 
 # 1. The store in a cache mount, and auto: files of its own, there is nothing to think of.
 FROM tools AS build
-RUN --mount=type=cache,target=/root/.cache/pip \
+ARG PIP_CACHE_DIR=/var/cache/pip
+RUN --mount=type=cache,target=/var/cache/pip \
     pip --python /app install -r requirements.txt
 
 FROM ${BASE} AS application

@@ -2,13 +2,14 @@
 #   docker build -f store.Dockerfile -t python-store .
 ARG BASE=docker.io/library/python:3.13-slim
 FROM ${BASE}
+ARG PIP_CACHE_DIR=/var/cache/pip
 
-RUN --mount=type=cache,target=/root/.cache/pip pip install pip-linkmode
+RUN --mount=type=cache,target=/var/cache/pip pip install pip-linkmode
 
 # At a path of its own, which stays the same in all images: links lead there.
 ENV PIP_LINK_STORE=/opt/wheels PIP_LINK_MODE=symlink
 COPY requirements.txt /tmp/
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/var/cache/pip \
     pip-linkmode fill -r /tmp/requirements.txt && rm /tmp/requirements.txt
 
 CMD ["python"]

@@ -70,7 +70,7 @@ def test_symlinks_into_a_cache_mount_dangle_and_are_told(
 ) -> None:
     dockerfile = context / "cache-mount.Dockerfile"
     image = engine.build("dangling", dockerfile, BASE=BASE, PIP_LINK_MODE="symlink")
-    said = r"the links dangle while /root/.cache/pip/link-store \(\w+\) is not mounted"
+    said = r"the links dangle while /var/cache/pip/link-store \(\w+\) is not mounted"
     assert re.search(said, image.output)
     with pytest.raises(RuntimeError, match="ImportError"):
         engine.run(image, "python", "-c", PROGRAM)
