@@ -8,7 +8,6 @@ that has it so.  How such an entry differs from one of a wheel: see
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import stat
 import time
@@ -17,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.link import Link, Linker
-from pip_linkmode.replacement import stamp
 from pip_linkmode.store import FILES, Entry, adopted_digest
-from pip_linkmode.wheel import StoredFile, make_directory
+from pip_linkmode.wheel import StoredFile, file_digest, make_directory, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
     Known = dict[str, tuple[tuple[int, ...], str]]
 
-_CHUNK = 1 << 20
 _METADATA = ("METADATA", "WHEEL", "RECORD")
 
 
@@ -112,12 +109,9 @@ def sha256_of(path: str) -> str:
     :param path: absolute path
     :raises OSError: if it cannot be read, or is a link
     """
-    digest = hashlib.sha256()
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-    with open(descriptor, "rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    with open(descriptor, "rb") as file:
+        return file_digest(file)
 
 
 def _copy(source: str, target: str, mode: int, mtime_ns: int) -> None:

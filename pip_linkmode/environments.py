@@ -15,6 +15,7 @@ its file has another name as long as the environment is anywhere on the file sys
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import csv
 import errno
@@ -29,6 +30,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pip_linkmode.errors import EnvironmentUnknownError
+from pip_linkmode.store import LAYOUT
 from pip_linkmode.wheel import make_directory
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
     State = Literal["present", "unreadable", "moved", "missing", "gone"]
 
-DIRECTORY = os.path.join("v1", "environments")
+DIRECTORY = os.path.join(LAYOUT, "environments")
 _NAME = "environment.json"
 _WITNESS = "witness-"
 _LEVELS = 3
@@ -44,7 +46,7 @@ _LEVELS = 3
 _NOT_YET = 0
 """The inode of a directory that is not there."""
 _SYMLINK = ".symlink"
-_INSIDE = re.compile(r"[/\\]v1[/\\]wheels[/\\]..[/\\]([0-9a-f]{64})[/\\]")
+_INSIDE = re.compile(rf"[/\\]{LAYOUT}[/\\]wheels[/\\]..[/\\]([0-9a-f]{{64}})[/\\]")
 _LIBRARIES = ("lib*/python*/site-packages", "lib*/python*/dist-packages")
 _WINDOWS_LIBRARY = "Lib/site-packages"
 
@@ -322,6 +324,19 @@ def _is_same(path: str, store: str) -> bool:
 # --- what is in an environment --------------------------------------------------------
 
 
+def hexadecimal(digest: str) -> str:
+    """Return a sha256 of a RECORD as others write it.
+
+    :param digest: base64 without padding
+    :raises ValueError: if it is none
+    """
+    decoded = base64.urlsafe_b64decode(f"{digest}=")
+    if len(decoded) != hashlib.sha256().digest_size:
+        msg = f"{digest!r} is no sha256"
+        raise ValueError(msg)
+    return decoded.hex()
+
+
 class Row(NamedTuple):
     """One row of an installed RECORD."""
 
@@ -399,12 +414,8 @@ def root(library: str) -> str:
     :param library: absolute path of a site-packages directory
     :returns: that of the virtual environment; else *library* itself
     """
-    directory = library
-    for _ in range(3):
-        directory = os.path.dirname(directory)
-        if os.path.lexists(os.path.join(directory, "pyvenv.cfg")):
-            return directory
-    return library
+    found = _configuration(library)
+    return os.path.dirname(found[0]) if found else library
 
 
 def find(path: str) -> list[str]:

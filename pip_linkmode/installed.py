@@ -7,9 +7,7 @@ else, also what is outside of site-packages, is the same wherever it is installe
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
 import os
 import re
 import stat
@@ -228,7 +226,6 @@ def is_bytecode(path: str) -> bool:
 
 def _hexadecimal(value: str | None) -> str | None:
     try:
-        digest = base64.urlsafe_b64decode(f"{value or ''}=")
+        return environments.hexadecimal(value or "")
     except ValueError:
         return None
-    return digest.hex() if len(digest) == hashlib.sha256().digest_size else None

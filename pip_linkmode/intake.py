@@ -20,7 +20,7 @@ from pip_linkmode.errors import (
     WheelDeclinedError,
 )
 from pip_linkmode.store import BYTECODE, FILES, GONE, use
-from pip_linkmode.wheel import compiled_sources, unpack, wheel_digest
+from pip_linkmode.wheel import compiled_sources, file_digest, unpack
 from pip_linkmode.workers import Workers, WorkersError
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class Intake:
         sha256 = self._known(wheel)
         if sha256 is None:
             with open(wheel, "rb") as file:
-                sha256 = wheel_digest(file)
+                sha256 = file_digest(file)
         for store in () if replace else self._stores:
             if store.has(sha256):
                 return Taken(sha256, fresh=False)

@@ -43,7 +43,6 @@ from pip_linkmode.link import (
     Linker,
     extents,
     file_system,
-    probe,
 )
 from pip_linkmode.placement import Place, by_chain
 from pip_linkmode.replacement import (
@@ -52,9 +51,9 @@ from pip_linkmode.replacement import (
     Replacer,
     alone_in,
     keep,
-    stamp,
 )
 from pip_linkmode.store import BYTECODE, FILES, MANIFEST, Entry, use
+from pip_linkmode.wheel import stamp
 from pip_linkmode.workers import Workers
 
 if TYPE_CHECKING:
@@ -271,7 +270,7 @@ class Relinking:
             self._sweep(environment)
         for store in self._stores:
             try:
-                results = _probe(store, environment.library)
+                results = store.probe(environment.library)
             except OSError as error:
                 report.refused = f"{environment.library}: {error.strerror}"
                 continue
@@ -720,18 +719,3 @@ def _has_bytecode(source: str) -> bool:
         glob.escape(directory), "__pycache__", glob.escape(name[:-3])
     )
     return bool(glob.glob(f"{pattern}.*.pyc"))
-
-
-def _probe(store: Store, library: str) -> dict[str, str | None]:
-    """Find out by which primitives files can be linked; nothing if that is unknown."""
-    if store.writable:
-        with store.staging() as staged:
-            source = os.path.join(staged, MANIFEST)
-            with open(source, "w", encoding="ascii") as file:
-                file.write("{}")
-            return probe(source, library)
-    for entry in store.entries():
-        source = os.path.join(entry, MANIFEST)
-        with contextlib.suppress(FileNotFoundError):
-            return probe(source, library)
-    return {}

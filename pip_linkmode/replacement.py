@@ -14,20 +14,10 @@ from typing import TYPE_CHECKING
 from pip_linkmode.errors import EnvironmentBusyError, LinkmodeError
 from pip_linkmode.link import TEMPORARY, Link, Linker
 from pip_linkmode.store import locked
+from pip_linkmode.wheel import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-def stamp(status: os.stat_result) -> tuple[int, ...]:
-    """Return what tells whether a file was written to; nobody can set a ctime."""
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
 
 
 class KeptError(LinkmodeError):

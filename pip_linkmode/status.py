@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
@@ -14,7 +13,7 @@ from pip_linkmode.configuration import in_force
 from pip_linkmode.environments import find, root
 from pip_linkmode.errors import StoreRefusedError
 from pip_linkmode.ledger import measure
-from pip_linkmode.store import MANIFEST, Store
+from pip_linkmode.store import Store
 
 if TYPE_CHECKING:
     from pip_linkmode.configuration import InForce
@@ -110,20 +109,5 @@ def _store(path: str, library: str, *, trust_group: bool) -> StoreStatus:
         entries=len(entries),
         bytes=total,
         is_estimate=measured < len(entries),
-        modes=_modes(store, entries, library),
+        modes=store.probe(library),
     )
-
-
-def _modes(store: Store, entries: list[str], library: str) -> dict[str, str | None]:
-    """Find out which modes work, by linking a file of the store to the environment."""
-    for entry in entries:
-        source = os.path.join(entry, MANIFEST)
-        with contextlib.suppress(OSError):
-            return link.probe(source, library)
-    if not store.writable:
-        return {}
-    with store.staging() as staged:
-        source = os.path.join(staged, MANIFEST)
-        with open(source, "w", encoding="ascii") as file:
-            file.write("{}")
-        return link.probe(source, library)

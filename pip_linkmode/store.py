@@ -52,7 +52,7 @@ from pip_linkmode.errors import (
     EntryGoneError,
     StoreRefusedError,
 )
-from pip_linkmode.link import below
+from pip_linkmode.link import below, probe
 from pip_linkmode.wheel import StoredFile, compiled_sources, is_plain, make_directory
 
 if TYPE_CHECKING:
@@ -401,6 +401,23 @@ class Store:
         for parent in _directories(wheels):
             found += _directories(parent)
         return found
+
+    def probe(self, directory: str) -> dict[str, str | None]:
+        """Find out by which primitives files can be linked to a directory, by doing it.
+
+        :param directory: absolute path; nothing is left there
+        :returns: see :func:`pip_linkmode.link.probe`; nothing if there is no file
+        :raises OSError: if the store cannot be written
+        """
+        for entry in self.entries():
+            with contextlib.suppress(OSError):
+                return probe(os.path.join(entry, MANIFEST), directory)
+        if not self.writable:
+            return {}
+        with self.staging() as staged:
+            source = os.path.join(staged, MANIFEST)
+            write_manifest(source, {})
+            return probe(source, directory)
 
     def take_away(self, sha256: str, staged: str) -> str | None:
         """Move an entry out of everybody's way, by one rename.

@@ -9,7 +9,6 @@ Bytecode has no hashes; of it only size, time and mode are compared.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import os
@@ -18,9 +17,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pip_linkmode import bytecode
-from pip_linkmode.environments import distributions, find, registrations, root
+from pip_linkmode.environments import (
+    distributions,
+    find,
+    hexadecimal,
+    registrations,
+    root,
+)
 from pip_linkmode.errors import EntryDamagedError
-from pip_linkmode.link import Link, Linker
+from pip_linkmode.link import TEMPORARY, Link, Linker
 from pip_linkmode.store import BYTECODE, FILES, IMPOSSIBLE, MANIFEST, read_manifest
 
 if TYPE_CHECKING:
@@ -448,7 +453,7 @@ def _hexadecimal(digest: str | None) -> str | None:
     if digest is None:
         return None
     try:
-        return base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4)).hex()
+        return hexadecimal(digest)
     except ValueError:
         return digest
 
@@ -477,9 +482,7 @@ def _put(source: str, target: str, status: os.stat_result, mode: str) -> None:
 
     :param status: of the source
     """
-    beside = os.path.join(
-        os.path.dirname(target), f".pip-linkmode-{os.urandom(8).hex()}"
-    )
+    beside = os.path.join(os.path.dirname(target), TEMPORARY + os.urandom(8).hex())
     bits = stat.S_IMODE(status.st_mode)
     link = Link(source, beside, status.st_size, status.st_mtime_ns, bits, bits)
     Linker().link([link], mode=mode, store="", area="", made=[])

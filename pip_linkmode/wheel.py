@@ -121,13 +121,13 @@ def compiled_sources(paths: Iterable[str], dist_info: str) -> tuple[str, ...]:
     )
 
 
-def wheel_digest(wheel: BinaryIO) -> str:
-    """Return the sha256 of a wheel's bytes, the key of its entry.
+def file_digest(file: BinaryIO) -> str:
+    """Return the sha256 of a file's bytes; a wheel's is the key of its entry.
 
-    :param wheel: open at its beginning; left at its end
+    :param file: open at its beginning; left at its end
     """
     digest = hashlib.sha256()
-    while chunk := wheel.read(_CHUNK):
+    while chunk := file.read(_CHUNK):
         digest.update(chunk)
     return digest.hexdigest()
 
@@ -306,13 +306,22 @@ def make_directory(path: str) -> None:
             os.mkdir(path, 0o755)
 
 
-def _stamp(wheel: BinaryIO) -> tuple[int, int, int] | None:
+def stamp(status: os.stat_result) -> tuple[int, ...]:
     """Return what tells whether a file was written to; nobody can set a ctime."""
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
+def _stamp(wheel: BinaryIO) -> tuple[int, ...] | None:
     try:
-        status = os.fstat(wheel.fileno())
+        return stamp(os.fstat(wheel.fileno()))
     except UnsupportedOperation:  # it is in memory
         return None
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def unpack(wheel: BinaryIO, directory: str, *, umask: int) -> dict[str, Any]:
@@ -327,7 +336,7 @@ def unpack(wheel: BinaryIO, directory: str, *, umask: int) -> dict[str, Any]:
     :raises OSError: if it cannot be written
     """
     before = _stamp(wheel)
-    sha256 = wheel_digest(wheel)
+    sha256 = file_digest(wheel)
     mtime = int(time.time())
     stamp = (mtime * 10**9, mtime * 10**9)
     try:

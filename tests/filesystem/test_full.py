@@ -98,33 +98,36 @@ def test_while_compiling(
         assert len(list(library.glob("__pycache__/*.pyc"))) == 20
 
 
+@pytest.fixture
+def full_store(tmpfs: Callable[..., Path], wheel: Path) -> Path:
+    """A store that has the wheel, and no room for anything else."""
+    place = tmpfs("size=2m")
+    mounts.fill(place / "store", wheel)
+    fill_up(place)
+    return place / "store"
+
+
 def test_a_full_store_that_has_the_wheel_is_used(
-    bed: Bed, tmp_path: Path, tmpfs: Callable[..., Path], wheel: Path
+    bed: Bed, tmp_path: Path, full_store: Path, wheel: Path
 ) -> None:
     """Not a byte needs to be written to it."""
-    place = tmpfs("size=2m")
-    store = place / "store"
-    mounts.fill(store, wheel)
-    fill_up(place)
-    done = compare(bed, tmp_path, [*INSTALL, str(wheel)], settings("copy", store))
+    args, env = [*INSTALL, str(wheel)], settings("copy", full_store)
+    done = compare(bed, tmp_path, args, env)
     assert done.warnings == []
-    assert set(primitives(done.environment, store).values()) == {"copy"}
-    assert entries(store) == 1
+    assert set(primitives(done.environment, full_store).values()) == {"copy"}
+    assert entries(full_store) == 1
 
 
 def test_no_symlink_into_a_full_store_that_cannot_note_who_uses_it(
-    bed: Bed, tmp_path: Path, tmpfs: Callable[..., Path], wheel: Path
+    bed: Bed, tmp_path: Path, full_store: Path, wheel: Path
 ) -> None:
-    place = tmpfs("size=2m")
-    store = place / "store"
-    mounts.fill(store, wheel)
-    fill_up(place)
-    done = compare(bed, tmp_path, [*INSTALL, str(wheel)], settings("symlink", store))
+    args, env = [*INSTALL, str(wheel)], settings("symlink", full_store)
+    done = compare(bed, tmp_path, args, env)
     (warning,) = done.warnings
     assert FULL in warning
     library = done.environment.site_packages / "full"
     assert not any(path.is_symlink() for path in library.rglob("*"))
-    assert entries(store) == 1
+    assert entries(full_store) == 1
 
 
 def test_bytecode_that_was_cut_short_is_not_kept(tmp_path: Path) -> None:

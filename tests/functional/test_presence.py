@@ -107,7 +107,7 @@ def test_a_broken_installation_of_ours_never_breaks_pip(
 _NEVER_AGAIN = """\
 import sys
 from pip_linkmode import intake
-intake.wheel_digest = None
+intake.file_digest = None
 from pip._internal.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """

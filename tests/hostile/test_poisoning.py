@@ -116,7 +116,7 @@ def test_wheel_that_changes_is_not_stored_under_the_hash_it_had(
     bench = Bench(tmp_path, good)
     sha256, content = bench.sha256, evil.read_bytes()
     module: Any = intake_module if moment == "before unpacking" else wheel_module
-    stock = wheel_module.wheel_digest
+    stock = wheel_module.file_digest
 
     def digest_and_change(wheel: Any) -> str:
         found = stock(wheel)
@@ -127,7 +127,7 @@ def test_wheel_that_changes_is_not_stored_under_the_hash_it_had(
         raise WorkersError
 
     monkeypatch.setattr(Workers, "submit", no_worker)
-    monkeypatch.setattr(module, "wheel_digest", digest_and_change)
+    monkeypatch.setattr(module, "file_digest", digest_and_change)
     installed = bench.install("environment")
     monkeypatch.undo()
     assert not (bench.store / "v1" / "wheels" / sha256[:2] / sha256).exists()

@@ -26,7 +26,7 @@ IMPORTS: dict[str, set[str]] = {
     "_runner": set(),
     "_uninstall": set(),
     "_worker": {"errors", "wheel"},
-    "adoption": {"errors", "link", "replacement", "store", "wheel"},
+    "adoption": {"errors", "link", "store", "wheel"},
     "bytecode": {"errors", "store", "wheel"},
     "cli": {
         "fill",
@@ -50,7 +50,7 @@ IMPORTS: dict[str, set[str]] = {
     "configuration": {"_pip", "settings"},
     "console": {"_pip"},
     "enable": {"bytecode", "environments", "errors", "installed", "link", "wheel"},
-    "environments": {"errors", "wheel"},
+    "environments": {"errors", "store", "wheel"},
     "errors": set(),
     "installation": {
         "bytecode",
@@ -73,7 +73,7 @@ IMPORTS: dict[str, set[str]] = {
     "link": set(),
     "materialize": {"environments", "link", "replacement"},
     "placement": {"link"},
-    "replacement": {"errors", "link", "store"},
+    "replacement": {"errors", "link", "store", "wheel"},
     "relink": {
         "adoption",
         "environments",
@@ -84,6 +84,7 @@ IMPORTS: dict[str, set[str]] = {
         "replacement",
         "skeleton",
         "store",
+        "wheel",
         "workers",
     },
     "settings": {"errors"},
@@ -101,7 +102,7 @@ IMPORTS: dict[str, set[str]] = {
     },
     "usage": {"environments", "ledger"},
     "users": {"environments", "settings", "store"},
-    "verify": {"bytecode", "environments", "errors", "link", "store", "wheel"},
+    "verify": {"bytecode", "environments", "errors", "link", "store"},
     "wheel": {"errors"},
     "workers": {"bytecode", "errors", "store"},
 }

@@ -4,61 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pip_linkmode import _pip, cli, console
 from pip_linkmode.cli import COMMANDS, main
 from pip_linkmode.prune import Pruned
-from tests.house import House
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-
-@pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    for name in os.environ:
-        if name.startswith("PIP_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_LINK_STORE", str(tmp_path / "store"))
-    return House(tmp_path)
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    return Run(capsys)
-
-
-class Run:
-    """Runs the command in this process."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def text(self, *args: str, code: int = 0) -> str:
-        assert main(args) == code
-        out, err = self._capsys.readouterr()
-        assert err == ""
-        return out
-
-    def data(self, *args: str, code: int = 0) -> Any:
-        return json.loads(self.text(*args, "--json", code=code))
-
-    def error(self, *args: str, code: int) -> str:
-        assert main(args) == code
-        out, err = self._capsys.readouterr()
-        assert out == ""
-        return err
+    from tests.house import House
+    from tests.unit.conftest import Run
 
 
 # --- all commands ---------------------------------------------------------------------

@@ -9,29 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pip_linkmode import cli, relink
+from pip_linkmode import cli
+from pip_linkmode import store as store_module
 from pip_linkmode.enable import Disabled, Enabled
-from tests.house import House
-from tests.unit.test_cli import Run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-
-@pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    for name in os.environ:
-        if name.startswith("PIP_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_LINK_STORE", str(tmp_path / "store"))
-    return House(tmp_path)
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    return Run(capsys)
+    from tests.house import House
+    from tests.unit.conftest import Run
 
 
 @pytest.fixture
@@ -70,7 +56,7 @@ def test_relink_that_can_share_nothing_is_found(
 ) -> None:
     reason = os.strerror(errno.EXDEV)
     refused = {"clone": reason, "hardlink": reason, "symlink": None, "copy": None}
-    monkeypatch.setattr(relink, "probe", lambda *_: refused)
+    monkeypatch.setattr(store_module, "probe", lambda *_: refused)
     text = run.text("relink", str(library), code=1)
     assert "nothing is shared: no hardlink from" in text
     assert reason in text

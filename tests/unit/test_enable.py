@@ -9,7 +9,6 @@ import importlib.util
 import os
 import py_compile
 import shutil
-import subprocess
 import sys
 import zipfile
 from typing import TYPE_CHECKING
@@ -120,13 +119,6 @@ class Bench:
             str(path.relative_to(self.library)): path.lstat().st_ino
             for path in self.library.rglob("*")
         }
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "environment"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", path], check=True)
-    return path
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from pip_linkmode.errors import (
 )
 from pip_linkmode.intake import Intake
 from pip_linkmode.store import Entry, Store
-from pip_linkmode.wheel import wheel_digest
+from pip_linkmode.wheel import file_digest
 from tests.wheels import make_wheel
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def entries(store: Store) -> list[Path]:
 
 def digest_of(wheel: str) -> str:
     with open(wheel, "rb") as file:
-        return wheel_digest(file)
+        return file_digest(file)
 
 
 def test_new_wheel_is_unpacked_and_compiled(
@@ -377,7 +377,7 @@ def test_wheel_that_changes_while_it_is_read_is_told(
     wheel: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(intake, "wheel_digest", lambda _: "0" * 64)
+    monkeypatch.setattr(intake, "file_digest", lambda _: "0" * 64)
     with pytest.raises(EntryDamagedError, match="was changed"):
         make(store).find(wheel)
     assert (entries(store), staged(store)) == ([], [])
@@ -482,7 +482,7 @@ def test_wheel_that_was_hashed_already_is_not_hashed_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     digest = hashlib.sha256(Path(wheel).read_bytes()).hexdigest()
-    monkeypatch.setattr(intake, "wheel_digest", None)
+    monkeypatch.setattr(intake, "file_digest", None)
     made = make(store, known={wheel: digest}.get)
     made.announce([wheel])
     assert made.find(wheel).entry.sha256 == digest

@@ -11,7 +11,6 @@ import io
 import os
 import py_compile
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pip_linkmode import adoption, environments, placement, relink
+from pip_linkmode import store as store_module
 from pip_linkmode.intake import Intake
 from pip_linkmode.link import PRIMITIVES, TEMPORARY, Extent, Link
 from pip_linkmode.materialize import Materializing
@@ -120,13 +120,6 @@ class Bench:
             for source in Path(self.store.root).glob("v1/wheels/**/*")
             if source.is_file()
         )
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "environment"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", path], check=True)
-    return path
 
 
 @pytest.fixture
@@ -342,7 +335,7 @@ def test_clones_are_files_of_their_own(
     bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     works = {"clone": None, "hardlink": None}
-    monkeypatch.setattr(relink, "probe", lambda *_: works)
+    monkeypatch.setattr(store_module, "probe", lambda *_: works)
     (library / "package/tool").chmod(0o750)
     bench.relink(library)
     relinking = bench.prepare(library, mode="clone")
@@ -766,7 +759,9 @@ def test_other_file_system_is_refused_before_anything_is_copied(
     bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reason = os.strerror(errno.EXDEV)
-    monkeypatch.setattr(relink, "probe", lambda *_: {"hardlink": reason, "copy": None})
+    monkeypatch.setattr(
+        store_module, "probe", lambda *_: {"hardlink": reason, "copy": None}
+    )
     found = bench.one(library)
     assert found.refused is not None
     assert found.refused.startswith(f"no hardlink from {bench.store.root} (")
@@ -780,7 +775,7 @@ def test_directory_that_cannot_be_written_is_refused(
     def refuse(*_: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(relink, "probe", refuse)
+    monkeypatch.setattr(store_module, "probe", refuse)
     found = bench.one(library)
     assert found.refused == f"{library}: {os.strerror(errno.EROFS)}"
 
@@ -890,14 +885,14 @@ def test_store_from_which_nothing_can_be_linked_is_not_used(
 ) -> None:
     far, near = bench.store, Store.open(str(bench.root / "near"))
     unpack(bench)
-    probe = relink._probe
+    probe = Store.probe
 
     def look(store: Store, library: str) -> dict[str, str | None]:
         if store is far:
             return dict.fromkeys(PRIMITIVES, "too far")
         return probe(store, library)
 
-    monkeypatch.setattr(relink, "_probe", look)
+    monkeypatch.setattr(Store, "probe", look)
     found = bench.one(library, stores=[far, near])
     assert found.refused is None
     bench.store = near

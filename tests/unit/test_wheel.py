@@ -22,11 +22,11 @@ from pip_linkmode import wheel as wheel_module
 from pip_linkmode.errors import WheelDeclinedError
 from pip_linkmode.wheel import (
     current_umask,
+    file_digest,
     is_plain,
     make_directory,
     mode_of_new_file,
     unpack,
-    wheel_digest,
 )
 from tests.wheels import TRAITS
 
@@ -174,7 +174,7 @@ def test_digest_is_of_all_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wheel_module, "_CHUNK", 7)
     content = bytes(range(256))
     expected = hashlib.sha256(content).hexdigest()
-    assert wheel_digest(io.BytesIO(content)) == expected
+    assert file_digest(io.BytesIO(content)) == expected
 
 
 # --- permission bits ------------------------------------------------------------------
