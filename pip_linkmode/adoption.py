@@ -14,9 +14,9 @@ import time
 from email.parser import HeaderParser
 from typing import TYPE_CHECKING, Any
 
+from pip_linkmode.entry import FILES, Entry, adopted_digest
 from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.link import Link, Linker
-from pip_linkmode.store import FILES, Entry, adopted_digest
 from pip_linkmode.wheel import StoredFile, file_digest, make_directory, stamp
 
 if TYPE_CHECKING:

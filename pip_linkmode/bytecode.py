@@ -20,8 +20,8 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from pip_linkmode.entry import IMPOSSIBLE, check_files, read_manifest, write_manifest
 from pip_linkmode.errors import EntryDamagedError
-from pip_linkmode.store import IMPOSSIBLE, check_files, read_manifest, write_manifest
 from pip_linkmode.wheel import make_directory
 
 if TYPE_CHECKING:

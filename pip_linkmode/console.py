@@ -63,6 +63,11 @@ def parse_span(text: str) -> float:
     return float(match.group(1)) * _SPANS[match.group(2)]
 
 
+def date(timestamp: float) -> str:
+    """Return a day, by seconds since the epoch; of what was never, a question mark."""
+    return time.strftime("%Y-%m-%d", time.localtime(timestamp)) if timestamp else "?"
+
+
 def plural(count: int, what: str, many: str = "") -> str:
     """Return a number of things: ``1 entry``, ``2 entries``."""
     return f"{count:,} {what if count == 1 else many or what + 's'}"

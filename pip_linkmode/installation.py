@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from pip_linkmode import bytecode, environments, skeleton
+from pip_linkmode.entry import FILES, GONE, MANIFEST
 from pip_linkmode.errors import (
     EntryDamagedError,
     EntryGoneError,
@@ -29,7 +30,7 @@ from pip_linkmode.intake import Intake, not_known
 from pip_linkmode.link import Link, Linker, Made, file_system
 from pip_linkmode.placement import Place, by_chain
 from pip_linkmode.settings import is_temporary
-from pip_linkmode.store import FILES, GONE, MANIFEST, Store, arrange
+from pip_linkmode.store import Store, arrange
 from pip_linkmode.wheel import current_umask, mode_of_new_file
 
 if TYPE_CHECKING:
@@ -38,11 +39,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from pip_linkmode.bytecode import Bytecode
+    from pip_linkmode.entry import Entry
     from pip_linkmode.intake import Found
     from pip_linkmode.link import Refusal
     from pip_linkmode.settings import Settings
     from pip_linkmode.skeleton import Layout
-    from pip_linkmode.store import Entry
 
 _log = logging.getLogger("pip_linkmode")
 VERBOSE = 15

@@ -13,13 +13,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from pip_linkmode.entry import BYTECODE, FILES, GONE, use
 from pip_linkmode.errors import (
     EntryDamagedError,
     EntryGoneError,
     StoreRefusedError,
     WheelDeclinedError,
 )
-from pip_linkmode.store import BYTECODE, FILES, GONE, use
 from pip_linkmode.wheel import compiled_sources, file_digest, unpack
 from pip_linkmode.workers import Workers, WorkersError
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pip_linkmode.bytecode import Bytecode, Interpreter
-    from pip_linkmode.store import Entry, Store
+    from pip_linkmode.entry import Entry
+    from pip_linkmode.store import Store
 
 
 class Taken(NamedTuple):

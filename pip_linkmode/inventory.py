@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pip_linkmode.entry import BYTECODE, FILES, MANIFEST
 from pip_linkmode.environments import distributions
 from pip_linkmode.errors import EntryDamagedError
-from pip_linkmode.store import BYTECODE, FILES, MANIFEST
 
 if TYPE_CHECKING:
     from pip_linkmode.store import Store

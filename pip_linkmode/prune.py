@@ -14,11 +14,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pip_linkmode.entry import MANIFEST
 from pip_linkmode.environments import registrations
 from pip_linkmode.errors import PruneRefusedError
 from pip_linkmode.inventory import identify, items
 from pip_linkmode.ledger import Ledger, measure
-from pip_linkmode.store import MANIFEST
 from pip_linkmode.users import users
 
 if TYPE_CHECKING:

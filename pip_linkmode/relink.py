@@ -28,6 +28,7 @@ from packaging.utils import canonicalize_name
 
 from pip_linkmode import environments, skeleton
 from pip_linkmode.adoption import adopt, planned, sha256_of
+from pip_linkmode.entry import BYTECODE, FILES, MANIFEST, Entry, use
 from pip_linkmode.errors import (
     EntryDamagedError,
     EntryGoneError,
@@ -45,14 +46,7 @@ from pip_linkmode.link import (
     file_system,
 )
 from pip_linkmode.placement import Place, by_chain
-from pip_linkmode.replacement import (
-    ChangedError,
-    KeptError,
-    Replacer,
-    alone_in,
-    keep,
-)
-from pip_linkmode.store import BYTECODE, FILES, MANIFEST, Entry, use
+from pip_linkmode.replacement import ChangedError, KeptError, Replacer, alone_in, keep
 from pip_linkmode.wheel import stamp
 from pip_linkmode.workers import Workers
 

@@ -29,7 +29,7 @@ from pip_linkmode.wheel import data_scheme, is_kept
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pip_linkmode.store import Entry
+    from pip_linkmode.entry import Entry
     from pip_linkmode.wheel import StoredFile
 
 _SPECIAL = re.compile(r'[",\r\n]')

@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pip_linkmode.entry import FILES
 from pip_linkmode.environments import (
     distributions,
     entries_behind_symlinks,
@@ -19,7 +20,6 @@ from pip_linkmode.environments import (
     root,
 )
 from pip_linkmode.settings import is_temporary
-from pip_linkmode.store import FILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

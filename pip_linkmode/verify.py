@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pip_linkmode import bytecode
+from pip_linkmode.entry import BYTECODE, FILES, IMPOSSIBLE, MANIFEST, read_manifest
 from pip_linkmode.environments import (
     distributions,
     find,
@@ -26,13 +27,13 @@ from pip_linkmode.environments import (
 )
 from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.link import TEMPORARY, Link, Linker
-from pip_linkmode.store import BYTECODE, FILES, IMPOSSIBLE, MANIFEST, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pip_linkmode.entry import Entry
     from pip_linkmode.environments import Distribution, Row
-    from pip_linkmode.store import Entry, Store
+    from pip_linkmode.store import Store
 
     Kind = Literal["modified", "missing", "dangling", "restamped", "manifest"]
 

@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING
 
 from pip_linkmode import bytecode
 from pip_linkmode.bytecode import Bytecode, Interpreter
+from pip_linkmode.entry import BYTECODE, FILES, use
 from pip_linkmode.errors import LinkmodeError, WheelDeclinedError
-from pip_linkmode.store import BYTECODE, FILES, use
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import IO, Any
 
-    from pip_linkmode.store import Entry, Store
+    from pip_linkmode.entry import Entry
+    from pip_linkmode.store import Store
 
 _CHUNK = 32
 """Files that are compiled in one job."""

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pip_linkmode import environments
+from pip_linkmode.entry import FILES
 from pip_linkmode.intake import Intake
 from pip_linkmode.link import Link, Linker
-from pip_linkmode.store import FILES, Store
+from pip_linkmode.store import Store
 from pip_linkmode.wheel import current_umask
 from tests.wheels import make_wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pip_linkmode.store import Entry
+    from pip_linkmode.entry import Entry
 
 
 @dataclass

@@ -18,8 +18,9 @@ import sys
 from pathlib import Path
 
 from pip_linkmode import environments
+from pip_linkmode.entry import FILES, MANIFEST, write_manifest
 from pip_linkmode.link import CHAINS, Link, Linker
-from pip_linkmode.store import FILES, MANIFEST, Store, write_manifest
+from pip_linkmode.store import Store
 
 CHECKOUT = Path(__file__).parents[2]
 MODULES = 8

@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.filesystem.support import (
-    INSTALL,
-    entries,
-    left_over,
-    settings,
-    under,
-)
+from tests.filesystem.support import INSTALL, entries, left_over, settings, under
 from tests.parity import delta
 from tests.wheels import make_wheel
 

@@ -30,7 +30,7 @@ from tests.wheels import make_wheel
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pip_linkmode.store import Entry
+    from pip_linkmode.entry import Entry
 
 SCHEME = {
     "purelib": "/env/lib/python3/site-packages",

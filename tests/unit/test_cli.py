@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pip_linkmode import _pip, cli, console
+from pip_linkmode import _pip, cli_inspect, cli_store, console
 from pip_linkmode.cli import COMMANDS, main
 from pip_linkmode.prune import Pruned
 
 if TYPE_CHECKING:
+    from pip_linkmode.command import Command
     from tests.house import House
     from tests.unit.conftest import Run
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_help_has_an_example(
-    command: cli.Command, capsys: pytest.CaptureFixture[str]
+    command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command.name, "--help"])
@@ -107,7 +108,7 @@ def test_error_of_the_system_has_its_path(
     def fail(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "/some/path")
 
-    monkeypatch.setattr(cli, "items", fail)
+    monkeypatch.setattr(cli_inspect, "items", fail)
     assert run.error("list", code=1) == "ERROR: /some/path: Permission denied\n"
 
 
@@ -119,7 +120,7 @@ def test_interruption_is_no_traceback(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "items", interrupt)
+    monkeypatch.setattr(cli_inspect, "items", interrupt)
     assert run.error("list", code=1) == "ERROR: interrupted\n"
 
 
@@ -274,7 +275,7 @@ def test_prune_says_that_something_came_into_use(
     house: House, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.entry("a")
-    monkeypatch.setattr(cli, "prune", lambda *_: Pruned("/store", restored=1))
+    monkeypatch.setattr(cli_store, "prune", lambda *_: Pruned("/store", restored=1))
     assert "Kept 1 entry that came into use meanwhile" in run.text("prune")
 
 
@@ -282,7 +283,7 @@ def test_prune_says_whose_bytecode_has_gone(
     house: House, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.entry("a")
-    monkeypatch.setattr(cli, "prune", lambda *_: Pruned("/store", spare=2))
+    monkeypatch.setattr(cli_store, "prune", lambda *_: Pruned("/store", spare=2))
     assert "Removed bytecode for 2 wheels of read-only stores" in run.text("prune")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pip_linkmode import cli
+from pip_linkmode import cli_environments
 from pip_linkmode import store as store_module
 from pip_linkmode.enable import Disabled, Enabled
 
@@ -119,16 +119,16 @@ def test_enable_and_disable_say_what_came_of_it(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enabled = Enabled("/env", ["pip-linkmode 1.0"], ["wrapt 2.0"], 3, ["pip is old"])
-    monkeypatch.setattr(cli, "enable", lambda _: enabled)
+    monkeypatch.setattr(cli_environments, "enable", lambda _: enabled)
     text = run.text("enable", "/env", code=1)
     assert text == (
         "/env: pip-linkmode 1.0 linked; wrapt 2.0 was there\n  WARNING: pip is old\n"
     )
     disabled = Disabled("/env", ["pip-linkmode 1.0"], ["wrapt 2.0"])
-    monkeypatch.setattr(cli, "disable", lambda _: disabled)
+    monkeypatch.setattr(cli_environments, "disable", lambda _: disabled)
     text = run.text("disable", "/env")
     assert text == (
         "/env: pip-linkmode 1.0 removed\n  left, since others need it: wrapt 2.0\n"
     )
-    monkeypatch.setattr(cli, "disable", Disabled)
+    monkeypatch.setattr(cli_environments, "disable", Disabled)
     assert run.text("disable", "/env") == "/env: was not there\n"

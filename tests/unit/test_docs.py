@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pip_linkmode.cli import COMMANDS, Command, _parser
+from pip_linkmode.cli import COMMANDS, _parser
+
+if TYPE_CHECKING:
+    from pip_linkmode.command import Command
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/care.md")

@@ -194,7 +194,7 @@ def test_bytecode_that_cannot_be_had_is_told(
     report = fill([store], [str(wheel)], Interpreter("/bin/false", "none", "none"))
     assert [(one.fresh, one.compiled) for one in report.wheels] == [(True, False)]
     monkeypatch.setattr(
-        "pip_linkmode.cli.interpreter", lambda _: report_of("/bin/false")
+        "pip_linkmode.cli_store.interpreter", lambda _: report_of("/bin/false")
     )
     assert "package 1.0     none" in command(wheel)[0]
 

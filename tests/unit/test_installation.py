@@ -25,11 +25,13 @@ from pip_linkmode.installation import VERBOSE, Session, _size
 from pip_linkmode.intake import Intake
 from pip_linkmode.link import PRIMITIVES, Link, Linker, Refusal
 from pip_linkmode.settings import Settings
-from pip_linkmode.store import Entry, Store
+from pip_linkmode.store import Store
 from tests.wheels import TRAITS, make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from pip_linkmode.entry import Entry
 
 FILES: dict[str, bytes | str] = {
     "package/__init__.py": "",

@@ -15,13 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pip_linkmode import bytecode, intake, workers
-from pip_linkmode.errors import (
-    EntryDamagedError,
-    StoreRefusedError,
-    WheelDeclinedError,
-)
+from pip_linkmode.entry import Entry
+from pip_linkmode.errors import EntryDamagedError, StoreRefusedError, WheelDeclinedError
 from pip_linkmode.intake import Intake
-from pip_linkmode.store import Entry, Store
+from pip_linkmode.store import Store
 from pip_linkmode.wheel import file_digest
 from tests.wheels import make_wheel
 

@@ -21,11 +21,12 @@ import pytest
 
 from pip_linkmode import adoption, environments, placement, relink
 from pip_linkmode import store as store_module
+from pip_linkmode.entry import Entry, adopted_digest
 from pip_linkmode.intake import Intake
 from pip_linkmode.link import PRIMITIVES, TEMPORARY, Extent, Link
 from pip_linkmode.materialize import Materializing
 from pip_linkmode.relink import Relinking
-from pip_linkmode.store import Entry, Store, adopted_digest, locked
+from pip_linkmode.store import Store, locked
 from pip_linkmode.workers import Workers
 from tests.wheels import make_wheel
 

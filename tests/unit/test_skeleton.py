@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pip_linkmode.entry import Entry
 from pip_linkmode.errors import WheelDeclinedError
 from pip_linkmode.skeleton import (
     Layout,
@@ -23,7 +24,7 @@ from pip_linkmode.skeleton import (
     pack,
     record,
 )
-from pip_linkmode.store import Entry, Store
+from pip_linkmode.store import Store
 from pip_linkmode.wheel import StoredFile, is_plain, unpack
 from tests.wheels import TRAITS, make_wheel
 

@@ -19,13 +19,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pip_linkmode import store as store_module
+from pip_linkmode.entry import Entry, use
 from pip_linkmode.errors import (
     EntryDamagedError,
     EntryGoneError,
     LinkmodeError,
     StoreRefusedError,
 )
-from pip_linkmode.store import STALE_SECONDS, Entry, Store, arrange, sweep, use
+from pip_linkmode.store import STALE_SECONDS, Store, arrange, sweep
 from pip_linkmode.wheel import is_plain, unpack
 from tests.wheels import make_wheel
 

@@ -19,7 +19,7 @@ from pip_linkmode.verify import Damage, Verification
 from tests.house import House
 
 if TYPE_CHECKING:
-    from pip_linkmode.store import Entry
+    from pip_linkmode.entry import Entry
 
 
 @pytest.fixture

@@ -1,0 +1,201 @@
+"""The commands that change environments: relink, materialize, enable and disable."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from pip_linkmode.command import FINE, FOUND, Command, Result, as_data
+from pip_linkmode.configuration import in_force
+from pip_linkmode.console import Progress, plural, size
+from pip_linkmode.enable import disable, enable
+from pip_linkmode.environments import find
+from pip_linkmode.errors import SettingsError
+from pip_linkmode.materialize import Materializing
+from pip_linkmode.relink import Relinking
+from pip_linkmode.settings import ALIASES, SHARING, why_no_symlinks
+from pip_linkmode.store import Store
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pip_linkmode.relink import Report
+
+
+# --- relink ---------------------------------------------------------------------------
+
+
+def _relink_arguments(parser: argparse.ArgumentParser) -> None:
+    _environment_arguments(parser)
+    parser.add_argument(
+        "--mode",
+        choices=("auto", "clone", "reflink", "hardlink", "symlink"),
+        help="how to share (default: as pip is set up here)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only tell what would come of it, by the sizes of the files",
+    )
+
+
+def _environment_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "environments",
+        nargs="+",
+        metavar="env",
+        help="an environment, its interpreter, or a site-packages directory",
+    )
+
+
+def _libraries(options: argparse.Namespace) -> list[str]:
+    return [library for path in options.environments for library in find(path)]
+
+
+def _relink(options: argparse.Namespace) -> Result:
+    found = in_force(sys.prefix, options.link_store)
+    force = found.settings
+    if not force.stores:
+        off = f"there is no store: the link mode is off ({found.sources['mode']})"
+        raise SettingsError(force.reason or off)
+    mode = ALIASES.get(options.mode, options.mode)
+    if mode is None:
+        mode = force.mode if force.mode in SHARING else "auto"
+    dangling = why_no_symlinks(force.stores) if mode == "symlink" else None
+    if dangling:
+        msg = f"symlinks would dangle: {dangling}; set --link-store"
+        raise SettingsError(msg)
+    relinking = Relinking(
+        _libraries(options),
+        [Store.open(path, trust_group=force.trust_group) for path in force.stores],
+        mode=mode,
+        exclude=force.exclude,
+        dry_run=options.dry_run,
+    )
+    with Progress("Relinking", relinking.bytes) as progress:
+        report = relinking.run(progress.advance)
+    code = FOUND if any(one.refused for one in report.environments) else FINE
+    return Result(as_data(report), "\n".join(_relink_lines(report)), code)
+
+
+def _relink_lines(report: Report) -> list[str]:
+    lines = []
+    for one in report.environments:
+        lines.append(one.site_packages)
+        if one.refused:
+            lines.append(f"  nothing is shared: {one.refused}")
+            continue
+        by = ", ".join(f"{count:,} by {mode}" for mode, count in one.files.items())
+        would = "would be linked" if report.dry_run else "linked"
+        lines.append(
+            f"  {plural(sum(one.files.values()), 'file')} ({size(one.bytes)}) {would}"
+            f"{f': {by}' if by else ''}; {one.already:,} were shared before"
+        )
+        lines += [
+            f"  {plural(count, 'file')} left alone: they {reason}"
+            for reason, count in sorted(one.kept.items())
+        ]
+        lines += [
+            f"  {plural(count, 'distribution')} passed over: {reason}"
+            for reason, count in sorted(one.passed_over.items())
+        ]
+        lines += [f"  edited, and left alone: {path}" for path in one.edited]
+    spent, freed = report.bytes_stored, report.bytes_freed
+    new = plural(len(report.adopted), "new entry", "new entries")
+    verb = "Would free" if report.dry_run else "Freed"
+    lines.append(
+        f"{verb} {size(freed)} in the environments for {size(spent)} in the store "
+        f"({new}): {size(freed - spent)} saved"
+    )
+    if report.bytes_held:
+        lines.append(
+            f"{size(report.bytes_held)} more come back when the other names of these "
+            "files go: the cache of who installed them, or an entry that prune removes"
+        )
+    return lines
+
+
+# --- materialize ----------------------------------------------------------------------
+
+
+def _materialize(options: argparse.Namespace) -> Result:
+    stores = in_force(sys.prefix, options.link_store).settings.stores
+    materializing = Materializing(_libraries(options), stores)
+    with Progress("Materializing", materializing.bytes) as progress:
+        found = materializing.run(progress.advance)
+    lines = []
+    for one in found:
+        lines += [
+            one.site_packages,
+            f"  {plural(one.files, 'file')} ({size(one.bytes)}) made private",
+            *(f"  leads nowhere: {path}" for path in one.dangling),
+            *(f"  {path}: {reason}" for path, reason in one.failed.items()),
+        ]
+    code = FOUND if any(one.dangling or one.failed for one in found) else FINE
+    return Result([as_data(one) for one in found], "\n".join(lines), code)
+
+
+# --- enable and disable ---------------------------------------------------------------
+
+
+def _enable(options: argparse.Namespace) -> Result:
+    found = [enable(path) for path in options.environments]
+    lines = []
+    for one in found:
+        parts = [
+            f"{', '.join(names)} {what}"
+            for names, what in ((one.linked, "linked"), (one.already, "was there"))
+            if names
+        ]
+        lines.append(f"{one.site_packages}: {'; '.join(parts)}")
+        lines += [f"  WARNING: {warning}" for warning in one.warnings]
+    code = FOUND if any(one.warnings for one in found) else FINE
+    return Result([as_data(one) for one in found], "\n".join(lines), code)
+
+
+def _disable(options: argparse.Namespace) -> Result:
+    found = [disable(path) for path in options.environments]
+    lines = []
+    for one in found:
+        names = ", ".join(one.removed)
+        lines.append(
+            f"{one.site_packages}: {f'{names} removed' if names else 'was not there'}"
+        )
+        lines += [f"  left, since others need it: {name}" for name in one.left]
+    return Result([as_data(one) for one in found], "\n".join(lines))
+
+
+COMMANDS = (
+    Command(
+        "relink",
+        "Turn environments that exist into links, whoever installed them.\n\n"
+        "Each file that is as its RECORD says is replaced by a link to the store's;\n"
+        "what no store has is copied there first.  An edited file stays what it is.",
+        "pip-linkmode relink ~/ComfyUI/.venv ~/SwarmUI/.venv --dry-run",
+        _relink_arguments,
+        _relink,
+    ),
+    Command(
+        "materialize",
+        "Give environments files of their own, before they are moved or shipped.\n\n"
+        "Afterwards no link leads into a store, and no file is shared by its inode.",
+        "pip-linkmode materialize ~/ComfyUI/.venv",
+        _environment_arguments,
+        _materialize,
+    ),
+    Command(
+        "enable",
+        "Put pip-linkmode into other environments, by links.",
+        "pip-linkmode enable ~/ComfyUI/.venv",
+        _environment_arguments,
+        _enable,
+    ),
+    Command(
+        "disable",
+        "Take pip-linkmode out of environments, and what came with it.\n\n"
+        "What it has linked stays, and pip alone can upgrade and uninstall it.",
+        "pip-linkmode disable ~/ComfyUI/.venv",
+        _environment_arguments,
+        _disable,
+    ),
+)

@@ -1,0 +1,318 @@
+"""The commands that change a store: prune and fill."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+from pip_linkmode.command import FINE, FOUND, Command, Result, as_data, open_stores
+from pip_linkmode.configuration import in_force
+from pip_linkmode.console import (
+    Progress,
+    date,
+    parse_size,
+    parse_span,
+    plural,
+    size,
+    table,
+)
+from pip_linkmode.errors import EnvironmentUnknownError, FillRefusedError, SettingsError
+from pip_linkmode.fill import fill, gather, interpreter, wheels_in
+from pip_linkmode.prune import Wanted, prune, release
+from pip_linkmode.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pip_linkmode.fill import Report as Filled
+    from pip_linkmode.prune import Pruned
+    from pip_linkmode.users import User
+
+
+# --- prune ----------------------------------------------------------------------------
+
+
+def _prune_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--older-than",
+        type=_argument(parse_span),
+        metavar="span",
+        help="only what was not used for so long: 12h, 30d, 2w, 6m, 1y",
+    )
+    parser.add_argument(
+        "--max-size",
+        type=_argument(parse_size),
+        metavar="size",
+        help=(
+            "what was used longest ago, until the store fits: 500M, 20G; also what "
+            "environments have by hard links or clones, which do not need it"
+        ),
+    )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="everything; refused if environments have symlinks into the store",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="with --all: even then; it breaks them"
+    )
+    parser.add_argument(
+        "--release",
+        metavar="env",
+        action="append",
+        default=[],
+        help="first forget an environment that is not there and will not come back",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only tell what would be done"
+    )
+
+
+def _argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Let argparse say what is wrong with a value."""
+
+    def parse_or_explain(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse_or_explain
+
+
+def _prune(options: argparse.Namespace) -> Result:
+    wanted = Wanted(
+        options.older_than,
+        options.max_size,
+        everything=options.all,
+        force=options.force,
+        dry_run=options.dry_run,
+    )
+    if options.all and (options.older_than, options.max_size) != (None, None):
+        msg = "--all is everything; leave out --older-than and --max-size, or --all"
+        raise SettingsError(msg)
+    stores = open_stores(options)
+    forgotten = []
+    for environment in options.release:
+        found = [
+            path
+            for store in stores
+            for path in release(
+                store, os.path.abspath(environment), dry_run=options.dry_run
+            )
+        ]
+        if not found:
+            msg = f"{environment} is not known to use a store"
+            raise EnvironmentUnknownError(msg)
+        forgotten += found
+    results = []
+    for store in stores:
+        # One that others look after can only be read.
+        if store.writable or options.link_store:
+            with Progress(f"Looking after {store.root}") as progress:
+                results.append(prune(store, wanted, progress.advance))
+    code = FOUND if any(result.holders for result in results) else FINE
+    text = [f"Forgotten: {path}" for path in forgotten]
+    for result in results:
+        text += _prune_lines(result, wanted)
+    return Result([_pruned(result) for result in results], "\n".join(text), code)
+
+
+def _pruned(result: Pruned) -> dict[str, Any]:
+    return {
+        "store": result.store,
+        "removed": [
+            {
+                "name": one.name,
+                "version": one.version,
+                "sha256": one.sha256,
+                "size": one.allocated,
+                "freed": one.freed,
+                "last_used": one.last_used,
+            }
+            for one in result.removed
+        ],
+        "freed": result.freed,
+        "restored": result.restored,
+        "spare_bytecode": result.spare,
+        "released": result.released,
+        "unseen": [_user(user) for user in result.unseen],
+        "holders": [_user(user) for user in result.holders],
+        "size": result.size,
+    }
+
+
+def _user(user: User) -> dict[str, Any]:
+    return {
+        "path": user.path,
+        "state": user.state,
+        "uses": sorted(user.uses),
+        "depends_on": sorted(user.depends),
+    }
+
+
+def _prune_lines(result: Pruned, wanted: Wanted) -> list[str]:
+    lines = []
+    if result.removed:
+        rows = [("Package", "Version", "Size", "Came back", "Last used")]
+        rows += [
+            (
+                one.name,
+                one.version,
+                size(one.allocated),
+                size(one.freed),
+                date(one.last_used),
+            )
+            for one in result.removed
+        ]
+        lines += [table(rows, (2, 3)), ""]
+    verb = "Would remove" if wanted.dry_run else "Removed"
+    lines.append(
+        f"{verb} {plural(len(result.removed), 'entry', 'entries')} of {result.store}; "
+        f"{size(result.freed)} {'would come' if wanted.dry_run else 'came'} back"
+    )
+    if result.spare:
+        count = plural(result.spare, "wheel")
+        lines.append(f"{verb} bytecode for {count} of read-only stores")
+    if result.restored:
+        count = plural(result.restored, "entry", "entries")
+        lines.append(f"Kept {count} that came into use meanwhile")
+    lines += [f"Gone, and forgotten: {path}" for path in result.released]
+    for user in result.unseen:
+        count = plural(len(user.uses), "entry", "entries")
+        lines.append(
+            f"Kept {count} for {user.path}, which is {_STATES[user.state]}; "
+            f"--release {user.path} forgets it"
+        )
+    if result.holders:
+        names = ", ".join(user.path for user in result.holders)
+        lines.append(
+            f"The store still takes {size(result.size or 0)}: {names} cannot do "
+            "without it, because of symlinks; materialize lets go of it"
+        )
+    return lines
+
+
+_STATES = {
+    "unreadable": "not readable",
+    "moved": "somewhere else now",
+    "missing": "not there; a disk may not be mounted",
+}
+
+
+# --- fill -----------------------------------------------------------------------------
+
+
+def _fill_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "wanted",
+        nargs="*",
+        metavar="requirement|wheel|directory",
+        help="what pip is to get, or wheels that are there, or a directory of them",
+    )
+    parser.add_argument(
+        "-r",
+        "--requirement",
+        action="append",
+        default=[],
+        metavar="file",
+        help="a requirements file, as pip takes it",
+    )
+    parser.add_argument(
+        "-c",
+        "--constraint",
+        action="append",
+        default=[],
+        metavar="file",
+        help="a constraints file, as pip takes it",
+    )
+    parser.add_argument(
+        "--python",
+        metavar="python",
+        help=(
+            "the interpreter, or an environment, that wheels and bytecode are for "
+            "(default: the one that runs this)"
+        ),
+    )
+
+
+def _fill(options: argparse.Namespace) -> Result:
+    who = interpreter(options.python)
+    force = in_force(sys.prefix, options.link_store).settings
+    if not force.stores:
+        msg = f"there is no store: {force.reason or 'link-mode is off'}"
+        raise SettingsError(msg)
+    stores = [Store.open(path, trust_group=force.trust_group) for path in force.stores]
+    wheels: list[str] = []
+    requirements = []
+    for wanted in options.wanted:
+        found = wheels_in(wanted)
+        # As for pip, a bare name is a project's, whatever is called so here.
+        is_path = os.path.basename(wanted) != wanted
+        if not found and is_path and os.path.isdir(wanted):
+            msg = f"there are no wheels in {wanted}; pip wheel makes them"
+            raise FillRefusedError(msg)
+        wheels += found
+        requirements += [] if found else [wanted]
+    with tempfile.TemporaryDirectory(prefix="pip-linkmode-") as directory:
+        if requirements or options.requirement:
+            wheels += gather(
+                directory,
+                requirements,
+                options.requirement,
+                options.constraint,
+                who.executable if options.python else None,
+            )
+        if not wheels:
+            msg = "nothing is named that could be put into a store"
+            raise SettingsError(msg)
+        with Progress("Filling the store", len(wheels)) as progress:
+            report = fill(stores, wheels, who, progress.advance)
+    code = FOUND if report.declined else FINE
+    return Result(as_data(report), "\n".join(_fill_lines(report)), code)
+
+
+def _fill_lines(report: Filled) -> list[str]:
+    rows = [("Package", "Version", "Bytecode", "")]
+    rows += [
+        (
+            one.name,
+            one.version,
+            report.interpreter.partition("-")[0] if one.compiled else "none",
+            "new" if one.fresh else "was there",
+        )
+        for one in report.wheels
+    ]
+    lines = [table(rows), ""] if report.wheels else []
+    fresh = plural(sum(one.fresh for one in report.wheels), "wheel")
+    there = sum(not one.fresh for one in report.wheels)
+    lines.append(f"Unpacked {fresh}; {there:,} were there before")
+    lines += [
+        f"Left to pip: {wheel}: {reason}" for wheel, reason in report.declined.items()
+    ]
+    return lines
+
+
+COMMANDS = (
+    Command(
+        "prune",
+        "Remove from the store what no environment uses.\n\n"
+        "Never what an environment has symlinks to.  What cannot be looked at, on a\n"
+        "disk that is not mounted, keeps what it uses; what was deleted does not.",
+        "pip-linkmode prune --older-than 30d --dry-run",
+        _prune_arguments,
+        _prune,
+    ),
+    Command(
+        "fill",
+        "Put wheels into the store without installing them.\n\n"
+        "pip gets what is not there yet, for the interpreter it is wanted for, with\n"
+        "its own settings of where from.",
+        "pip-linkmode fill -r requirements.txt --link-store /srv/wheels",
+        _fill_arguments,
+        _fill,
+    ),
+)

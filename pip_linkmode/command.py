@@ -1,0 +1,70 @@
+"""What a command is, and what all of them share.
+
+Exit codes: 0 all is well; 1 something was found, or could not be done; 2 the command
+cannot be meant.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pip_linkmode.configuration import in_force
+from pip_linkmode.errors import StoreRefusedError
+from pip_linkmode.store import Store
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+
+FINE, FOUND, MEANINGLESS = 0, 1, 2
+"""The exit codes."""
+
+
+class Result(NamedTuple):
+    """What a command has to say."""
+
+    data: Any
+    """What ``--json`` prints."""
+    text: str
+    """What is printed without it; may be empty."""
+    code: int = FINE
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command."""
+
+    name: str
+    summary: str
+    """One line; may go on after an empty one."""
+    example: str
+    """A command line, and what it does."""
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], Result]
+
+
+def as_data(value: Any) -> Any:
+    """Return a dataclass as data."""
+    return dataclasses.asdict(value)
+
+
+def open_stores(options: argparse.Namespace) -> list[Store]:
+    """Open the stores that are in force and exist.
+
+    :raises SettingsError: if they cannot be meant
+    :raises StoreRefusedError: if one was named and cannot be used
+    """
+    settings = in_force(sys.prefix, options.link_store).settings
+    found = []
+    for path in settings.stores:
+        if os.path.lexists(path):
+            found.append(Store.open(path, trust_group=settings.trust_group))
+        elif options.link_store:
+            msg = f"the store {path} does not exist"
+            raise StoreRefusedError(msg)
+    return found
