@@ -20,13 +20,22 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from pip_linkmode.entry import IMPOSSIBLE, check_files, read_manifest, write_manifest
+from pip_linkmode.entry import (
+    IMPOSSIBLE,
+    NOTHING_SEEN,
+    check_files,
+    is_seen,
+    read_manifest,
+    write_manifest,
+)
 from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.wheel import make_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
+
+    from pip_linkmode.entry import Stamp
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
@@ -128,11 +137,14 @@ class Bytecode:
         return f"{self.path}/{path}c"
 
 
-def load(path: str, sources: Sequence[str]) -> Bytecode | None:
+def load(
+    path: str, sources: Sequence[str], seen: Mapping[str, Stamp] = NOTHING_SEEN
+) -> Bytecode | None:
     """Read the bytecode of an entry; ``None`` if it is not there, or not whole.
 
     :param path: absolute path of the directory
     :param sources: the paths of all ``.py`` files in the wheel
+    :param seen: stamps of manifests whose files were as they should be just now
     """
     if os.path.islink(os.path.dirname(path)):
         return None
@@ -145,13 +157,14 @@ def load(path: str, sources: Sequence[str]) -> Bytecode | None:
             for source, compiled in data["files"].items()
             if compiled is not None
         }
-        check_files(
-            path,
-            (
-                (f"{source}c", one.size, one.mtime_ns, one.mode)
-                for source, one in files.items()
-            ),
-        )
+        if not is_seen(path, seen):
+            check_files(
+                path,
+                (
+                    (f"{source}c", one.size, one.mtime_ns, one.mode)
+                    for source, one in files.items()
+                ),
+            )
     except (OSError, EntryDamagedError, *IMPOSSIBLE):
         return None
     return Bytecode(path, files)

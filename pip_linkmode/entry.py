@@ -23,14 +23,19 @@ import stat
 import time
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pip_linkmode.errors import EntryDamagedError, EntryGoneError
 from pip_linkmode.link import below
-from pip_linkmode.wheel import StoredFile, compiled_sources, is_plain
+from pip_linkmode.wheel import StoredFile, compiled_sources, is_plain, stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+    from typing import TypeAlias
+
+    Stamp: TypeAlias = tuple[int, ...]
+    """See :func:`pip_linkmode.wheel.stamp`."""
 
 MANIFEST_VERSION = 1
 MANIFEST = "manifest.json"
@@ -51,6 +56,8 @@ GONE = (
     getattr(errno, "ESTALE", errno.ENOENT),
 )
 """What an entry has that was replaced, by another host too (:manpage:`nfs(5)`)."""
+
+NOTHING_SEEN: Mapping[str, Stamp] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -88,11 +95,14 @@ class Entry:
         """The files that are compiled, by path in the wheel."""
         return compiled_sources((file.path for file in self.files), self.dist_info)
 
-    def check(self) -> None:
+    def check(self, seen: Mapping[str, Stamp] = NOTHING_SEEN) -> None:
         """Compare every file with the manifest, by size, mtime and mode.
 
+        :param seen: stamps of manifests whose files were as they should be just now
         :raises EntryDamagedError: if one was edited, truncated, removed or replaced
         """
+        if is_seen(self.path, seen):
+            return
         mtime_ns = self.mtime * 10**9
         check_files(
             f"{self.path}/{FILES}",
@@ -124,6 +134,21 @@ def use(directory: str) -> None:
     with contextlib.suppress(OSError):
         if time.time() - os.lstat(manifest).st_mtime > _USE_SECONDS:
             os.utime(manifest, follow_symlinks=False)
+
+
+def is_seen(directory: str, seen: Mapping[str, Stamp]) -> bool:
+    """Tell whether the files of a directory were as they should be just now.
+
+    :param directory: absolute path of an entry, or of bytecode, whose manifest was read
+    :param seen: stamps of manifests that were read before that, by directory
+    """
+    known = seen.get(directory)
+    if known is None:
+        return False
+    try:
+        return known == stamp(os.lstat(os.path.join(directory, MANIFEST)))
+    except OSError:
+        return False
 
 
 def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:

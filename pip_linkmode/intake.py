@@ -1,7 +1,8 @@
 """Get wheels into the store, ahead of their turn.
 
 pip names all wheels before it installs the first.  While it installs one, threads hash
-the next ones, and worker interpreters unpack and compile those that no store has.
+the next ones, worker interpreters unpack and compile those that no store has, and
+another one looks at the entries of those that one has.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pip_linkmode.errors import (
     StoreRefusedError,
     WheelDeclinedError,
 )
+from pip_linkmode.lookahead import LookAhead
 from pip_linkmode.wheel import compiled_sources, file_digest, unpack
 from pip_linkmode.workers import Workers, WorkersError
 
@@ -86,6 +88,7 @@ class Intake:
         self._umask = umask
         self._pycompile = pycompile
         self._workers = Workers(count, interpreter)
+        self._look_ahead = LookAhead(self._workers.interpreter)
         # One more than can be worked on, so that none waits for a hash.
         self._threads = ThreadPoolExecutor(self._workers.count + 1, "pip-linkmode")
         self._ahead: dict[str, Future[Taken]] = {}
@@ -96,14 +99,26 @@ class Intake:
 
         :param wheels: absolute paths
         """
+        there = []
         for wheel in wheels:
-            known = self._known(wheel)
-            if known is None or not any(store.has(known) for store in self._stores):
+            entry = self._entry_of(wheel)
+            if entry is None:
                 self._ahead[wheel] = self._threads.submit(self._take, wheel)
+            else:
+                there.append(entry)
+        self._look_ahead.begin(there)
+
+    def _entry_of(self, wheel: str) -> str | None:
+        """Return where a wheel's entry is, if that is known without reading it."""
+        known = self._known(wheel)
+        if known is None:
+            return None
+        return next((s.path(known) for s in self._stores if s.has(known)), None)
 
     def stop(self) -> None:
         """Leave no thread and no process behind, whatever they are doing."""
         self._stopped = True
+        self._look_ahead.stop()
         self._workers.stop()
         self._threads.shutdown(cancel_futures=True)
 
@@ -123,10 +138,11 @@ class Intake:
         problem: EntryDamagedError = EntryGoneError(f"the entry of {name} is gone")
         for store in self._stores:
             try:
+                seen = self._look_ahead.seen(store.path(taken.sha256))
                 entry = store.entry(taken.sha256)
                 if entry is None:
                     continue
-                entry.check()
+                entry.check(seen)
             except EntryDamagedError as error:
                 problem = error
             except OSError as error:
@@ -139,7 +155,7 @@ class Intake:
                     use(entry.path)
                 compiled = None
                 if self._pycompile:
-                    compiled = self._workers.bytecode(store, entry, self._home)
+                    compiled = self._workers.bytecode(store, entry, self._home, seen)
                 return Found(entry, compiled, taken.fresh)
         if taken.fresh and not isinstance(problem, EntryGoneError):
             msg = f"the store does not keep what is written to it: {problem}"

@@ -1,4 +1,4 @@
-"""Worker interpreters that unpack and compile.
+"""Worker interpreters that unpack, compile and look.
 
 They are fresh interpreters, not forks: pip 26.3 blocks imports in its own process and
 in its forks, of the codecs too that a source may need.  They import all they need when
@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 
 from pip_linkmode import bytecode
 from pip_linkmode.bytecode import Bytecode, Interpreter
-from pip_linkmode.entry import BYTECODE, FILES, use
+from pip_linkmode.entry import BYTECODE, FILES, NOTHING_SEEN, use
 from pip_linkmode.errors import LinkmodeError, WheelDeclinedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import IO, Any
 
-    from pip_linkmode.entry import Entry
+    from pip_linkmode.entry import Entry, Stamp
     from pip_linkmode.store import Store
 
 _CHUNK = 32
@@ -68,7 +68,7 @@ class Workers:
         :param count: how many interpreters; by default, as many as there are cores
         :param interpreter: which one; by default, the running one
         """
-        self.count = count = count or min(_cores(), _MOST)
+        self.count = count = count or min(cores(), _MOST)
         self.interpreter = interpreter or Interpreter.running()
         # Each thread talks to one interpreter.
         self._threads = ThreadPoolExecutor(count, "pip-linkmode")
@@ -108,18 +108,23 @@ class Workers:
             shutil.rmtree(directory, ignore_errors=True)
 
     def bytecode(
-        self, store: Store, entry: Entry, home: Store | None = None
+        self,
+        store: Store,
+        entry: Entry,
+        home: Store | None = None,
+        seen: Mapping[str, Stamp] = NOTHING_SEEN,
     ) -> Bytecode | None:
         """Load the bytecode of an entry, compiled now if need be.
 
         :param store: the one with the entry
         :param home: the one for the bytecode, if that one cannot have it
+        :param seen: stamps of manifests whose files were as they should be just now
         :returns: ``None`` if it is not there and cannot be made or kept
         """
         path = os.path.join(entry.path, BYTECODE, self.interpreter.name)
         if not entry.sources:
             return Bytecode(path, {})
-        found = bytecode.load(path, entry.sources)
+        found = bytecode.load(path, entry.sources, seen)
         own = store.writable and os.access(entry.path, os.W_OK)
         if found is None and home and not own:
             store, path = home, home.bytecode(entry, self.interpreter.name)
@@ -191,7 +196,8 @@ def _stream(stream: IO[str] | None) -> IO[str]:
     return stream
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many processes can run at once."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
 
 

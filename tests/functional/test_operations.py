@@ -272,3 +272,31 @@ def test_a_dangling_link_is_uninstalled_and_replaced_never_written_through(
     assert module.read_text() == "x = 1\n"
     assert not module.is_symlink()
     assert store_digest(moved) == before
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_many_wheels_some_of_them_damaged(bed: Bed, tmp_path: Path, mode: str) -> None:
+    # So many are looked at ahead of their turn.
+    wheels = [
+        str(
+            make_wheel(
+                tmp_path / "wheels",
+                f"many{number:02}",
+                files={
+                    f"many{number:02}/__init__.py": f"number = {number}\n",
+                    f"many{number:02}/data": "data",
+                },
+            )
+        )
+        for number in range(60)
+    ]
+    store = tmp_path / "store"
+    env = {"PIP_LINK_MODE": mode, "PIP_LINK_STORE": str(store)}
+    install = ["install", "--no-index", "--no-deps", *wheels]
+    bed.environment(tmp_path / "filler", shim=True).pip(*install, env=env)
+    for number in (2, 33, 59):
+        (path,) = store.glob(f"v1/wheels/*/*/files/many{number:02}/data")
+        path.write_text("edit")
+        (path,) = store.glob(f"v1/wheels/*/*/bytecode/*/many{number - 1:02}/*.pyc")
+        path.unlink()
+    assert_parity(bed, tmp_path, [install], env=env, output=True)

@@ -463,7 +463,7 @@ def test_store_that_does_not_keep_what_is_written_is_refused(
 ) -> None:
     """A file system without permission bits: unpacking again would not help."""
 
-    def check(self: Entry) -> None:
+    def check(self: Entry, *_: object) -> None:
         msg = f"{self.path} is not as it was written"
         raise EntryDamagedError(msg)
 

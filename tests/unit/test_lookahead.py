@@ -1,0 +1,223 @@
+"""What a look at an entry has found counts for a moment, and for that entry only."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pip_linkmode import _worker, bytecode, entry, lookahead, workers
+from pip_linkmode.bytecode import Interpreter
+from pip_linkmode.entry import BYTECODE, FILES, MANIFEST, is_seen
+from pip_linkmode.errors import EntryDamagedError
+from pip_linkmode.intake import Intake
+from pip_linkmode.lookahead import LookAhead
+from tests.wheels import make_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pip_linkmode.entry import Entry
+    from tests.house import House
+
+NAMES = [f"package{number}" for number in range(4)]
+
+
+@pytest.fixture
+def stored(house: House) -> list[Entry]:
+    return [house.entry(name) for name in NAMES]
+
+
+@pytest.fixture
+def ahead(monkeypatch: pytest.MonkeyPatch) -> Iterator[LookAhead]:
+    """One for which four entries are enough, and that takes two at a time."""
+    monkeypatch.setattr(lookahead, "FEWEST", len(NAMES))
+    monkeypatch.setattr(lookahead, "_LEAD", 1)
+    monkeypatch.setattr(lookahead, "_CHUNK", 2)
+    monkeypatch.setattr(lookahead, "cores", lambda: 2)
+    made = LookAhead(Interpreter.running())
+    yield made
+    made.stop()
+
+
+def compiled(one: Entry) -> str:
+    return os.path.join(one.path, BYTECODE, bytecode.interpreter())
+
+
+def wait(ahead: LookAhead, last: Entry) -> None:
+    deadline = time.monotonic() + 30
+    while last.path not in ahead._seen:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def damage(one: Entry) -> None:
+    path = Path(one.path, FILES, one.name, "data")
+    path.chmod(0o644)
+    path.write_text("edited")
+
+
+def test_entries_are_looked_at_with_their_bytecode(
+    ahead: LookAhead, stored: list[Entry]
+) -> None:
+    ahead.begin([one.path for one in stored])
+    wait(ahead, stored[-1])
+    for one in stored[1:]:
+        seen = ahead.seen(one.path)
+        assert set(seen) == {one.path, compiled(one)}
+        assert all(is_seen(directory, seen) for directory in seen)
+
+
+def test_first_ones_have_their_turn_before_a_process_has_started(
+    ahead: LookAhead, stored: list[Entry]
+) -> None:
+    ahead.begin([one.path for one in stored])
+    wait(ahead, stored[-1])
+    assert not ahead.seen(stored[0].path)
+
+
+def test_what_was_seen_is_not_looked_at_again(
+    ahead: LookAhead, stored: list[Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead.begin([one.path for one in stored])
+    wait(ahead, stored[-1])
+    monkeypatch.setattr(entry, "check_files", None)
+    monkeypatch.setattr(bytecode, "check_files", None)
+    seen = ahead.seen(stored[-1].path)
+    stored[-1].check(seen)
+    assert bytecode.load(compiled(stored[-1]), stored[-1].sources, seen) is not None
+
+
+def test_it_counts_for_a_moment(
+    ahead: LookAhead, stored: list[Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead.begin([one.path for one in stored])
+    wait(ahead, stored[-1])
+    monkeypatch.setattr(lookahead, "SECONDS", 0)
+    assert not ahead.seen(stored[-1].path)
+
+
+def test_it_counts_for_that_manifest(ahead: LookAhead, stored: list[Entry]) -> None:
+    ahead.begin([one.path for one in stored])
+    wait(ahead, stored[-1])
+    seen = ahead.seen(stored[-1].path)
+    os.utime(os.path.join(stored[-1].path, MANIFEST))
+    damage(stored[-1])
+    with pytest.raises(EntryDamagedError, match="not as it was written"):
+        stored[-1].check(seen)
+    os.unlink(os.path.join(stored[-1].path, MANIFEST))
+    with pytest.raises(EntryDamagedError, match="not as it was written"):
+        stored[-1].check(seen)
+
+
+@pytest.mark.parametrize("few", ["entries", "cores"])
+def test_no_process_is_started_for_little(
+    ahead: LookAhead, stored: list[Entry], monkeypatch: pytest.MonkeyPatch, few: str
+) -> None:
+    if few == "entries":
+        del stored[0]
+    else:
+        monkeypatch.setattr(lookahead, "cores", lambda: 1)
+    monkeypatch.setattr(ahead._workers, "submit", None)
+    ahead.begin([one.path for one in stored])
+
+
+def test_nothing_is_seen_where_no_process_can_be_started(
+    ahead: LookAhead, stored: list[Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(interpreter: Interpreter) -> None:
+        raise workers.WorkersError(interpreter.executable)
+
+    monkeypatch.setattr(workers, "_start", start)
+    ahead.begin([one.path for one in stored])
+    ahead.stop()
+    assert not ahead._seen
+
+
+def test_what_is_not_as_it_should_be_is_not_seen(stored: list[Entry]) -> None:
+    name = bytecode.interpreter()
+    sound, edited, uncompiled, gone = stored
+    damage(edited)
+    os.unlink(os.path.join(compiled(uncompiled), MANIFEST))
+    jobs = ["look", [one.path for one in stored], name]
+    os.unlink(os.path.join(gone.path, MANIFEST))
+    answer = _worker.answer(jobs)["done"]
+    assert [set(answer[one.path]) for one in stored] == [
+        {sound.path, compiled(sound)},
+        set(),
+        {uncompiled.path},
+        set(),
+    ]
+
+
+@pytest.mark.parametrize("what", ["a source", "bytecode"])
+def test_bytecode_that_is_not_whole_is_not_seen(stored: list[Entry], what: str) -> None:
+    one = stored[0]
+    if what == "bytecode":
+        os.unlink(os.path.join(compiled(one), one.name, "__init__.pyc"))
+    else:
+        os.unlink(os.path.join(one.path, FILES, one.name, "__init__.py"))
+    seen = _worker.look(one.path, bytecode.interpreter())
+    assert set(seen) == ({one.path} if what == "bytecode" else set())
+
+
+def test_entry_that_is_not_there_is_not_seen(house: House, stored: list[Entry]) -> None:
+    missing = house.store.path("0" * 64)
+    assert _worker.look(missing, bytecode.interpreter()) == {}
+    os.makedirs(os.path.dirname(missing))
+    os.rename(stored[0].path, missing)
+    # It speaks of another wheel.
+    assert _worker.look(missing, bytecode.interpreter()) == {}
+
+
+def test_entry_that_is_taken_away_meanwhile_is_not_seen(
+    stored: list[Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_worker, "load_entry", lambda *_: None)
+    assert _worker.look(stored[0].path, bytecode.interpreter()) == {}
+
+
+def test_intake_believes_what_was_seen(
+    house: House, stored: list[Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookahead, "FEWEST", 1)
+    monkeypatch.setattr(lookahead, "_LEAD", 0)
+    monkeypatch.setattr(lookahead, "cores", lambda: 2)
+    wheels = {
+        str(make_wheel(house.path / "announced", one.name)): one for one in stored
+    }
+    digests = {wheel: one.sha256 for wheel, one in wheels.items()}
+    intake = Intake([house.store], umask=0o022, pycompile=True, known=digests.get)
+    try:
+        intake.announce(wheels)
+        wait(intake._look_ahead, stored[-1])
+        looked: list[str] = []
+        stock = entry.check_files
+
+        def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
+            looked.append(base)
+            stock(base, files)
+
+        for module in (entry, bytecode):
+            monkeypatch.setattr(module, "check_files", check_files)
+        for wheel, one in wheels.items():
+            found = intake.find(wheel)
+            assert (found.entry, found.fresh) == (one, False)
+            assert found.bytecode is not None
+        assert looked == []
+        monkeypatch.setattr(lookahead, "SECONDS", 0)
+        for wheel, one in wheels.items():
+            damage(one)
+            with pytest.raises(EntryDamagedError):
+                intake.find(wheel)
+        assert looked == [os.path.join(one.path, FILES) for one in stored]
+    finally:
+        intake.stop()
+    assert workers_of(intake) == []
+
+
+def workers_of(intake: Intake) -> list[object]:
+    return [*intake._look_ahead._workers._processes, *intake._workers._processes]
