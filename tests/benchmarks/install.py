@@ -8,8 +8,8 @@ Downloads the wheels once, then installs them offline: stock pip, pip with the s
 ``cp -al`` of the same tree as the floor.  The ways take turns, each in a fresh
 directory, on one file system (memory, unless ``--directory`` says otherwise); medians
 are reported.  Nothing is deleted between runs on a disk: on ext4 that would slow down
-what comes after.  Cloning needs a file system that can: ``sudo python -m
-tests.filesystem.mounts up DIRECTORY`` makes a btrfs.
+what comes after.  Cloning needs a file system that can: ``truncate -s 24G IMAGE``,
+``mkfs.btrfs IMAGE`` and ``mount -o loop IMAGE DIR`` make one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import json
 import os
 import platform
 import shutil
-import stat as stat_module
 import statistics
 import subprocess
 import sys
@@ -69,7 +68,7 @@ class Run:
     memory: int
     """Peak of the largest process."""
     written: int
-    """Blocks of files of the environment that are not links."""
+    """What the file system has less of than before."""
     inside: float | None
     """Inside pip's installer."""
 
@@ -144,13 +143,13 @@ class Bench:
         )
         for directory in ("home", "tmp"):
             (place / "private" / directory).mkdir(parents=True)
-        before = written(environment.path)
+        before = free(self.root)
         if way.tool == "uv":
             run = self._timed(self._uv_command(way, environment), place, {})
         else:
             run = self._timed(self._pip_command(way, environment, place), place, {})
             run.inside = float((place / "inside").read_text())
-        run.written = written(environment.path) - before
+        run.written = before - free(self.root)
         if self.tree is None:
             self.tree = environment.path
         elif file_system(str(self.root)) == "tmpfs":
@@ -203,15 +202,11 @@ class Bench:
         return Run(wall, usage.ru_utime, usage.ru_stime, memory, 0, None)
 
 
-def written(root: Path) -> int:
-    """Return the bytes in blocks of a tree's files, links not counted."""
-    total = 0
-    for directory, _, files in os.walk(root):
-        for name in files:
-            status = os.lstat(os.path.join(directory, name))
-            if stat_module.S_ISREG(status.st_mode) and status.st_nlink == 1:
-                total += status.st_blocks * 512
-    return total
+def free(directory: Path) -> int:
+    """Return the bytes that a file system has left, all that is pending written."""
+    run_outside("sync", "--file-system", directory)
+    status = os.statvfs(directory)
+    return status.f_bfree * status.f_frsize
 
 
 def machine() -> str:
