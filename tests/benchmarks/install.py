@@ -5,11 +5,12 @@ Usage: ``python -m tests.benchmarks.install [--runs N] [--directory DIR] [--json
 
 Downloads the wheels once, then installs them offline: stock pip, pip with the shim
 (each mode, cold and warm), uv with the same link modes with and without bytecode, and
-``cp -al`` of the same tree as the floor.  The ways take turns, each in a fresh
-directory, on one file system (memory, unless ``--directory`` says otherwise); medians
-are reported.  Nothing is deleted between runs on a disk: on ext4 that would slow down
-what comes after.  Cloning needs a file system that can: ``truncate -s 24G IMAGE``,
-``mkfs.btrfs IMAGE`` and ``mount -o loop IMAGE DIR`` make one.
+``cp`` of the same tree, as hard links and as clones, as the floor.  The ways take
+turns, each in a fresh directory, on one file system (memory, unless ``--directory``
+says otherwise); medians are reported.  Nothing is deleted between runs on a disk: on
+ext4 that would slow down what comes after.  Cloning needs a file system that can:
+``truncate -s 24G IMAGE``, ``mkfs.btrfs IMAGE`` and ``mount -o loop IMAGE DIR`` make
+one.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pip_linkmode.link import file_system
+from pip_linkmode.link import file_system, sharing
 from tests.environments import Bed, Environment, run_outside
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Way:
     compiled: bool = True
 
 
+CLONES = Way("cp -a --reflink", "cp", "clone")
 WAYS = (
     Way("stock pip", "pip"),
     *(Way(f"{mode}, warm", "shim", mode) for mode in MODES),
@@ -91,6 +93,7 @@ WAYS = (
     *(Way(f"uv, {mode}", "uv", mode, compiled=False) for mode in MODES),
     Way("uv, hardlink, compiled", "uv", "hardlink"),
     Way("cp -al", "cp"),
+    CLONES,
 )
 
 
@@ -134,7 +137,11 @@ class Bench:
         place = self.root / f"run-{self.count}"
         if way.tool == "cp":
             assert self.tree is not None  # the first way has left one
-            run = self._timed(["cp", "-al", str(self.tree), str(place)], place, {})
+            how = "--reflink=always" if way.mode == "clone" else "--link"
+            command = ["cp", "--archive", how, str(self.tree), str(place)]
+            before = free(self.root)
+            run = self._timed(command, place, {})
+            run.written = before - free(self.root)
             if file_system(str(self.root)) == "tmpfs":
                 shutil.rmtree(place)
             return run
@@ -257,11 +264,12 @@ def ratios(runs: dict[str, list[Run]]) -> list[str]:
         above, below = median(over, key), median(under, key)
         if above is not None and below:
             lines.append(f"- {name}: {above / below:.3g}")
-    floor, inside = median("cp -al"), median("hardlink, warm", "inside")
-    if floor and inside:
-        lines.append(
-            f"- hardlink, warm, inside pip's installer ÷ cp -al: {inside / floor:.3g}"
-        )
+    for mode, name in (("hardlink", "cp -al"), ("clone", CLONES.name)):
+        floor, inside = median(name), median(f"{mode}, warm", "inside")
+        if floor and inside:
+            lines.append(
+                f"- {mode}, warm, inside pip's installer ÷ {name}: {inside / floor:.3g}"
+            )
     return lines
 
 
@@ -307,6 +315,10 @@ def bars(runs: dict[str, list[Run]]) -> str:
     )
 
 
+def _is_possible(way: Way, options: argparse.Namespace) -> bool:
+    return way != CLONES or sharing(str(options.directory.resolve())).clones
+
+
 def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -316,7 +328,11 @@ def main() -> None:
     parser.add_argument("--svg", type=Path)
     parser.add_argument("--only", nargs="*", help="names of ways", default=None)
     options = parser.parse_args()
-    ways = [way for way in WAYS if not options.only or way.name in options.only]
+    ways = [
+        way
+        for way in WAYS
+        if (way.name in options.only if options.only else _is_possible(way, options))
+    ]
     root = Path(tempfile.mkdtemp(prefix="pip-linkmode-bench-", dir=options.directory))
     try:
         bench = Bench(root)
