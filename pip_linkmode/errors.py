@@ -36,6 +36,10 @@ class EnvironmentUnknownError(LinkmodeError):
     """A path is not that of an environment."""
 
 
+class RecordInvalidError(LinkmodeError, ValueError):
+    """What stands in the place of an installed RECORD is none."""
+
+
 class EnvironmentBusyError(LinkmodeError):
     """Another process is changing an environment."""
 

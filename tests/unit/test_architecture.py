@@ -117,7 +117,7 @@ IMPORTS: dict[str, set[str]] = {
     },
     "store": {"entry", "errors", "link", "wheel"},
     "usage": {"environments", "ledger"},
-    "users": {"entry", "environments", "settings"},
+    "users": {"entry", "environments", "errors", "settings"},
     "verify": {"bytecode", "entry", "environments", "errors", "link"},
     "wheel": {"errors"},
     "workers": {"bytecode", "entry", "errors"},
