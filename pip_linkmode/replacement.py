@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from typing import TYPE_CHECKING
 
 from pip_linkmode.errors import EnvironmentBusyError, LinkmodeError
-from pip_linkmode.link import TEMPORARY, Link, Linker
+from pip_linkmode.link import TEMPORARY, Link, Linker, attributes, dress
 from pip_linkmode.store import locked
 from pip_linkmode.wheel import stamp
 
@@ -64,7 +63,7 @@ class Replacer:
             used = self.linker.link([made], mode=mode, store=store, area=area, made=[])
             (primitive,) = used
             if primitive in ("clone", "copy", "empty"):
-                _dress(beside, link.wanted, old)
+                dress(beside, link.wanted, old, attributes(link.target))
             if stamp(os.lstat(link.target)) != stamp(old):
                 raise ChangedError(link.target)
             os.replace(beside, link.target)
@@ -73,16 +72,6 @@ class Replacer:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(beside)
         return primitive
-
-
-def _dress(path: str, mode: int, old: os.stat_result) -> None:
-    """Give a new file the mode, and the owner, of the one that it is to replace."""
-    new = os.lstat(path)
-    if hasattr(os, "chown") and (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
-        os.chown(path, old.st_uid, old.st_gid)
-        new = os.lstat(path)
-    if stat.S_IMODE(new.st_mode) != mode:
-        os.chmod(path, mode)
 
 
 @contextlib.contextmanager
