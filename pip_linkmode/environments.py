@@ -396,11 +396,11 @@ class Distribution:
             ):
                 return [self._row(row) for row in csv.reader(file) if row]
         except (csv.Error, ValueError) as error:
-            msg = (
-                f"{self.record} is no RECORD: {error}; write it anew with pip install "
+            reason = (
+                f"is no RECORD: {error}; write it anew with pip install "
                 f"--ignore-installed --no-deps {self.name}=={self.version}"
             )
-            raise RecordInvalidError(msg) from error
+            raise RecordInvalidError(self.record, reason) from error
         return []
 
     def _row(self, row: list[str]) -> Row:

@@ -47,11 +47,17 @@ class Replacer:
         self._name = TEMPORARY + os.urandom(8).hex()
 
     def replace(
-        self, link: Link, old: os.stat_result, *, mode: str, store: str, area: str
+        self,
+        link: Link,
+        old: os.stat_result | None,
+        *,
+        mode: str,
+        store: str = "",
+        area: str = "",
     ) -> str:
         """Put a link into the place of its target; return the primitive.
 
-        :param old: the status of what is to be replaced
+        :param old: the status of what is to be replaced, if there is something
         :param mode: a key of :data:`pip_linkmode.link.CHAINS`
         :raises ChangedError: if the target is not what it was any more
         :raises KeptError: if the linker has a primitive that raises it
@@ -62,10 +68,12 @@ class Replacer:
             made = link._replace(target=beside)
             used = self.linker.link([made], mode=mode, store=store, area=area, made=[])
             (primitive,) = used
-            if primitive in ("clone", "copy", "empty"):
-                dress(beside, link.wanted, old, attributes(link.target))
-            if stamp(os.lstat(link.target)) != stamp(old):
-                raise ChangedError(link.target)
+            if old is not None:
+                if primitive in ("clone", "copy", "empty"):
+                    dress(beside, link.wanted, old, attributes(link.target))
+                if stamp(os.lstat(link.target)) != stamp(old):
+                    msg = f"{link.target} was changed in the meantime"
+                    raise ChangedError(msg)
             os.replace(beside, link.target)
         finally:
             # A rename between two names of one inode leaves both (rename(2)).
@@ -83,7 +91,7 @@ def alone_in(library: str) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(library))
+            stack.enter_context(locked(os.path.realpath(library)))
         except BlockingIOError as error:
             msg = f"another pip-linkmode is at work in {library}"
             raise EnvironmentBusyError(msg) from error

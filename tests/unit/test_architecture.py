@@ -87,7 +87,7 @@ IMPORTS: dict[str, set[str]] = {
     "inventory": {"entry", "environments", "errors"},
     "ledger": {"link"},
     "link": set(),
-    "materialize": {"environments", "link", "replacement"},
+    "materialize": {"environments", "errors", "installed", "link", "replacement"},
     "placement": {"link"},
     "prune": {"entry", "environments", "errors", "inventory", "ledger", "users"},
     "relink": {
@@ -118,7 +118,16 @@ IMPORTS: dict[str, set[str]] = {
     "store": {"entry", "errors", "link", "wheel"},
     "usage": {"environments", "ledger"},
     "users": {"entry", "environments", "errors", "settings"},
-    "verify": {"bytecode", "entry", "environments", "errors", "link"},
+    "verify": {
+        "bytecode",
+        "entry",
+        "environments",
+        "errors",
+        "installed",
+        "link",
+        "replacement",
+        "wheel",
+    },
     "wheel": {"errors"},
     "workers": {"bytecode", "entry", "errors"},
 }

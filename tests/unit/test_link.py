@@ -500,7 +500,6 @@ def test_where_there_are_no_attributes_a_file_has_none(
 @on_linux
 @as_root
 def test_new_file_is_dressed_as_the_old_one(source: Path, tmp_path: Path) -> None:
-    # capabilities(7): this one cannot be lost by what comes after it.
     given = {"security.capability": struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)}
     new, old = tmp_path / "new", os.stat_result((0o100755, 0, 0, 1, 123, 456, *[0] * 4))
     shutil.copy(source, new)
