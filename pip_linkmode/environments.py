@@ -484,7 +484,7 @@ def find(path: str) -> list[str]:
     if not stat.S_ISDIR(mode):
         directory = os.path.dirname(path)
         if os.path.basename(directory).lower() not in _SCRIPTS:
-            msg = f"{path} is no environment: it is a file, and not its interpreter"
+            msg = f"{path} is no environment: it is a file, and no interpreter"
             raise EnvironmentUnknownError(msg)
         path = os.path.dirname(directory)
     if os.path.basename(path) in ("site-packages", "dist-packages"):

@@ -27,7 +27,7 @@ from pip_linkmode.environments import (
     registrations,
     root,
 )
-from pip_linkmode.errors import EntryDamagedError
+from pip_linkmode.errors import EntryDamagedError, RecordInvalidError
 from pip_linkmode.installed import OUTSIDE, Site
 from pip_linkmode.link import Link, Linker
 from pip_linkmode.replacement import ChangedError, Replacer
@@ -124,8 +124,8 @@ class Verification:
         self._advance = advance
         self._digests: dict[_Key, str] = {}
         self._damages: dict[_Key | str, Damage] = {}
-        self.unread: list[str] = []
-        """Environments of which something could not be read."""
+        self.unread: dict[str, str] = {}
+        """Why something of an environment could not be read, by path."""
         libraries = [library for path in named for library in find(path)]
         self._asked = {root(library) for library in libraries}
         self._known = [
@@ -230,8 +230,8 @@ class Verification:
     def _environment(self, library: str) -> _Environment:
         try:
             found = distributions(library)
-        except OSError:
-            self.unread.append(library)
+        except OSError as error:
+            self.unread[library] = error.strerror or str(error)
             found = []
         found.sort(key=_installed_at, reverse=True)
         return _Environment(root(library), Site(library), found)
@@ -239,9 +239,11 @@ class Verification:
     def _rows(self, one: Distribution) -> list[Row]:
         try:
             return one.rows()
-        except (OSError, ValueError):
-            self.unread.append(one.record)
-            return []
+        except RecordInvalidError as error:
+            self.unread[one.record] = error.reason
+        except OSError as error:
+            self.unread[one.record] = error.strerror or str(error)
+        return []
 
     def _installed(self, environment: _Environment) -> None:
         installed = [(one, self._rows(one)) for one in environment.distributions]
@@ -284,8 +286,8 @@ class Verification:
             try:
                 if self._digest(row.path) != expected:
                     return "modified", key
-            except OSError:
-                self.unread.append(row.path)
+            except OSError as error:
+                self.unread[row.path] = error.strerror or str(error)
         return None, key
 
     def _came_so(self, one: Distribution, row: Row, digest: str) -> bool:

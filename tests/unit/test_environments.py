@@ -489,7 +489,7 @@ def test_environment_made_by_target_is_found(tmp_path: Path) -> None:
     [
         ("", "it has no site-packages"),
         ("nothing", "No such file or directory"),
-        ("env/pyvenv.cfg", "it is a file, and not its interpreter"),
+        ("env/pyvenv.cfg", "it is a file, and no interpreter"),
     ],
 )
 def test_what_is_no_environment_is_refused(

@@ -230,7 +230,18 @@ def test_record_that_is_none_is_said(house: House) -> None:
     library = house.install("e", "copy", house.entry("a"))
     record = library / "a-1.0.dist-info" / "RECORD"
     record.write_bytes(b"\0" * 80)
-    assert look(house).unread == [str(record)]
+    ((path, reason),) = look(house).unread.items()
+    assert path == str(record)
+    assert reason.startswith("is no RECORD: ")
+    assert reason.endswith("--ignore-installed --no-deps a==1.0")
+
+
+def test_record_that_cannot_be_read_is_said(house: House) -> None:
+    library = house.install("e", "copy", house.entry("a"))
+    record = library / "a-1.0.dist-info" / "RECORD"
+    record.unlink()
+    record.mkdir()
+    assert look(house).unread == {str(record): os.strerror(errno.EISDIR)}
 
 
 def test_what_cannot_be_read_is_said(
@@ -245,7 +256,8 @@ def test_what_cannot_be_read_is_said(
         return digest(self, path)
 
     monkeypatch.setattr(Verification, "_digest", refuse)
-    assert look(house).unread == [str(library / "a" / "data")]
+    unread = {str(library / "a" / "data"): os.strerror(errno.EIO)}
+    assert look(house).unread == unread
 
 
 def test_environment_that_cannot_be_listed_is_said(
@@ -257,7 +269,7 @@ def test_environment_that_cannot_be_listed_is_said(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(verify, "distributions", refuse)
-    assert look(house).unread == [str(library)]
+    assert look(house).unread == {str(library): os.strerror(errno.EIO)}
 
 
 # --- what is repaired -----------------------------------------------------------------
