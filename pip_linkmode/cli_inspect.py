@@ -250,7 +250,7 @@ def _verify(options: argparse.Namespace) -> Result:
     damages = found.damages
     data = {"damages": [_damage(one) for one in damages], "unread": found.unread}
     lines = [line for one in damages for line in _damage_lines(one)]
-    lines += [f"Not readable: {path}" for path in found.unread]
+    lines += [f"Not readable: {path}: {why}" for path, why in found.unread.items()]
     left = [one for one in damages if not one.is_repaired]
     if damages:
         count = plural(len(damages), "file is", "files are")

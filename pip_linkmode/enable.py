@@ -145,7 +145,9 @@ def _check(library: str) -> None:
         msg = f"{library} is of Python {version[1]}.{version[2]}; {NAME} needs 3.10"
         raise EnableRefusedError(msg)
     managed = os.path.join(parent, "EXTERNALLY-MANAGED")
-    if os.path.lexists(managed) or library.startswith("/usr/lib/python3/"):
+    # /lib is a link to /usr/lib.
+    real = os.path.realpath(library)
+    if os.path.lexists(managed) or real.startswith("/usr/lib/python3/"):
         msg = f"{library} belongs to the system; make a virtual environment"
         raise EnableRefusedError(msg)
 
@@ -357,15 +359,16 @@ def _needs(distribution: Distribution, name: str) -> bool:
 def _remove(distribution: Distribution) -> None:
     """Remove the files of a distribution; its RECORD goes last."""
     library, info = distribution.library, distribution.dist_info
-    root = os.path.join(environments.root(library), "")
-    paths = [row.path for row in distribution.rows() if row.path.startswith(root)]
+    is_inside = environments.inside(*environments.trees(library))
+    paths = [row.path for row in distribution.rows()]
     last = os.path.join(library, info, "RECORD")
     paths.sort(key=lambda path: (path == last, not path.endswith(_START_UP)))
     for path in paths:
-        for one in (path, *_bytecode(path)):
+        for one in filter(is_inside, (path, *_bytecode(path))):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(one)
-    for directory in sorted(_directories(paths, library), reverse=True):
+    directories = filter(is_inside, _directories(paths, library))
+    for directory in sorted(directories, reverse=True):
         with contextlib.suppress(OSError):
             os.rmdir(directory)
 

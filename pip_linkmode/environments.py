@@ -27,14 +27,15 @@ import re
 import socket
 import stat
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pip_linkmode.errors import EnvironmentUnknownError
+from pip_linkmode.errors import EnvironmentUnknownError, RecordInvalidError
 from pip_linkmode.store import LAYOUT
 from pip_linkmode.wheel import make_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     State = Literal["present", "unreadable", "moved", "missing", "gone"]
 
@@ -49,6 +50,7 @@ _SYMLINK = ".symlink"
 _INSIDE = re.compile(rf"[/\\]{LAYOUT}[/\\]wheels[/\\]..[/\\]([0-9a-f]{{64}})[/\\]")
 _LIBRARIES = ("lib*/python*/site-packages", "lib*/python*/dist-packages")
 _WINDOWS_LIBRARY = "Lib/site-packages"
+_SCRIPTS = ("bin", "scripts")
 
 
 # --- who uses a store -----------------------------------------------------------------
@@ -301,17 +303,24 @@ def entries_behind_symlinks(
 def inside_a_store(link: str) -> tuple[str, str] | None:
     """Return the store and the entry to which a symlink leads, if it does.
 
+    By its text, as we write it: what is asked of every link must cost little.
+
     :param link: absolute path of the symlink
     :returns: absolute path of the store, and sha256 of the entry
     """
     leads_to = os.readlink(link)
+    if os.pardir in leads_to or not os.path.isabs(leads_to):
+        leads_to = os.path.realpath(link)  # somebody else has made it so
     match = _INSIDE.search(leads_to)
-    if match is None:
-        return None
-    root = leads_to[: match.start()]
-    if not os.path.isabs(root):  # somebody has made it so
-        root = os.path.normpath(os.path.join(os.path.dirname(link), root))
-    return root, match.group(1)
+    return match and (leads_to[: match.start()], match.group(1))
+
+
+def is_stored(path: str) -> bool:
+    """Tell whether a path is of a file in an entry, by what is in the path alone.
+
+    :param path: with all links followed (:func:`os.path.realpath`)
+    """
+    return _INSIDE.search(path) is not None
 
 
 def _is_same(path: str, store: str) -> bool:
@@ -369,30 +378,43 @@ class Distribution:
         """The version, as it stands in the name of the directory."""
         return self.dist_info.removesuffix(".dist-info").partition("-")[2]
 
+    @property
+    def record(self) -> str:
+        """Absolute path of its RECORD."""
+        return os.path.join(self.library, self.dist_info, "RECORD")
+
     def rows(self) -> list[Row]:
         """Read RECORD; empty if there is none, as for what a system has installed.
 
         :raises OSError: if it cannot be read
-        :raises ValueError: if it is not a RECORD
+        :raises RecordInvalidError: if it is not a RECORD, as after a power cut
         """
-        path = os.path.join(self.library, self.dist_info, "RECORD")
-        rows = []
-        with (
-            contextlib.suppress(FileNotFoundError),
-            open(path, encoding="utf-8", newline="") as file,
-        ):
-            for row in filter(None, csv.reader(file)):
-                record, digest, size = (*row, "", "")[:3]
-                algorithm, _, value = digest.partition("=")
-                rows.append(
-                    Row(
-                        record,
-                        os.path.normpath(os.path.join(self.library, record)),
-                        value if algorithm == "sha256" else None,
-                        int(size) if size else None,
-                    )
-                )
-        return rows
+        try:
+            with (
+                contextlib.suppress(FileNotFoundError),
+                open(self.record, encoding="utf-8", newline="") as file,
+            ):
+                return [self._row(row) for row in csv.reader(file) if row]
+        except (csv.Error, ValueError) as error:
+            reason = (
+                f"is no RECORD: {error}; write it anew with pip install "
+                f"--ignore-installed --no-deps {self.name}=={self.version}"
+            )
+            raise RecordInvalidError(self.record, reason) from error
+        return []
+
+    def _row(self, row: list[str]) -> Row:
+        record, digest, size = (*row, "", "")[:3]
+        algorithm, _, value = digest.partition("=")
+        if "\0" in record:
+            msg = "a path has a zero byte"
+            raise ValueError(msg)
+        return Row(
+            record,
+            os.path.normpath(os.path.join(self.library, record)),
+            value if algorithm == "sha256" else None,
+            int(size) if size else None,
+        )
 
 
 def distributions(library: str) -> list[Distribution]:
@@ -418,6 +440,34 @@ def root(library: str) -> str:
     return os.path.dirname(found[0]) if found else library
 
 
+def inside(*directories: str) -> Callable[[str], bool]:
+    """Return what tells whether a file really is below one of some directories.
+
+    Links to directories are followed: who owns an environment may have put one there
+    that leads to files of somebody else.  Each directory is resolved once.
+
+    :param directories: absolute paths
+    """
+    roots = tuple(os.path.join(os.path.realpath(one), "") for one in directories)
+
+    @cache
+    def is_below(directory: str) -> bool:
+        return os.path.join(os.path.realpath(directory), "").startswith(roots)
+
+    return lambda path: is_below(os.path.dirname(path))
+
+
+def trees(library: str) -> list[str]:
+    """Return the directories that hold all of an environment.
+
+    :param library: absolute path of a site-packages directory
+    :returns: :func:`root`, and *library* if it is a link to somewhere else
+    """
+    whole = root(library)
+    is_there = inside(whole)(os.path.join(library, ""))
+    return [whole] if is_there else [whole, library]
+
+
 def find(path: str) -> list[str]:
     """Return the site-packages directories that a user means by a path.
 
@@ -432,7 +482,11 @@ def find(path: str) -> list[str]:
         msg = f"{path} is no environment: {error.strerror}"
         raise EnvironmentUnknownError(msg) from error
     if not stat.S_ISDIR(mode):
-        path = os.path.dirname(os.path.dirname(path))
+        directory = os.path.dirname(path)
+        if os.path.basename(directory).lower() not in _SCRIPTS:
+            msg = f"{path} is no environment: it is a file, and no interpreter"
+            raise EnvironmentUnknownError(msg)
+        path = os.path.dirname(directory)
     if os.path.basename(path) in ("site-packages", "dist-packages"):
         return [path]
     escaped = glob.escape(path)

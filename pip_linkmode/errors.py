@@ -36,6 +36,19 @@ class EnvironmentUnknownError(LinkmodeError):
     """A path is not that of an environment."""
 
 
+class RecordInvalidError(LinkmodeError, ValueError):
+    """What stands in the place of an installed RECORD is none."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Say of which file it is said.
+
+        :param path: absolute path
+        :param reason: the rest of the sentence, and what to do
+        """
+        super().__init__(f"{path} {reason}")
+        self.reason = reason
+
+
 class EnvironmentBusyError(LinkmodeError):
     """Another process is changing an environment."""
 

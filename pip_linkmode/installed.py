@@ -22,7 +22,7 @@ from pip_linkmode.wheel import data_scheme, is_kept, is_plain
 from pip_linkmode.workers import identify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pip_linkmode.bytecode import Interpreter
     from pip_linkmode.environments import Distribution
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _SYSTEMS = frozenset({"conda", "debian", "rpm"})
 """What stands in INSTALLER where another package manager owns the files."""
 _LINE = 80
+OUTSIDE = "it is outside of the environment, or behind a link that leads there"
+"""Why a file that a RECORD has is not replaced."""
 
 
 class File(NamedTuple):
@@ -58,6 +60,15 @@ class Site:
     def root(self) -> str:
         """The directory that its scripts and data are in."""
         return _prefix(self.library)
+
+    @cached_property
+    def is_inside(self) -> Callable[[str], bool]:
+        """Tell whether a file really is in it: see :func:`environments.inside`."""
+        owner, library = os.stat(self.root).st_uid, os.stat(self.library).st_uid
+        # Anybody may make a site-packages directory below one that is all users'.
+        return environments.inside(
+            self.library, *((self.root,) if owner == library else ())
+        )
 
     @property
     def scripts(self) -> str:
@@ -139,7 +150,7 @@ def files_of(site: Site, distribution: Distribution) -> dict[str, File]:
     files = {}
     for row in rows:
         path = _entry_path(row.path, site, distribution.dist_info)
-        if path is None:
+        if path is None or not site.is_inside(row.path):
             continue
         with contextlib.suppress(OSError):
             status = os.lstat(row.path)

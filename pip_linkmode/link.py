@@ -86,6 +86,13 @@ _FIEMAP_SYNC = 0x1
 _FIEMAP_HEADER, _FIEMAP_EXTENT = struct.Struct("=QQIIII"), struct.Struct("=QQQQQIIII")
 _FIEMAP_COUNT = 64
 _LAST, _UNKNOWN, _ENCODED, _INLINE, _SHARED = 0x1, 0x6, 0x8, 0x200, 0x2000
+_BY_DESCRIPTOR = {os.chmod, os.utime} <= os.supports_fd
+"""Whether a file is given mode and time without its path: not on Windows.
+
+By path, root would follow a link that the directory's owner has put there meanwhile.
+"""
+_CARRIED = ("security.capability", "system.posix_acl_access", "user.")
+"""Attributes that somebody has given to one file (:manpage:`xattr(7)`)."""
 _CLONING = frozenset({"btrfs", "xfs", "bcachefs", "ocfs2", "overlay"})
 _SIMPLE = frozenset({"ext2", "ext3", "ext4", "btrfs", "xfs", "tmpfs", "f2fs"})
 _FILE_SUPPORTS_BLOCK_REFCOUNTING = 0x08000000
@@ -120,14 +127,21 @@ def _create(link: Link, fill: Callable[[int], None]) -> None:
     try:
         try:
             fill(descriptor)
-            if link.wanted & 0o111:
-                os.chmod(link.target, link.wanted)
+            if _BY_DESCRIPTOR:
+                _finish(descriptor, link)
         finally:
             os.close(descriptor)
-        os.utime(link.target, ns=(link.mtime_ns, link.mtime_ns))
+        if not _BY_DESCRIPTOR:
+            _finish(link.target, link)
     except BaseException:
         os.unlink(link.target)
         raise
+
+
+def _finish(made: int | str, link: Link) -> None:
+    if link.wanted & 0o111:
+        os.chmod(made, link.wanted)
+    os.utime(made, ns=(link.mtime_ns, link.mtime_ns))
 
 
 def hardlink(link: Link) -> None:
@@ -174,8 +188,9 @@ elif sys.platform == "darwin":
         if _libc.clonefile(os.fsencode(link.source), os.fsencode(link.target), 0):
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), link.source, None, link.target)
-        os.chmod(link.target, link.wanted)
-        os.utime(link.target, ns=(link.mtime_ns, link.mtime_ns))
+        os.chmod(link.target, link.wanted, follow_symlinks=False)
+        mtime_ns = link.mtime_ns
+        os.utime(link.target, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
 
 elif sys.platform == "win32":
 
@@ -219,6 +234,66 @@ def below(directory: str) -> Iterator[Callable[[str], os.stat_result]]:
             yield partial(os.stat, dir_fd=descriptor, follow_symlinks=False)
         else:  # Windows
             yield lambda path: os.lstat(f"{directory}/{path}")
+
+
+def attributes(path: str) -> dict[str, bytes]:
+    """Return what a file has been given besides: capabilities, an ACL, notes.
+
+    :param path: absolute path; a link is not followed
+    :raises OSError: if they cannot be read
+    """
+    if not hasattr(os, "listxattr"):  # pragma: no cover  # not Linux
+        return {}
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+    except OSError:  # the file system has none
+        return {}
+    return {
+        name: os.getxattr(path, name, follow_symlinks=False)
+        for name in names
+        if name.startswith(_CARRIED)
+    }
+
+
+if sys.platform == "win32":
+
+    def dress(
+        path: str, mode: int, old: os.stat_result, carried: Mapping[str, bytes]
+    ) -> None:
+        """Give a new file the mode of the one that it is to replace."""
+        del old, carried
+        if stat.S_IMODE(os.lstat(path).st_mode) != mode:
+            os.chmod(path, mode)
+
+else:
+
+    def dress(
+        path: str, mode: int, old: os.stat_result, carried: Mapping[str, bytes]
+    ) -> None:
+        """Give a new file the owner of the one that it is to replace, and the rest.
+
+        :param path: absolute path of the new one
+        :param mode: permission bits
+        :param old: the status of the other
+        :param carried: its :func:`attributes`
+        :raises OSError: if it cannot be done, or somebody has put another file there
+        """
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(path, flags)
+        try:
+            new = os.fstat(descriptor)
+            if not stat.S_ISREG(new.st_mode) or new.st_nlink > 1:
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+            if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+                os.fchown(descriptor, old.st_uid, old.st_gid)
+                new = os.fstat(descriptor)
+            if stat.S_IMODE(new.st_mode) != mode:
+                os.fchmod(descriptor, mode)
+            # Last, since the system takes capabilities from a file with a new owner.
+            for name, value in carried.items():
+                os.setxattr(descriptor, name, value)
+        finally:
+            os.close(descriptor)
 
 
 PRIMITIVES: dict[str, Callable[[Link], None]] = {

@@ -13,11 +13,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pip_linkmode import environments
+from pip_linkmode.errors import RecordInvalidError
+from pip_linkmode.installed import OUTSIDE, Site
 from pip_linkmode.link import TEMPORARY, Link, Linker
 from pip_linkmode.replacement import ChangedError, Replacer, alone_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from pip_linkmode.environments import Distribution
 
 
 @dataclass
@@ -47,45 +51,55 @@ class Materializing:
         :raises OSError: if an environment cannot be read
         """
         self._stores = dict.fromkeys(stores)
-        self._shared: dict[str, dict[str, os.stat_result]] = {}
-        """By site-packages, what has to get a file of its own, with its status."""
-        self._reports: dict[str, Materialized] = {}
-        for library in dict.fromkeys(libraries):
-            self._reports[library] = Materialized(library)
-            self._shared[library] = dict(self._look(library))
+        self._sites = {library: Site(library) for library in libraries}
+        self._reports = {library: Materialized(library) for library in libraries}
+        self._shared = {library: dict(self._look(library)) for library in self._sites}
+        """By site-packages, what has to get a file of its own, and its size."""
 
     @property
     def bytes(self) -> int:
         """How much there is to do."""
-        return sum(
-            status.st_size
-            for files in self._shared.values()
-            for status in files.values()
-        )
+        return sum(sum(files.values()) for files in self._shared.values())
 
-    def _look(self, library: str) -> Iterator[tuple[str, os.stat_result]]:
-        root = environments.root(library)
-        for path in _tree(root):
-            yield from self._look_at(library, path)
-        if root == library:
-            for distribution in environments.distributions(library):
-                for row in distribution.rows():
-                    if not row.path.startswith(os.path.join(library, "")):
-                        with contextlib.suppress(OSError):
-                            yield from self._look_at(library, row.path)
+    def _look(self, library: str) -> Iterator[tuple[str, int]]:
+        trees = environments.trees(library)
+        for directory in trees:
+            for path in _tree(directory):
+                yield from self._look_at(library, path)
+        # Outside of these, only a RECORD knows what belongs to the environment.
+        is_seen = environments.inside(*trees)
+        for distribution in environments.distributions(library):
+            for path in self._recorded(library, distribution):
+                if not is_seen(path):
+                    with contextlib.suppress(OSError):
+                        yield from self._look_at(library, path)
 
-    def _look_at(self, library: str, path: str) -> Iterator[tuple[str, os.stat_result]]:
+    def _recorded(self, library: str, distribution: Distribution) -> list[str]:
+        failed = self._reports[library].failed
+        try:
+            return [row.path for row in distribution.rows()]
+        except RecordInvalidError as error:
+            failed[distribution.record] = error.reason
+        except OSError as error:
+            failed[distribution.record] = error.strerror or str(error)
+        return []
+
+    def _look_at(self, library: str, path: str) -> Iterator[tuple[str, int]]:
         status = os.lstat(path)
         if stat.S_ISLNK(status.st_mode):
             stored = environments.inside_a_store(path)
             if stored:
                 self._stores[stored[0]] = None
                 try:
-                    yield path, os.stat(path)
-                except FileNotFoundError:
-                    self._reports[library].dangling.append(path)
-        elif stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
-            yield path, status
+                    yield path, os.stat(path).st_size
+                except OSError:  # told when its turn comes
+                    yield path, 0
+        elif (
+            stat.S_ISREG(status.st_mode)
+            and status.st_nlink > 1
+            and self._sites[library].is_inside(path)
+        ):
+            yield path, status.st_size
 
     def run(
         self, advance: Callable[[float], object] = lambda _: None
@@ -103,18 +117,27 @@ class Materializing:
     def _materialize(
         self,
         library: str,
-        files: Mapping[str, os.stat_result],
+        files: Mapping[str, int],
         advance: Callable[[float], object],
     ) -> None:
         report, replacer = self._reports[library], Replacer(Linker())
-        root = environments.root(library)
-        witnessed = os.path.join(root, "pyvenv.cfg")
-        for path, status in files.items():
+        site = self._sites[library]
+        witnessed = os.path.join(environments.root(library), "pyvenv.cfg")
+        for path, size in files.items():
             if path != witnessed:
-                _own(replacer, path, status, report)
-            advance(status.st_size)
+                _own(replacer, site, path, report)
+            advance(size)
+        told = {witnessed, *report.dangling}
+        for path, _ in self._look(library):
+            if path not in told:
+                report.failed.setdefault(path, "it was linked in the meantime")
         if report.dangling or report.failed:
             return  # it depends on the store as before
+        self._release(library, report)
+        if witnessed in files:  # by a store that nobody has named, if it still is
+            _own(replacer, site, witnessed, report)
+
+    def _release(self, library: str, report: Materialized) -> None:
         for store in self._stores:
             for registration in environments.registrations(store):
                 if _is_one(registration.site_packages, library):
@@ -124,35 +147,55 @@ class Materializing:
                         report.failed[registration.directory] = str(error.strerror)
                     else:
                         report.released.append(store)
-        with contextlib.suppress(FileNotFoundError):
-            status = os.lstat(witnessed)
-            if status.st_nlink > 1:  # a witness of a store that nobody has named
-                _own(replacer, witnessed, status, report)
 
 
-def _own(
-    replacer: Replacer, path: str, status: os.stat_result, report: Materialized
-) -> None:
-    """Put a copy, or a clone, into the place of a file.
-
-    :param status: of what it leads to
-    """
-    mode = stat.S_IMODE(status.st_mode)
-    source = os.path.realpath(path)
-    link = Link(source, path, status.st_size, status.st_mtime_ns, mode, mode)
-    if os.path.basename(path).startswith(TEMPORARY):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        return
+def _own(replacer: Replacer, site: Site, path: str, report: Materialized) -> None:
+    """Put a copy, or a clone, into the place of a file that is shared."""
     try:
-        replacer.replace(link, os.lstat(path), mode="own", store="", area=path)
+        # What was seen first may have been edited since.
+        old = os.lstat(path)
+        if not stat.S_ISLNK(old.st_mode) and old.st_nlink == 1:
+            return
+        if site.is_inside(path) and os.path.basename(path).startswith(TEMPORARY):
+            os.unlink(path)
+            return
+        source, status = os.path.realpath(path), os.stat(path)
+        reason = _why_not(site, path, old, source, status)
+        if reason is not None:
+            report.failed[path] = reason
+            return
+        mode = stat.S_IMODE(status.st_mode)
+        link = Link(source, path, status.st_size, status.st_mtime_ns, mode, mode)
+        replacer.replace(link, old, mode="own", area=path)
     except ChangedError:
         report.failed[path] = "it was changed in the meantime"
     except OSError as error:
-        report.failed[path] = error.strerror or str(error)
+        if not os.path.lexists(path):
+            return  # it was removed in the meantime
+        if isinstance(error, FileNotFoundError) and os.path.islink(path):
+            report.dangling.append(path)
+        else:
+            report.failed[path] = error.strerror or str(error)
     else:
         report.files += 1
         report.bytes += status.st_size
+
+
+def _why_not(
+    site: Site, path: str, old: os.stat_result, source: str, status: os.stat_result
+) -> str | None:
+    """Return why a file is not to be replaced, if it is not.
+
+    :param source: what it is, or leads to in the end
+    :param status: of that
+    """
+    if not site.is_inside(path):
+        return OUTSIDE
+    if stat.S_ISLNK(old.st_mode) and not environments.is_stored(source):
+        return f"it does not lead into a store but to {source}"
+    if not stat.S_ISREG(status.st_mode):
+        return "it leads to no regular file"
+    return None
 
 
 def _is_one(one: str, other: str) -> bool:

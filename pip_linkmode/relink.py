@@ -42,6 +42,7 @@ from pip_linkmode.link import (
     TEMPORARY,
     Link,
     Linker,
+    attributes,
     extents,
     file_system,
 )
@@ -490,7 +491,9 @@ class Relinking:
         found = {
             target: path
             for target, path, _ in skeleton.bytecode_targets(layout, python.cache_tag)
-            if target.path in member.files and _is_stamped(path)
+            if target.path in member.files
+            and member.environment.is_inside(path)
+            and _is_stamped(path)
         }
         compiled = self._compile(python, store, entry) if found else None
         foreseen = (entry.dist_info, python.name)
@@ -598,6 +601,9 @@ class Relinking:
             return False
         if not stat.S_ISREG(old.st_mode):
             _count(report.kept, "are not regular files")
+            return False
+        if attributes(link.target):
+            _count(report.kept, "have extended attributes, which a link would not have")
             return False
         if old.st_size != stored.size:
             digest = ""

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from typing import TYPE_CHECKING
 
 from pip_linkmode.errors import EnvironmentBusyError, LinkmodeError
-from pip_linkmode.link import TEMPORARY, Link, Linker
+from pip_linkmode.link import TEMPORARY, Link, Linker, attributes, dress
 from pip_linkmode.store import locked
 from pip_linkmode.wheel import stamp
 
@@ -48,11 +47,17 @@ class Replacer:
         self._name = TEMPORARY + os.urandom(8).hex()
 
     def replace(
-        self, link: Link, old: os.stat_result, *, mode: str, store: str, area: str
+        self,
+        link: Link,
+        old: os.stat_result | None,
+        *,
+        mode: str,
+        store: str = "",
+        area: str = "",
     ) -> str:
         """Put a link into the place of its target; return the primitive.
 
-        :param old: the status of what is to be replaced
+        :param old: the status of what is to be replaced, if there is something
         :param mode: a key of :data:`pip_linkmode.link.CHAINS`
         :raises ChangedError: if the target is not what it was any more
         :raises KeptError: if the linker has a primitive that raises it
@@ -63,26 +68,18 @@ class Replacer:
             made = link._replace(target=beside)
             used = self.linker.link([made], mode=mode, store=store, area=area, made=[])
             (primitive,) = used
-            if primitive in ("clone", "copy", "empty"):
-                _dress(beside, link.wanted, old)
-            if stamp(os.lstat(link.target)) != stamp(old):
-                raise ChangedError(link.target)
+            if old is not None:
+                if primitive in ("clone", "copy", "empty"):
+                    dress(beside, link.wanted, old, attributes(link.target))
+                if stamp(os.lstat(link.target)) != stamp(old):
+                    msg = f"{link.target} was changed in the meantime"
+                    raise ChangedError(msg)
             os.replace(beside, link.target)
         finally:
             # A rename between two names of one inode leaves both (rename(2)).
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(beside)
         return primitive
-
-
-def _dress(path: str, mode: int, old: os.stat_result) -> None:
-    """Give a new file the mode, and the owner, of the one that it is to replace."""
-    new = os.lstat(path)
-    if hasattr(os, "chown") and (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
-        os.chown(path, old.st_uid, old.st_gid)
-        new = os.lstat(path)
-    if stat.S_IMODE(new.st_mode) != mode:
-        os.chmod(path, mode)
 
 
 @contextlib.contextmanager
@@ -94,7 +91,7 @@ def alone_in(library: str) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(library))
+            stack.enter_context(locked(os.path.realpath(library)))
         except BlockingIOError as error:
             msg = f"another pip-linkmode is at work in {library}"
             raise EnvironmentBusyError(msg) from error

@@ -16,9 +16,12 @@ from pip_linkmode.entry import FILES
 from pip_linkmode.environments import (
     distributions,
     entries_behind_symlinks,
+    inside,
     registrations,
     root,
+    trees,
 )
+from pip_linkmode.errors import RecordInvalidError
 from pip_linkmode.settings import is_temporary
 
 if TYPE_CHECKING:
@@ -86,10 +89,14 @@ def _look(
         try:
             depends = _behind_symlinks(store.root, registration.site_packages)
             shares = _installed(store, registration, noted - depends, fingerprints)
-        except OSError:
+            if _is_elsewhere(registration, shares):
+                depends |= _outside(store.root, registration.site_packages)
+        except (OSError, RecordInvalidError):
             state = "unreadable"
         else:
-            return User(registration, state, frozenset(depends), frozenset(shares))
+            return User(
+                registration, state, frozenset(depends), frozenset(shares - depends)
+            )
     depends = registration.entries(depends=True)
     # Only what may come back keeps what it does not depend on.
     shares = noted - depends if state != "missing" else set()
@@ -98,21 +105,38 @@ def _look(
 
 def _behind_symlinks(store: str, library: str) -> set[str]:
     """Return the entries behind the symlinks of an environment, all of it."""
-    whole = root(library)
-    found = entries_behind_symlinks(store, whole)
-    if whole == library:
-        # What is not below it is known by its RECORD alone: share/, include/.
-        outside = set()
-        for distribution in distributions(library):
-            with contextlib.suppress(OSError, ValueError):
-                outside |= {
-                    os.path.dirname(row.path)
-                    for row in distribution.rows()
-                    if row.record.startswith("..")
-                }
-        for directory in sorted(outside):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                found |= entries_behind_symlinks(store, directory, deep=False)
+    found = set()
+    for directory in trees(library):
+        found |= entries_behind_symlinks(store, directory)
+    return found
+
+
+def _is_elsewhere(registration: Registration, shares: set[str]) -> bool:
+    """Tell whether symlinks may be where an environment is not looked through.
+
+    Without a root, ``share`` and ``include`` are outside; and a package may have been
+    moved, with a link to its directory left in its place: then it is installed by
+    symlinks of which none was found.
+    """
+    library = registration.site_packages
+    return root(library) == library or not shares.isdisjoint(
+        registration.entries(depends=True)
+    )
+
+
+def _outside(store: str, library: str) -> set[str]:
+    """Return the entries behind symlinks that only a RECORD knows of."""
+    is_seen = inside(*trees(library))
+    directories = {
+        os.path.dirname(row.path)
+        for distribution in distributions(library)
+        for row in distribution.rows()
+        if not is_seen(row.path)
+    }
+    found = set()
+    for directory in sorted(directories):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found |= entries_behind_symlinks(store, directory, deep=False)
     return found
 
 

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import os
 import stat
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -22,11 +23,15 @@ from pip_linkmode.environments import (
     distributions,
     find,
     hexadecimal,
+    is_stored,
     registrations,
     root,
 )
-from pip_linkmode.errors import EntryDamagedError
-from pip_linkmode.link import TEMPORARY, Link, Linker
+from pip_linkmode.errors import EntryDamagedError, RecordInvalidError
+from pip_linkmode.installed import OUTSIDE, Site
+from pip_linkmode.link import Link, Linker
+from pip_linkmode.replacement import ChangedError, Replacer
+from pip_linkmode.wheel import file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -94,8 +99,9 @@ class _Key(NamedTuple):
 @dataclass
 class _Environment:
     path: str
-    library: str
+    site: Site
     distributions: list[Distribution]
+    """The one that was installed last comes first."""
 
 
 class Verification:
@@ -118,8 +124,8 @@ class Verification:
         self._advance = advance
         self._digests: dict[_Key, str] = {}
         self._damages: dict[_Key | str, Damage] = {}
-        self.unread: list[str] = []
-        """Environments of which something could not be read."""
+        self.unread: dict[str, str] = {}
+        """Why something of an environment could not be read, by path."""
         libraries = [library for path in named for library in find(path)]
         self._asked = {root(library) for library in libraries}
         self._known = [
@@ -224,32 +230,46 @@ class Verification:
     def _environment(self, library: str) -> _Environment:
         try:
             found = distributions(library)
-        except OSError:
-            self.unread.append(library)
+        except OSError as error:
+            self.unread[library] = error.strerror or str(error)
             found = []
-        return _Environment(root(library), library, found)
+        found.sort(key=_installed_at, reverse=True)
+        return _Environment(root(library), Site(library), found)
 
     def _rows(self, one: Distribution) -> list[Row]:
         try:
             return one.rows()
-        except (OSError, ValueError):
-            self.unread.append(os.path.join(one.library, one.dist_info, "RECORD"))
-            return []
+        except RecordInvalidError as error:
+            self.unread[one.record] = error.reason
+        except OSError as error:
+            self.unread[one.record] = error.strerror or str(error)
+        return []
 
     def _installed(self, environment: _Environment) -> None:
-        for one in environment.distributions:
+        installed = [(one, self._rows(one)) for one in environment.distributions]
+        claims: dict[str, set[str | None]] = defaultdict(set)
+        for _, rows in installed:
+            for row in rows:
+                claims[row.path].add(_hexadecimal(row.sha256))
+        for one, rows in installed:
             title = f"{one.name} {one.version}"
-            for row in self._rows(one):
+            for row in rows:
                 expected = _hexadecimal(row.sha256)
                 kind, key = self._state_of(row, expected)
-                if kind is None or (
-                    kind == "modified"
-                    and self._came_so(one, row, self._digest(row.path))
-                ):
-                    continue
-                damage = self._found(key, kind, title, expected)
-                damage.sha256 = damage.sha256 or expected
-                damage.installed.append(Installed(environment.path, row.path))
+                if kind == "modified":
+                    digest = self._digest(row.path)
+                    # Of two that have a file, the last one has won.
+                    if digest in claims[row.path] or self._came_so(one, row, digest):
+                        continue
+                if kind is not None:
+                    damage = self._found(key, kind, title, expected)
+                    damage.sha256 = damage.sha256 or expected
+                    self._has(environment, row, damage)
+
+    def _has(self, environment: _Environment, row: Row, damage: Damage) -> None:
+        here = Installed(environment.path, row.path)
+        if here not in damage.installed:
+            damage.installed.append(here)
 
     def _state_of(
         self, row: Row, expected: str | None
@@ -266,8 +286,8 @@ class Verification:
             try:
                 if self._digest(row.path) != expected:
                     return "modified", key
-            except OSError:
-                self.unread.append(row.path)
+            except OSError as error:
+                self.unread[row.path] = error.strerror or str(error)
         return None, key
 
     def _came_so(self, one: Distribution, row: Row, digest: str) -> bool:
@@ -302,9 +322,8 @@ class Verification:
                     with contextlib.suppress(OSError):
                         status = os.stat(row.path)
                         damage = self._damages.get(_Key(status.st_dev, status.st_ino))
-                        here = Installed(environment.path, row.path)
-                        if damage is not None and here not in damage.installed:
-                            damage.installed.append(here)
+                        if damage is not None:
+                            self._has(environment, row, damage)
 
     # --- repairing --------------------------------------------------------------------
 
@@ -322,13 +341,19 @@ class Verification:
         for damage in self.damages:
             try:
                 self._repair(damage, kept, pristine)
+            except ChangedError as error:
+                damage.outcome = f"not repaired: {error}"
             except OSError as error:
                 place = error.filename or damage.path
                 damage.outcome = f"not repaired: {place}: {error.strerror}"
 
     def _repair(self, damage: Damage, kept: set[str], pristine: dict[str, str]) -> None:
-        edited = [one for one in damage.installed if one.environment in kept]
-        others = [one for one in damage.installed if one.environment not in kept]
+        installed = [one for one in damage.installed if self._is_inside(one)]
+        edited = [one for one in installed if one.environment in kept]
+        others = [one for one in installed if one.environment not in kept]
+        if not installed and not damage.stored:
+            damage.outcome = f"left alone: {OUTSIDE}"
+            return
         if not damage.stored and damage.kind != "dangling":
             others = [
                 one
@@ -347,36 +372,48 @@ class Verification:
             return
         if damage.kind != "dangling":
             for one in edited:
-                _put(one.path, one.path, os.stat(one.path), "copy")
-        for stored in damage.stored:
-            with stored.store.staging() as staged:
-                copy = os.path.join(staged, "pristine")
-                status = os.stat(source)
-                link = Link(
-                    source,
-                    copy,
-                    status.st_size,
-                    stored.mtime_ns,
-                    stat.S_IMODE(status.st_mode),
-                    stored.mode,
-                )
-                Linker().link([link], mode="copy", store="", area="", made=[])
-                os.chmod(copy, stored.mode)
-                os.utime(copy, ns=(stored.mtime_ns, stored.mtime_ns))
-                os.makedirs(os.path.dirname(stored.path), exist_ok=True)
-                os.replace(copy, stored.path)
-            source = stored.path
+                _keep(one.path)
+        source = self._restore(damage, source)
         for one in others:
             leads_here = damage.stored and os.path.islink(one.path)
             if not leads_here:
                 # Never an inode in common with an environment that gave the bytes.
                 mode = "auto" if self._is_stored(source) else "own"
-                _put(source, one.path, os.stat(source), mode)
+                _put(source, one.path, mode, keeps_mode=not damage.stored)
         damage.is_repaired = True
         damage.outcome = "repaired" + (
             f"; {', '.join(one.environment for one in edited)} keeps its own"
             if edited
             else ""
+        )
+
+    def _restore(self, damage: Damage, source: str) -> str:
+        """Put a pristine file where entries have a damaged one; return the best."""
+        for stored in damage.stored:
+            with stored.store.staging() as staged:
+                copy = os.path.join(staged, "pristine")
+                status = os.stat(source)
+                bits = stat.S_IMODE(status.st_mode)
+                link = Link(
+                    source, copy, status.st_size, stored.mtime_ns, bits, stored.mode
+                )
+                Linker().link([link], mode="copy", store="", area="", made=[])
+                # An environment that gives the bytes is not ours to trust.
+                with open(copy, "rb") as file:
+                    if file_digest(file) != damage.sha256:
+                        msg = f"{source} was changed in the meantime"
+                        raise ChangedError(msg)
+                os.chmod(copy, stored.mode)
+                os.utime(copy, ns=(stored.mtime_ns, stored.mtime_ns))
+                os.makedirs(os.path.dirname(stored.path), exist_ok=True)
+                os.replace(copy, stored.path)
+            source = stored.path
+        return source
+
+    def _is_inside(self, one: Installed) -> bool:
+        return any(
+            environment.path == one.environment and environment.site.is_inside(one.path)
+            for environment in self._environments.values()
         )
 
     def _is_stored(self, path: str) -> bool:
@@ -450,6 +487,13 @@ def _title(entry: Entry) -> str:
     return " ".join(entry.dist_info.removesuffix(".dist-info").split("-", 1))
 
 
+def _installed_at(distribution: Distribution) -> int:
+    try:
+        return os.stat(distribution.record).st_mtime_ns
+    except OSError:
+        return 0
+
+
 def _hexadecimal(digest: str | None) -> str | None:
     if digest is None:
         return None
@@ -478,17 +522,28 @@ def _compiled(entry: Entry) -> Iterator[tuple[str, str, bytecode.Compiled]]:
                 yield directory, source, one
 
 
-def _put(source: str, target: str, status: os.stat_result, mode: str) -> None:
-    """Put a file in the place of another, by one rename.
+def _keep(path: str) -> None:
+    """Make a file private; what a link to somewhere else leads to is left alone."""
+    if not os.path.islink(path) or is_stored(os.path.realpath(path)):
+        _put(path, path, "copy", keeps_mode=True)
 
-    :param status: of the source
+
+def _put(source: str, target: str, mode: str, *, keeps_mode: bool) -> None:
+    """Put a file in the place of another, which keeps its owner.
+
+    :param target: absolute path; there need not be anything
+    :param mode: a key of :data:`pip_linkmode.link.CHAINS`
+    :param keeps_mode: whether its permissions are those of the other, too
+    :raises ChangedError: if somebody has put another file there meanwhile
+    :raises OSError: if it cannot be done
     """
-    beside = os.path.join(os.path.dirname(target), TEMPORARY + os.urandom(8).hex())
-    bits = stat.S_IMODE(status.st_mode)
-    link = Link(source, beside, status.st_size, status.st_mtime_ns, bits, bits)
-    Linker().link([link], mode=mode, store="", area="", made=[])
-    try:
-        os.replace(beside, target)
-    except OSError:
-        os.unlink(beside)
-        raise
+    status, old = os.stat(source), None
+    bits = wanted = stat.S_IMODE(status.st_mode)
+    with contextlib.suppress(FileNotFoundError):
+        old = os.lstat(target)
+        if keeps_mode and stat.S_ISREG(old.st_mode):
+            wanted = stat.S_IMODE(old.st_mode)
+        if (old.st_uid, old.st_gid) != (status.st_uid, status.st_gid):
+            mode = "own"  # a hard link would have another owner
+    link = Link(source, target, status.st_size, status.st_mtime_ns, bits, wanted)
+    Replacer(Linker()).replace(link, old, mode=mode)

@@ -7,6 +7,8 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pip_linkmode import environments
 from pip_linkmode.entry import FILES
 from pip_linkmode.intake import Intake
@@ -86,6 +88,15 @@ class House:
         """Return the names of what is in the store, by looking."""
         paths = self.root.glob(f"v1/wheels/*/*/{FILES}/*.dist-info")
         return sorted(path.name.partition("-")[0] for path in paths)
+
+
+def note(path: Path) -> dict[str, bytes]:
+    """Give a file an attribute, and return it; skip the test where that cannot be."""
+    try:
+        os.setxattr(path, "user.note", b"mine")
+    except (AttributeError, OSError) as error:
+        pytest.skip(f"{path}: {error}")
+    return {"user.note": b"mine"}
 
 
 def allocated(*paths: Path) -> int:

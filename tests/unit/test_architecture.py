@@ -88,7 +88,7 @@ IMPORTS: dict[str, set[str]] = {
     "ledger": {"link"},
     "link": set(),
     "lookahead": {"entry", "workers"},
-    "materialize": {"environments", "link", "replacement"},
+    "materialize": {"environments", "errors", "installed", "link", "replacement"},
     "placement": {"link"},
     "prune": {"entry", "environments", "errors", "inventory", "ledger", "users"},
     "relink": {
@@ -118,8 +118,17 @@ IMPORTS: dict[str, set[str]] = {
     },
     "store": {"entry", "errors", "link", "wheel"},
     "usage": {"environments", "ledger"},
-    "users": {"entry", "environments", "settings"},
-    "verify": {"bytecode", "entry", "environments", "errors", "link"},
+    "users": {"entry", "environments", "errors", "settings"},
+    "verify": {
+        "bytecode",
+        "entry",
+        "environments",
+        "errors",
+        "installed",
+        "link",
+        "replacement",
+        "wheel",
+    },
     "wheel": {"errors"},
     "workers": {"bytecode", "entry", "errors"},
 }

@@ -326,6 +326,7 @@ def test_verify_says_where_a_damaged_file_is(house: House, run: Run) -> None:
     (library / "b-1.dist-info" / "RECORD").write_text("a,b,c\n")
     text = run.text("verify", "--repair", code=1)
     assert text.startswith("Not readable: ")
+    assert "--ignore-installed --no-deps b==1" in text
     assert len(text.splitlines()) == 1
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pip_linkmode.enable import NAME, disable, enable
-from pip_linkmode.errors import EnableRefusedError
+from pip_linkmode.errors import EnableRefusedError, RecordInvalidError
 from tests.wheels import make_wheel
 
 if TYPE_CHECKING:
@@ -264,6 +264,20 @@ def test_python_of_the_system_is_refused(bench: Bench) -> None:
         enable(path_of(bench))
 
 
+def test_library_of_the_system_may_have_another_name(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where ``/lib`` is a link, and ``/bin/python3`` or ``/`` was named."""
+    real, system = os.path.realpath, "/usr/lib/python3/dist-packages"
+
+    def realpath(path: str) -> str:
+        return system if path == str(bench.library) else real(path)
+
+    monkeypatch.setattr(os.path, "realpath", realpath)
+    with pytest.raises(EnableRefusedError, match="belongs to the system"):
+        enable(path_of(bench))
+
+
 def test_checkout_cannot_be_enabled_elsewhere(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,6 +364,32 @@ def test_nothing_outside_of_the_environment_is_removed(bench: Bench) -> None:
         file.write("../../../../outside,,\n")
     disable(path_of(bench))
     assert outside.exists()
+
+
+def test_nothing_behind_a_link_to_a_directory_is_removed(bench: Bench) -> None:
+    outside = bench.root / "outside"
+    (outside / "empty").mkdir(parents=True)
+    for name in ("file", "module.cpython-311.pyc"):
+        (outside / name).touch()
+    bench.add(NAME, "0.9")
+    (bench.library / "link").symlink_to(outside)
+    (bench.library / "package").mkdir()
+    (bench.library / "package/__pycache__").symlink_to(outside)
+    with (bench.library / "pip_linkmode-0.9.dist-info/RECORD").open("a") as file:
+        file.write("link/file,,\nlink/empty/file,,\npackage/module.py,,\n")
+    before = sorted(outside.iterdir())
+    disable(path_of(bench))
+    assert sorted(outside.iterdir()) == before
+    assert bench.there() == ["pip-26.0"]
+
+
+def test_record_that_is_none_is_said(bench: Bench) -> None:
+    bench.add(NAME, "1.0")
+    record = bench.library / "pip_linkmode-1.0.dist-info/RECORD"
+    record.write_bytes(b"\xff,,\n")
+    for command in (enable, disable):
+        with pytest.raises(RecordInvalidError, match="--ignore-installed --no-deps"):
+            command(path_of(bench))
 
 
 def test_library_with_pip_is_the_one(bench: Bench) -> None:

@@ -18,11 +18,15 @@ from pip_linkmode.environments import (
     distributions,
     entries_behind_symlinks,
     find,
+    inside,
+    inside_a_store,
+    is_stored,
     register,
     registrations,
     root,
+    trees,
 )
-from pip_linkmode.errors import EnvironmentUnknownError
+from pip_linkmode.errors import EnvironmentUnknownError, RecordInvalidError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -387,6 +391,22 @@ def test_store_may_have_other_names(store: Path, library: Path, tmp_path: Path) 
     assert entries_behind_symlinks(str(store), str(library)) == {ONE, TWO}
 
 
+def test_way_that_turns_back_is_followed_to_its_end(
+    store: Path, library: Path, tmp_path: Path
+) -> None:
+    entry = store / f"v1/wheels/11/{ONE}"
+    (entry / "files").mkdir(parents=True)
+    (library / "out").symlink_to(entry / "../../../../../secret")
+    (library / "in").symlink_to(tmp_path / f"env/../store/v1/wheels/11/{ONE}/files/a")
+    assert inside_a_store(str(library / "out")) is None
+    assert inside_a_store(str(library / "in")) == (str(store), ONE)
+
+
+def test_what_a_path_says_is_stored(store: Path) -> None:
+    assert is_stored(str(store / f"v1/wheels/11/{ONE}/files/a"))
+    assert not is_stored(str(store / "v1/wheels/11/files/a"))
+
+
 def test_one_directory_may_be_enough(store: Path, library: Path) -> None:
     (library / "deep").mkdir()
     (library / "deep" / "a").symlink_to(store / f"v1/wheels/11/{ONE}/files/a")
@@ -428,11 +448,26 @@ def test_distributions_and_their_rows(library: Path) -> None:
     ]
 
 
-def test_record_that_is_none_is_an_error(library: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"a.py,sha256=abc,long\n", "'long'"),
+        (b"\0" * 80, "a path has a zero byte|NUL"),  # as after a power cut
+        (b"\xff\xfe,,\n", "invalid start byte"),
+        (b'"' + b"a" * 200_000, "field larger than field limit"),
+    ],
+    ids=["size", "zeros", "encoding", "quote"],
+)
+def test_record_that_is_none_is_an_error(
+    library: Path, content: bytes, reason: str
+) -> None:
     (library / "a-1.dist-info").mkdir()
-    (library / "a-1.dist-info" / "RECORD").write_text("a.py,sha256=abc,long\n")
-    with pytest.raises(ValueError, match="long"):
+    record = library / "a-1.dist-info" / "RECORD"
+    record.write_bytes(content)
+    with pytest.raises(RecordInvalidError, match=reason) as caught:
         Distribution(str(library), "a-1.dist-info").rows()
+    assert str(caught.value).startswith(f"{record} is no RECORD: ")
+    assert str(caught.value).endswith("--ignore-installed --no-deps a==1")
 
 
 def test_environment_is_found_by_each_of_its_names(library: Path) -> None:
@@ -451,11 +486,17 @@ def test_environment_made_by_target_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("", "it has no site-packages"), ("nothing", "No such file or directory")],
+    [
+        ("", "it has no site-packages"),
+        ("nothing", "No such file or directory"),
+        ("env/pyvenv.cfg", "it is a file, and no interpreter"),
+    ],
 )
 def test_what_is_no_environment_is_refused(
-    tmp_path: Path, name: str, reason: str
+    library: Path, tmp_path: Path, name: str, reason: str
 ) -> None:
+    if not name:
+        library.rmdir()
     with pytest.raises(EnvironmentUnknownError, match=reason):
         find(str(tmp_path / name))
 
@@ -465,3 +506,26 @@ def test_environment_is_what_goes_when_it_is_deleted(library: Path) -> None:
     assert root(str(library)) == str(environment)
     (environment / "pyvenv.cfg").unlink()
     assert root(str(library)) == str(library)
+
+
+def test_environment_is_where_links_to_directories_lead(
+    library: Path, tmp_path: Path
+) -> None:
+    (library / "package").mkdir()
+    (library / "alias").symlink_to("package")
+    (library / "elsewhere").symlink_to(tmp_path)
+    is_inside = inside(str(library), str(tmp_path / "nowhere"))
+    assert is_inside(str(library / "a"))
+    assert is_inside(str(library / "alias" / "a"))
+    assert not is_inside(str(library / "elsewhere" / "a"))
+    assert not is_inside(str(library.with_name("site-packages-2") / "a"))
+
+
+def test_environment_may_have_its_packages_elsewhere(
+    library: Path, tmp_path: Path
+) -> None:
+    environment = str(library.parents[2])
+    assert trees(str(library)) == [environment]
+    library.rename(tmp_path / "elsewhere")
+    library.symlink_to(tmp_path / "elsewhere")
+    assert trees(str(library)) == [environment, str(library)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import stat
+import struct
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -18,9 +20,12 @@ from pip_linkmode.link import (
     Link,
     Linker,
     Made,
+    attributes,
+    dress,
     file_system,
     why_not_shared,
 )
+from tests.house import note
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -372,6 +377,36 @@ def test_copy_has_the_mode_that_pip_gives(
     assert stat.S_IMODE(os.lstat(real.target).st_mode) == wanted
 
 
+def test_copy_is_finished_by_path_where_there_is_no_other_way(
+    real: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows."""
+    monkeypatch.setattr(link_module, "_BY_DESCRIPTOR", False)
+    link_module.copy(real._replace(wanted=0o755))
+    status = os.lstat(real.target)
+    assert (stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (0o755, MTIME)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows changes files by path")
+def test_copy_is_finished_whatever_is_put_in_its_place(
+    real: Link, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by the owner of the directory, while root writes there."""
+    victim = tmp_path / "victim"
+    victim.touch(0o600)
+    before, copy = victim.stat(), shutil.copyfileobj
+
+    def swap(*args: object) -> None:
+        copy(*args)  # type: ignore[arg-type]  # passed on as they are
+        os.rename(real.target, tmp_path / "aside")
+        os.symlink(victim, real.target)
+
+    monkeypatch.setattr(shutil, "copyfileobj", swap)
+    link_module.copy(real._replace(wanted=0o755))
+    assert victim.stat() == before
+    assert (tmp_path / "aside").stat().st_mtime_ns == MTIME
+
+
 def test_copy_leaves_nothing_behind_when_it_fails(real: Link) -> None:
     with pytest.raises(IsADirectoryError):
         link_module.copy(real._replace(source=os.path.dirname(real.source)))
@@ -439,6 +474,52 @@ def test_clones_close_what_they_open(
     before = os.listdir("/proc/self/fd")
     link_module.clone(real)
     assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+# --- what a file has besides ----------------------------------------------------------
+
+
+@on_linux
+def test_what_a_file_was_given_is_known(source: Path) -> None:
+    assert attributes(str(source)) == {}
+    given = note(source)
+    assert attributes(str(source)) == given
+
+
+@on_linux
+def test_where_there_are_no_attributes_a_file_has_none(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(os, "listxattr", refuse)
+    assert attributes(str(source)) == {}
+
+
+@on_linux
+@as_root
+def test_new_file_is_dressed_as_the_old_one(source: Path, tmp_path: Path) -> None:
+    given = {"security.capability": struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)}
+    new, old = tmp_path / "new", os.stat_result((0o100755, 0, 0, 1, 123, 456, *[0] * 4))
+    shutil.copy(source, new)
+    dress(str(new), 0o750, old, given)
+    status = new.stat()
+    assert (status.st_uid, status.st_gid) == (123, 456)
+    assert stat.S_IMODE(status.st_mode) == 0o750
+    assert attributes(str(new)) == given
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows changes files by path")
+@pytest.mark.parametrize("plant", [os.symlink, os.link])
+def test_what_was_put_in_the_place_of_the_new_one_is_not_dressed(
+    source: Path, tmp_path: Path, plant: Callable[[Path, Path], None]
+) -> None:
+    before = source.stat()
+    plant(source, tmp_path / "new")
+    with pytest.raises(OSError, match=r"Too many levels|Stale"):
+        dress(str(tmp_path / "new"), 0o777, before, {})
+    assert source.stat().st_mode == before.st_mode
 
 
 # --- what is in the way, and what came out --------------------------------------------

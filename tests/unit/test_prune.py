@@ -99,9 +99,34 @@ def test_where_no_environment_is_the_record_says_where_to_look(house: House) -> 
     (library.parents[2] / "share" / "data").symlink_to(entry.source("used/data"))
     with (library / "other-1.0.dist-info" / "RECORD").open("a") as record:
         record.write("../../../share/data,,\n../../../nowhere/data,,\n")
-    (library / "broken-1.0.dist-info").mkdir()
-    (library / "broken-1.0.dist-info" / "RECORD").write_text("a,b,c\n")
     assert names(prune(house.store, Wanted())) == []
+
+
+@pytest.mark.parametrize("moved", ["a", "."], ids=["package", "site-packages"])
+def test_package_that_was_moved_behind_a_link_is_used(house: House, moved: str) -> None:
+    entry = house.entry("a")
+    library = house.install("e", "symlink", entry)
+    elsewhere = house.path / "elsewhere"
+    directory = (library / moved).resolve()
+    directory.rename(elsewhere)
+    directory.symlink_to(elsewhere)
+    assert names(prune(house.store, Wanted(max_size=0))) == []
+    assert (library / "a" / "data").exists()
+    (library / "a" / "data").unlink()
+    (library / "a" / "__init__.py").unlink()
+    # What is installed and has no symlinks any more does not need the store.
+    assert names(prune(house.store, Wanted())) == []
+    assert names(prune(house.store, Wanted(max_size=0))) == ["a"]
+
+
+def test_record_that_is_none_leaves_all_that_it_may_speak_of(house: House) -> None:
+    entry = house.entry("a")
+    library = house.install("e", "symlink", entry)
+    (library / "a" / "data").unlink()
+    (library / "a" / "__init__.py").unlink()
+    (library / entry.dist_info / "RECORD").write_text("a,b,c\n")
+    pruned = prune(house.store, Wanted(max_size=0))
+    assert (names(pruned), [u.state for u in pruned.unseen]) == ([], ["unreadable"])
 
 
 def test_age_is_that_of_the_last_use(house: House) -> None:

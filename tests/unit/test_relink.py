@@ -22,12 +22,14 @@ import pytest
 from pip_linkmode import adoption, environments, placement, relink
 from pip_linkmode import store as store_module
 from pip_linkmode.entry import Entry, adopted_digest
+from pip_linkmode.installed import OUTSIDE
 from pip_linkmode.intake import Intake
-from pip_linkmode.link import PRIMITIVES, TEMPORARY, Extent, Link
+from pip_linkmode.link import PRIMITIVES, TEMPORARY, Extent, Link, attributes
 from pip_linkmode.materialize import Materializing
 from pip_linkmode.relink import Relinking
 from pip_linkmode.store import Store, locked
 from pip_linkmode.workers import Workers
+from tests.house import note
 from tests.wheels import make_wheel
 
 if TYPE_CHECKING:
@@ -492,6 +494,49 @@ def test_owner_stays(bench: Bench, library: Path) -> None:
     found = bench.one(library)
     assert found.kept == {"would get another owner or group": 1}
     assert (library / BIG).stat().st_uid == 12345
+
+
+def test_what_a_file_was_given_stays(bench: Bench, library: Path) -> None:
+    """Capabilities, an ACL, notes of its owner: another file does not have them."""
+    note(library / BIG)
+    found = bench.one(library)
+    reason = "have extended attributes, which a link would not have"
+    assert found.kept == {reason: 1}
+    assert not bench.is_shared(library / BIG)
+
+
+def test_nothing_behind_a_link_to_a_directory_is_replaced(
+    bench: Bench, library: Path
+) -> None:
+    outside = bench.root / "outside"
+    (library / "package").rename(outside)
+    (library / "package").symlink_to(outside)
+    before = {path: path.stat() for path in outside.rglob("*")}
+    assert bench.one(library).files["hardlink"]
+    assert {path: path.stat() for path in outside.rglob("*")} == before
+
+
+def test_bytecode_behind_a_link_to_a_directory_is_not_replaced(
+    bench: Bench, library: Path
+) -> None:
+    outside, cache = bench.root / "outside", library / "package/__pycache__"
+    cache.rename(outside)
+    cache.symlink_to(outside)
+    before = {path: path.stat() for path in outside.iterdir()}
+    bench.relink(library)
+    assert {path: path.stat() for path in outside.iterdir()} == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
+def test_what_is_around_an_environment_is_not_its_owners(bench: Bench) -> None:
+    """As of ``/tmp/lib/python3.11/site-packages``, which anybody can make."""
+    library = bench.root / "prefix/lib/python3.99/site-packages"
+    library.mkdir(parents=True)
+    bench.install(library, compiled=False)
+    os.chown(library, 12345, 12345)
+    bench.relink(library)
+    assert bench.is_shared(library / BIG)
+    assert not bench.is_shared(bench.root / "prefix/share/data")
 
 
 def test_distributions_of_others_are_passed_over(bench: Bench, library: Path) -> None:
@@ -1101,6 +1146,121 @@ def test_registration_that_cannot_be_released_is_told(
     monkeypatch.setattr(environments.Registration, "release", refuse)
     (found,) = materialize(bench, library)
     assert list(found.failed.values()) == [os.strerror(errno.EROFS)]
+
+
+def test_edit_before_it_is_materialized_stays(bench: Bench, library: Path) -> None:
+    bench.relink(library)
+    made = Materializing([str(library)], [bench.store.root])
+    path = library / BIG
+    path.write_text("edited")
+    edited = path.stat()
+    (library / "single.py").unlink()
+    (library / "package/tool").unlink()
+    (library / "package/tool").touch()
+    (found,) = made.run()
+    assert found.failed == {}
+    assert path.read_text() == "edited"
+    assert path.stat().st_mtime_ns == edited.st_mtime_ns
+    assert path.stat().st_nlink == 1
+
+
+def test_file_that_goes_while_it_is_materialized_is_no_failure(
+    bench: Bench, library: Path
+) -> None:
+    bench.relink(library)
+    made = Materializing([str(library)], [bench.store.root])
+    (library / BIG).unlink()
+    (found,) = made.run()
+    assert (found.dangling, found.failed) == ([], {})
+
+
+def test_link_that_comes_while_it_is_materialized_is_told(
+    bench: Bench, library: Path
+) -> None:
+    bench.relink(library, mode="symlink")
+    late, source = library / "late", bench.entries()[0].source(BIG)
+
+    def link(_: float) -> None:
+        if not late.is_symlink():
+            late.symlink_to(source)
+
+    (found,) = Materializing([str(library)], [bench.store.root]).run(link)
+    assert found.failed == {str(late): "it was linked in the meantime"}
+    assert found.released == []
+
+
+def test_what_a_file_was_given_is_carried_over(bench: Bench, library: Path) -> None:
+    given = note(library / BIG)
+    os.link(library / BIG, bench.root / "other")
+    materialize(bench, library)
+    assert not (library / BIG).samefile(bench.root / "other")
+    assert attributes(str(library / BIG)) == given
+
+
+def test_package_that_was_moved_behind_a_link_is_told(
+    bench: Bench, library: Path
+) -> None:
+    bench.relink(library, mode="symlink")
+    outside = bench.root / "outside"
+    (library / "package").rename(outside)
+    (library / "package").symlink_to(outside)
+    (found,) = materialize(bench, library)
+    assert found.failed[str(library / BIG)] == OUTSIDE
+    assert found.released == []
+    assert (outside / "data").is_symlink()
+
+
+def test_packages_that_were_moved_elsewhere_are_materialized(
+    bench: Bench, library: Path
+) -> None:
+    bench.relink(library, mode="symlink")
+    outside = bench.root / "outside"
+    library.rename(outside)
+    library.symlink_to(outside)
+    (found,) = materialize(bench, library)
+    assert found.failed == {}
+    assert not (library / BIG).is_symlink()
+    assert found.released == [bench.store.root]
+
+
+def stored(bench: Bench, name: str) -> Path:
+    """Return a path that looks as if it were in a store."""
+    path = bench.root / "fake" / "v1/wheels/aa" / ("a" * 64) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def test_only_what_is_in_a_store_is_copied(bench: Bench, library: Path) -> None:
+    """Who owns the environment need not be allowed to read what a link leads to."""
+    secret = bench.root / "secret"
+    secret.write_text("secret")
+    stored(bench, "chain").symlink_to(secret)
+    stored(bench, "loop").symlink_to("loop")
+    os.mkfifo(stored(bench, "pipe"))
+    links = {name: library / name for name in ("around", "chain", "loop", "pipe")}
+    for name, link in links.items():
+        link.symlink_to(stored(bench, name))
+    links["around"].unlink()
+    links["around"].symlink_to(f"{stored(bench, '')}/../../../../../secret")
+    (found,) = materialize(bench, library)
+    assert found.failed == {
+        str(links["chain"]): f"it does not lead into a store but to {secret}",
+        str(links["loop"]): os.strerror(errno.ELOOP),
+        str(links["pipe"]): "it leads to no regular file",
+    }
+    assert all(link.is_symlink() for link in links.values())
+
+
+def test_record_that_cannot_be_read_is_told(bench: Bench, library: Path) -> None:
+    (library / "zeros-1.0.dist-info").mkdir()
+    (library / "zeros-1.0.dist-info/RECORD").write_bytes(b"\0" * 80)
+    (library / "directory-1.0.dist-info/RECORD").mkdir(parents=True)
+    (found,) = materialize(bench, library)
+    zeros = found.failed.pop(str(library / "zeros-1.0.dist-info/RECORD"))
+    assert zeros.startswith("is no RECORD: ")
+    assert found.failed == {
+        str(library / "directory-1.0.dist-info/RECORD"): os.strerror(errno.EISDIR)
+    }
 
 
 def test_outside_of_a_prefix_only_what_was_installed_is_looked_at(

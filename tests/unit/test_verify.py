@@ -9,17 +9,21 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pip_linkmode import verify
+from pip_linkmode.link import Linker
 from pip_linkmode.store import Store
 from pip_linkmode.verify import Damage, Verification
-from tests.house import House
+from tests.house import House, note
 
 if TYPE_CHECKING:
     from pip_linkmode.entry import Entry
+    from pip_linkmode.link import Link
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
 
 
 @pytest.fixture
@@ -44,6 +48,21 @@ def edit(path: str | Path) -> None:
 
 def environments(damage: Damage) -> list[str]:
     return [os.path.basename(one.environment) for one in damage.installed]
+
+
+def add_row(library: Path, dist_info: str, path: str, content: str) -> None:
+    """Let a RECORD say what a file should be."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content.encode()).digest())
+    (library / dist_info).mkdir(exist_ok=True)
+    with (library / dist_info / "RECORD").open("a") as record:
+        record.write(f"{path},sha256={digest.decode().rstrip('=')},{len(content)}\n")
+
+
+def move_behind_a_link(path: Path, elsewhere: Path) -> Path:
+    """Let a directory be somewhere else, and nobody notice."""
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    return elsewhere
 
 
 def other_store(house: House, entry: Entry) -> Store:
@@ -196,6 +215,42 @@ def test_damaged_entry_cannot_speak_for_a_record(house: House) -> None:
     assert sorted(kinds) == ["manifest", "modified"]
 
 
+def test_file_of_two_distributions_is_as_one_of_them_has_it(house: House) -> None:
+    library = house.install("e", "copy", house.entry("a"))
+    add_row(library, "a-1.0.dist-info", "both", "of a")
+    add_row(library, "b-1.0.dist-info", "both", "of b")
+    for content in ("of a", "of b"):
+        (library / "both").write_text(content)
+        assert look(house).damages == []
+    (library / "both").write_text("edited")
+    assert environments(only(look(house))) == ["e"]
+
+
+def test_distribution_without_a_record_claims_nothing(house: House) -> None:
+    library = house.install("e", "copy", house.entry("a"))
+    (library / "b-1.0.dist-info").mkdir()
+    found = look(house)
+    assert (found.damages, found.unread) == ([], {})
+
+
+def test_record_that_is_none_is_said(house: House) -> None:
+    library = house.install("e", "copy", house.entry("a"))
+    record = library / "a-1.0.dist-info" / "RECORD"
+    record.write_bytes(b"\0" * 80)
+    ((path, reason),) = look(house).unread.items()
+    assert path == str(record)
+    assert reason.startswith("is no RECORD: ")
+    assert reason.endswith("--ignore-installed --no-deps a==1.0")
+
+
+def test_record_that_cannot_be_read_is_said(house: House) -> None:
+    library = house.install("e", "copy", house.entry("a"))
+    record = library / "a-1.0.dist-info" / "RECORD"
+    record.unlink()
+    record.mkdir()
+    assert look(house).unread == {str(record): os.strerror(errno.EISDIR)}
+
+
 def test_what_cannot_be_read_is_said(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,7 +263,8 @@ def test_what_cannot_be_read_is_said(
         return digest(self, path)
 
     monkeypatch.setattr(Verification, "_digest", refuse)
-    assert look(house).unread == [str(library / "a" / "data")]
+    unread = {str(library / "a" / "data"): os.strerror(errno.EIO)}
+    assert look(house).unread == unread
 
 
 def test_environment_that_cannot_be_listed_is_said(
@@ -220,7 +276,7 @@ def test_environment_that_cannot_be_listed_is_said(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(verify, "distributions", refuse)
-    assert look(house).unread == [str(library)]
+    assert look(house).unread == {str(library): os.strerror(errno.EIO)}
 
 
 # --- what is repaired -----------------------------------------------------------------
@@ -287,6 +343,122 @@ def test_dangling_link_is_replaced_by_what_another_has(house: House) -> None:
     assert path.read_text() == "a" * 9000
     assert (path.is_symlink(), path.stat().st_nlink) == (False, 1)
     assert (other / "a" / "data").stat().st_nlink == 1
+
+
+@pytest.mark.parametrize(("older", "newer"), [("a", "b"), ("b", "a")])
+def test_distribution_that_was_installed_last_has_won(
+    house: House, older: str, newer: str
+) -> None:
+    library = house.install("e", "copy", house.entry("c"))
+    witness = house.install("witness", "copy", house.entry("c"))
+    for name in "ab":
+        add_row(library, f"{name}-1.0.dist-info", "both", f"of {name}")
+        add_row(witness, f"{name}-1.0.dist-info", f"only_{name}", f"of {name}")
+        (witness / f"only_{name}").write_text(f"of {name}")
+    os.utime(library / f"{older}-1.0.dist-info" / "RECORD", (1, 1))
+    (library / "both").write_text("edited")
+    look(house, "e").repair()
+    assert (library / "both").read_text() == f"of {newer}"
+
+
+def test_file_that_is_gone_is_put_back(house: House) -> None:
+    library = house.install("e", "hardlink", house.entry("a"))
+    (library / "a" / "data").unlink()
+    look(house, "e").repair()
+    assert (library / "a" / "data").read_text() == "a" * 9000
+
+
+@as_root
+def test_repaired_file_has_the_owner_and_the_mode_that_it_had(house: House) -> None:
+    entry = house.entry("a")
+    libraries = [house.install(f"e-{mode}", mode, entry) for mode in ("copy", "auto")]
+    for library in libraries:
+        path = library / "a" / "data"
+        path.unlink()
+        path.write_text("edited")
+        path.chmod(0o600)
+        os.chown(path, 123, 456)
+        given = note(path)
+        look(house, library.parents[2].name).repair()
+        status = path.stat()
+        assert path.read_text() == "a" * 9000
+        assert (status.st_uid, status.st_gid, status.st_nlink) == (123, 456, 1)
+        assert status.st_mode & 0o777 == 0o600
+        assert {name: os.getxattr(path, name) for name in os.listxattr(path)} == given
+
+
+def test_mode_of_a_shared_file_is_that_of_the_stored_one_again(house: House) -> None:
+    entry = house.entry("a")
+    path = house.install("e", "hardlink", entry) / "a" / "data"
+    path.chmod(0o600)
+    look(house).repair()
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert look(house).damages == []
+
+
+def test_nothing_is_written_behind_a_link_to_a_directory(house: House) -> None:
+    """It may be the tree in which somebody works on the package."""
+    entry = house.entry("a")
+    tree = move_behind_a_link(
+        house.install("one", "copy", entry) / "a", house.path / "tree"
+    )
+    other = house.install("two", "copy", entry)
+    shutil.rmtree(other / "a")
+    (other / "a").symlink_to(tree)
+    edit(tree / "data")
+    found = look(house, "one", "two")
+    found.repair()
+    assert environments(only(found)) == ["one", "two"]
+    assert str(only(found).outcome).startswith("left alone: it is outside of")
+    assert (tree / "data").read_text().startswith("edited")
+
+
+def test_nothing_outside_of_an_environment_is_written(house: House) -> None:
+    library = house.install("e", "copy", house.entry("a"))
+    (library / "payload").write_text("payload")
+    add_row(library, "a-1.0.dist-info", "payload", "payload")
+    add_row(library, "a-1.0.dist-info", "../../../../victim", "payload")
+    (house.path / "victim").write_text("mine")
+    found = look(house, "e")
+    found.repair()
+    assert not only(found).is_repaired
+    assert (house.path / "victim").read_text() == "mine"
+
+
+def test_link_to_somewhere_else_is_kept_as_it_is(house: House) -> None:
+    """What it leads to is perhaps not for those who own the environment."""
+    entry = house.entry("a")
+    secret = house.path / "secret"
+    secret.write_text("secret")
+    one, two = (house.install(name, "copy", entry) / "a/data" for name in ("e", "f"))
+    for path in (one, two):
+        path.unlink()
+        path.symlink_to(secret)
+    found = look(house)
+    found.repair([str(house.path / "e")])
+    assert only(found).is_repaired
+    assert one.readlink() == secret
+    assert two.read_text() == "a" * 9000
+
+
+def test_bytes_that_change_on_their_way_do_not_get_into_the_store(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = house.entry("a")
+    witness = house.install("witness", "copy", entry)
+    edit(entry.source("a/data"))
+    found = look(house)
+    link = Linker.link
+
+    def change(self: Linker, links: list[Link], **options: Any) -> object:
+        edit(witness / "a" / "data")
+        return link(self, links, **options)
+
+    monkeypatch.setattr(Linker, "link", change)
+    found.repair()
+    said = f"not repaired: {witness / 'a' / 'data'} was changed in the meantime"
+    assert only(found).outcome == said
+    assert Path(entry.source("a/data")).read_text().startswith("edited")
 
 
 def test_private_edit_is_its_environments_affair(house: House) -> None:
