@@ -74,7 +74,8 @@ def _relink(options: argparse.Namespace) -> Result:
     )
     with Progress("Relinking", relinking.bytes) as progress:
         report = relinking.run(progress.advance)
-    code = FOUND if any(one.refused for one in report.environments) else FINE
+    failed = any(one.refused or one.failed for one in report.environments)
+    code = FOUND if failed else FINE
     return Result(as_data(report), "\n".join(_relink_lines(report)), code)
 
 
@@ -93,7 +94,7 @@ def _relink_lines(report: Report) -> list[str]:
         )
         lines += [
             f"  {plural(count, 'file')} left alone: they {reason}"
-            for reason, count in sorted(one.kept.items())
+            for reason, count in (*sorted(one.kept.items()), *one.failed.items())
         ]
         lines += [
             f"  {plural(count, 'distribution')} passed over: {reason}"

@@ -26,7 +26,7 @@ IMPORTS: dict[str, set[str]] = {
     "_runner": set(),
     "_uninstall": set(),
     "_worker": {"errors", "wheel"},
-    "adoption": {"entry", "errors", "link", "wheel"},
+    "adoption": {"entry", "errors", "link", "users", "wheel"},
     "bytecode": {"entry", "errors", "wheel"},
     "cli": {"cli_environments", "cli_inspect", "cli_store", "command", "errors"},
     "cli_environments": {
@@ -92,6 +92,7 @@ IMPORTS: dict[str, set[str]] = {
     "prune": {"entry", "environments", "errors", "inventory", "ledger", "users"},
     "relink": {
         "adoption",
+        "bytecode",
         "entry",
         "environments",
         "errors",

@@ -12,6 +12,7 @@ import pytest
 from pip_linkmode import cli_environments
 from pip_linkmode import store as store_module
 from pip_linkmode.enable import Disabled, Enabled
+from pip_linkmode.replacement import Replacer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +61,19 @@ def test_relink_that_can_share_nothing_is_found(
     text = run.text("relink", str(library), code=1)
     assert "nothing is shared: no hardlink from" in text
     assert reason in text
+
+
+def test_relink_that_meets_an_error_is_found(
+    house: House, run: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Replacer, "replace", refuse)
+    text = run.text("relink", str(library), code=1)
+    reason = f"cannot be replaced: {os.strerror(errno.EIO)}"
+    assert f"4 files left alone: they {reason}" in text
+    assert house.present() == ["alpha", "beta"]
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("symlink", True), ("copy", False)])
