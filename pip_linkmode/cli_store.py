@@ -198,7 +198,7 @@ def _prune_lines(result: Pruned, wanted: Wanted) -> list[str]:
 
 _STATES = {
     "unreadable": "not readable",
-    "moved": "somewhere else now",
+    "moved": "somewhere else now, or was deleted and is in another store too",
     "missing": "not there; a disk may not be mounted",
 }
 

@@ -67,4 +67,5 @@ def open_stores(options: argparse.Namespace) -> list[Store]:
         elif options.link_store:
             msg = f"the store {path} does not exist"
             raise StoreRefusedError(msg)
-    return found
+    beside = tuple(store.root for store in found)
+    return [dataclasses.replace(store, beside=beside) for store in found]

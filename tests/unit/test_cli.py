@@ -14,6 +14,7 @@ import pytest
 
 from pip_linkmode import _pip, cli_inspect, cli_store, console
 from pip_linkmode.cli import COMMANDS, main
+from pip_linkmode.environments import register
 from pip_linkmode.prune import Pruned
 
 if TYPE_CHECKING:
@@ -250,11 +251,28 @@ def test_prune_says_whom_it_could_not_look_at(house: House, run: Run) -> None:
     (house.path / "e").rename(house.path / "aside")
     text = run.text("prune")
     assert "Kept 1 entry for " in text
-    assert "which is somewhere else now; --release" in text
+    assert "which is somewhere else now, or was deleted and is in another" in text
+    assert "--release" in text
     (data,) = run.data("prune")
     assert len(data["unseen"][0]["depends_on"]) == 1
     shutil.rmtree(house.path / "aside")
     assert "Gone, and forgotten: " in run.text("prune")
+
+
+def test_prune_of_both_stores_forgets_who_was_in_both(house: House, run: Run) -> None:
+    entry, other = house.entry("a"), house.path / "other"
+    library = house.install("e", "symlink", entry)
+    other.mkdir()
+    register(str(other), str(library), entry.sha256, "symlink")
+    shutil.rmtree(house.path / "e")
+    (data,) = run.data("prune")
+    assert [one["state"] for one in data["unseen"]] == ["moved"]
+    both = f"{house.root}{os.pathsep}{other}"
+    for dry_run in (("--dry-run",), ()):
+        found = run.data("prune", *dry_run, "--link-store", both)
+        assert [one["released"] for one in found] == [[str(library)]] * 2
+        assert [one["name"] for one in found[0]["removed"]] == ["a"]
+    assert run.data("usage", "--link-store", both)["unseen"] == []
 
 
 def test_prune_says_whom_it_has_forgotten(house: House, run: Run) -> None:
