@@ -159,7 +159,7 @@ def _alone_in(library: str) -> Iterator[None]:
 
     :raises EnvironmentBusyError: if another process is at work there
     """
-    with alone_in(library):
+    with alone_in(os.path.realpath(library)):
         for path in glob.glob(os.path.join(glob.escape(library), f"{TEMPORARY}*")):
             if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path)

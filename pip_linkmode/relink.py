@@ -276,6 +276,11 @@ class Relinking:
     def _enter(self, environment: _Environment, stack: contextlib.ExitStack) -> None:
         """Find out from which stores an environment can be linked, by doing it."""
         report = environment.report
+        if os.path.islink(environment.library):
+            # A clean-up would not look behind it for what is used.
+            real = os.path.realpath(environment.library)
+            report.refused = f"{environment.library} is a link; name {real}"
+            return
         try:
             stack.enter_context(alone_in(environment.library))
         except (EnvironmentBusyError, OSError) as error:

@@ -39,7 +39,6 @@ IMPORTS: dict[str, set[str]] = {
         "materialize",
         "relink",
         "settings",
-        "store",
     },
     "cli_inspect": {
         "command",
@@ -58,7 +57,6 @@ IMPORTS: dict[str, set[str]] = {
         "errors",
         "fill",
         "prune",
-        "store",
     },
     "command": {"configuration", "errors", "store"},
     "configuration": {"_pip", "settings"},

@@ -88,6 +88,27 @@ def test_store_that_was_named_and_cannot_be_used(house: House, run: Run) -> None
     assert error == f"ERROR: the store {house.root} is not a directory\n"
 
 
+def test_store_that_was_named_is_looked_after_whatever_the_mode(
+    house: House, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.entry("a")
+    monkeypatch.setenv("PIP_LINK_MODE", "off")
+    assert run.data("list") == []
+    (row,) = run.data("list", "--link-store", str(house.root))
+    assert row["name"] == "a"
+
+
+def test_empty_store_is_the_default_one_as_for_pip(
+    house: House, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.entry("a")
+    monkeypatch.setenv("PIP_CACHE_DIR", str(house.path / "cache"))
+    assert len(run.data("list")) == 1
+    assert run.data("list", "--link-store", "") == []
+    (store,) = run.data("status", "--link-store", "", code=1)["stores"]
+    assert store["path"] == str(house.path / "cache" / "link-store")
+
+
 def test_store_that_was_named_is_not_made(house: House, run: Run) -> None:
     error = run.error("prune", "--link-store", str(house.root), code=1)
     assert error == f"ERROR: the store {house.root} does not exist\n"
@@ -281,6 +302,18 @@ def test_prune_says_whom_it_has_forgotten(house: House, run: Run) -> None:
     text = run.text("prune", "--release", str(house.path / "e"))
     assert text.startswith(f"Forgotten: {library}\n")
     assert house.present() == []
+
+
+def test_prune_counts_whom_it_has_forgotten(house: House, run: Run) -> None:
+    entry = house.entry("a")
+    library = str(house.install("e", "symlink", entry))
+    (house.path / "e").rename(house.path / "aside")
+    release = ("--release", str(house.path / "e"))
+    for dry_run in (("--dry-run",), ()):
+        (data,) = run.data("prune", *release, *dry_run)
+        assert data["released"] == [library]
+        assert [one["name"] for one in data["removed"]] == ["a"]
+        assert data["unseen"] == []
 
 
 def test_prune_says_who_holds_the_store(house: House, run: Run) -> None:

@@ -104,6 +104,19 @@ def test_relink_needs_a_store(
     assert "set --link-store" in run.error("relink", str(library), code=2)
 
 
+def test_environment_of_two_paths_is_one(house: House, run: Run, library: Path) -> None:
+    (house.path / "alias").symlink_to(house.path / "one")
+    apart = house.path / "other" / "site-packages"
+    apart.parent.mkdir()
+    apart.symlink_to(library)
+    paths = [str(one) for one in (house.path / "one", house.path / "alias", apart)]
+    report = run.data("relink", *paths, "--mode", "hardlink")
+    (one,) = report["environments"]
+    assert (one["site_packages"], one["refused"]) == (str(library), None)
+    (one,) = run.data("materialize", *paths)
+    assert one["site_packages"] == str(library)
+
+
 def test_symlinks_that_would_dangle_are_refused(
     house: House, run: Run, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

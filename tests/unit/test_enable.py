@@ -242,6 +242,16 @@ def test_new_version_takes_the_place_of_the_old_one(bench: Bench) -> None:
     assert text == "version = '2.0'\n"
 
 
+def test_library_may_be_a_link(bench: Bench) -> None:
+    elsewhere = bench.root / "elsewhere"
+    bench.library.rename(elsewhere)
+    bench.library.symlink_to(elsewhere)
+    enable(path_of(bench))
+    assert (elsewhere / "pip_linkmode.pth").exists()
+    disable(path_of(bench))
+    assert not (elsewhere / "pip_linkmode.pth").exists()
+
+
 def test_half_of_it_is_put_right(bench: Bench) -> None:
     enable(path_of(bench))
     (bench.library / "pip_linkmode/__init__.py").unlink()

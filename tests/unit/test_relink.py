@@ -970,6 +970,12 @@ def test_other_file_system_is_refused_before_anything_is_copied(
     assert bench.entries() == []
 
 
+def test_link_to_an_environment_is_refused(bench: Bench, library: Path) -> None:
+    link = bench.root / "site-packages"
+    link.symlink_to(library)
+    assert bench.one(link).refused == f"{link} is a link; name {library}"
+
+
 def test_directory_that_cannot_be_written_is_refused(
     bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
