@@ -74,6 +74,7 @@ _PAGE = 4096
 _BLOCK = 512
 """The unit of ``st_blocks``, whatever the file system's is (:manpage:`stat(2)`)."""
 _ATTEMPTS = 3
+_FOREIGN = "would get another owner or group"
 _ENOUGH = 0.9
 """The part of a distribution's bytes that an entry must have to be worth a link."""
 _FLAGS = slice(4, 8)
@@ -342,6 +343,7 @@ class Relinking:
 
     def _one(self, member: _Member, members: Sequence[_Member]) -> None:
         """Share what can be shared of one distribution in one environment."""
+        report = member.environment.report
         try:
             for _ in range(_ATTEMPTS):
                 found = self._find(member)
@@ -354,13 +356,14 @@ class Relinking:
                     if is_there:
                         self._share(member, *found)
                         break
+        except EntryGoneError:
+            reason = "were to be linked to an entry that was removed in the meantime"
+            _count(report.kept, reason, len(member.files))
         except (EntryDamagedError, OSError) as error:
             reason = str(error)
             if isinstance(error, OSError):
                 reason = f"{error.strerror}: {error.filename}"
-            failed = member.environment.report.failed
-            reason = f"cannot be shared: {reason}"
-            failed[reason] = failed.get(reason, 0) + len(member.files)
+            _count(report.failed, f"cannot be shared: {reason}", len(member.files))
 
     @contextlib.contextmanager
     def _registered(
@@ -432,6 +435,9 @@ class Relinking:
         store = next((store for store in stores if store.writable), None)
         if store is None:
             return
+        if not self._can_take(member, store):
+            _count(member.environment.report.kept, _FOREIGN, len(member.files))
+            return
         givers = [member, *(m for m in members if store in m.environment.stores)]
         if self.report.dry_run:
             entry = planned(store, givers)
@@ -450,6 +456,17 @@ class Relinking:
         self.report.adopted.append(
             Adopted(entry.name, entry.version, entry.sha256, size)
         )
+
+    @staticmethod
+    def _can_take(member: _Member, store: Store) -> bool:
+        """Tell whether what is made now can take the place of any of the files."""
+        if member.environment.ways[store.root].get("clone", "") is None:
+            return True
+        for path in member.files:
+            with contextlib.suppress(FileNotFoundError):
+                if _owner(path) == _owner(""):
+                    return True
+        return False
 
     # --- sharing ----------------------------------------------------------------------
 
@@ -726,7 +743,7 @@ class Relinking:
         if link.wanted != link.mode:
             return "have other permissions than those in the store"
         if chain == "own":
-            return "would get another owner or group"
+            return _FOREIGN
         for primitive in CHAINS[chain]:
             refusal = self._linker.refusals.get((primitive, store.root, area))
             reason = refusal.error.strerror if refusal else ways.get(primitive)
@@ -798,8 +815,8 @@ def _is_clone(one: str, other: str) -> bool:
     return all(extent.start is not None for extent in ours)
 
 
-def _count(counts: dict[str, int], what: str) -> None:
-    counts[what] = counts.get(what, 0) + 1
+def _count(counts: dict[str, int], what: str, by: int = 1) -> None:
+    counts[what] = counts.get(what, 0) + by
 
 
 def _is_stamped(pyc: str) -> bool:

@@ -599,7 +599,8 @@ def test_where_all_is_edited_nothing_is_adopted(bench: Bench) -> None:
 def test_file_that_is_gone_is_passed_over(bench: Bench, library: Path) -> None:
     (library / BIG).unlink()
     relinking = bench.prepare(library)
-    (library / "package/tool").unlink()
+    for path in ("package/tool", "package/__init__.py"):
+        (library / path).unlink()
     (found,) = relinking.run().environments
     assert (found.edited, found.kept) == ([], {})
     assert not (library / BIG).exists()
@@ -681,6 +682,23 @@ def test_owner_stays(bench: Bench, library: Path) -> None:
     found = bench.one(library)
     assert found.kept == {"would get another owner or group": 1}
     assert (library / BIG).stat().st_uid == 12345
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_nothing_is_stored_for_who_can_have_nothing_of_it(
+    bench: Bench, library: Path, dry_run: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in library.parents[2].rglob("*"):
+        os.chown(path, 12345, 12345, follow_symlinks=False)
+    report = bench.relink(library, dry_run=dry_run)
+    assert report.environments[0].kept == {"would get another owner or group": 6}
+    assert (bench.entries(), report.bytes_stored) == ([], 0)
+    # A clone has the owner that it is given.
+    works = {"clone": None, "hardlink": None}
+    monkeypatch.setattr(store_module, "probe", lambda *_: works)
+    report = bench.relink(library, mode="clone", dry_run=dry_run)
+    assert report.bytes_stored > 0
 
 
 def test_distributions_of_others_are_passed_over(bench: Bench, library: Path) -> None:
@@ -1162,8 +1180,9 @@ def test_entry_that_goes_in_between_is_an_error_of_the_rest(
     instead(relinking, "hardlink", clean_up_first)
     before = content(library)
     (found,) = relinking.run().environments
-    (reason,) = found.failed
-    assert reason.endswith("is gone")
+    (reason,) = found.kept
+    assert reason.endswith("was removed in the meantime")
+    assert found.failed == {}
     assert content(library) == before
 
 
