@@ -15,9 +15,9 @@ from email.parser import HeaderParser
 from typing import TYPE_CHECKING, Any
 
 from pip_linkmode.entry import FILES, Entry, adopted_digest
+from pip_linkmode.environments import registrations, root
 from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.link import Link, Linker
-from pip_linkmode.users import users
 from pip_linkmode.wheel import StoredFile, file_digest, make_directory, stamp
 
 if TYPE_CHECKING:
@@ -189,18 +189,23 @@ def _manifest(
 def _is_to_be_replaced(store: Store, sha256: str) -> bool:
     """Tell whether there is an entry that is of no use.
 
-    :raises EntryDamagedError: if environments have symlinks there: what it was damaged
-        by may be an edit of theirs, and be nowhere else
+    :raises EntryDamagedError: if environments were given symlinks there: what it was
+        damaged by may be an edit of theirs, and be nowhere else
     """
     try:
         entry = store.entry(sha256)
         if entry is not None:
             entry.check()
     except EntryDamagedError as error:
-        dependents = [user.path for user in users(store) if sha256 in user.depends]
+        # Not where symlinks are now: one may be behind a link to a directory.
+        dependents = [
+            root(one.site_packages)
+            for one in registrations(store.root, store.beside)
+            if sha256 in one.entries(depends=True) and one.state() != "gone"
+        ]
         if dependents:
             msg = (
-                f"{error}, and symlinks of {', '.join(dependents)} lead to that entry; "
+                f"{error}, and {', '.join(dependents)} had symlinks to that entry; "
                 "pip-linkmode verify tells what was edited, --repair puts it right, "
                 "and --keep leaves an environment its edits"
             )

@@ -26,7 +26,7 @@ IMPORTS: dict[str, set[str]] = {
     "_runner": set(),
     "_uninstall": set(),
     "_worker": {"errors", "wheel"},
-    "adoption": {"entry", "errors", "link", "users", "wheel"},
+    "adoption": {"entry", "environments", "errors", "link", "wheel"},
     "bytecode": {"entry", "errors", "wheel"},
     "cli": {"cli_environments", "cli_inspect", "cli_store", "command", "errors"},
     "cli_environments": {

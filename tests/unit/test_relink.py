@@ -1073,12 +1073,33 @@ def test_damaged_entry_that_has_the_edit_of_who_depends_on_it_stays(
         ((reason, count),) = found.failed.items()
         assert reason.startswith(
             f"cannot be shared: {(library / BIG).readlink()} is not as it was written, "
-            f"and symlinks of {library.parents[2]} lead to that entry; "
+            f"and {library.parents[2]} had symlinks to that entry; "
             "pip-linkmode verify"
         )
         assert (count, found.files) == (6, {})
     assert content(other) == before
     assert (library / BIG).read_text().endswith("edited")
+
+
+@pytest.mark.parametrize("mode", ["hardlink", "symlink"])
+def test_edit_of_a_tree_that_two_environments_lead_to_stays(
+    bench: Bench, mode: str
+) -> None:
+    files: dict[str, bytes | str] = {BIG: FILES[BIG], "package/more": "more" * 1000}
+    bench.wheel = make_wheel(bench.root, "package", files=files)
+    library, other = bench.environment("one"), bench.environment("two")
+    tree = bench.root / "tree"
+    shutil.move(library / "package", tree)
+    shutil.rmtree(other / "package")
+    for one in (library, other):
+        (one / "package").symlink_to(tree)
+    bench.relink(library, other, mode=mode)
+    with (tree / "data").open("a") as file:
+        file.write("edited")
+    apart = bench.environment("apart")
+    bench.relink(apart, library, other, mode=mode)
+    assert (tree / "data").read_text().endswith("edited")
+    assert (apart / BIG).read_text() == FILES[BIG]
 
 
 def test_damaged_entry_on_which_nobody_depends_any_more_is_made_anew(
