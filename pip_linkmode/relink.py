@@ -444,6 +444,7 @@ class Relinking:
         else:
             entry = adopt(store, givers, self._known)
         if entry is None:
+            self._rest(member)
             return
         if self.report.dry_run:
             size = sum(-(-file.size // _PAGE) * _PAGE for file in entry.files)
@@ -510,11 +511,7 @@ class Relinking:
         for target, file, link in sources:
             with contextlib.suppress(FileNotFoundError):
                 self._source(environment, target.file, file, link, pycs)
-        there = {target.path for target in layout.linked}
-        for path, file in member.files.items():
-            if path not in there and file.sha256 and file.size:
-                with contextlib.suppress(FileNotFoundError):
-                    self._unknown(environment, path, file)
+        self._rest(member, {target.path for target in layout.linked})
 
     def _bytecode(
         self, member: _Member, store: Store, entry: Entry, layout: Layout
@@ -654,8 +651,17 @@ class Relinking:
             _count(report.kept, "are others than those in the store")
         return False
 
+    def _rest(self, member: _Member, linked: Collection[str] = ()) -> None:
+        """Account for the files that an entry, if there is one, does not have.
+
+        :param linked: absolute paths of those that it has
+        """
+        for path, file in member.files.items():
+            if path not in linked and file.sha256 and file.size:
+                with contextlib.suppress(FileNotFoundError):
+                    self._unknown(member.environment, path, file)
+
     def _unknown(self, environment: _Environment, path: str, file: File) -> None:
-        """Account for a file that the entry does not have."""
         report, old = environment.report, os.lstat(path)
         if not self._is_plain(report, old):
             return

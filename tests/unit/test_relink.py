@@ -592,8 +592,21 @@ def test_where_all_is_edited_nothing_is_adopted(bench: Bench) -> None:
     bench.wheel = make_wheel(bench.root, "tiny", files={"tiny": "tiny"})
     library = bench.environment()
     (library / "tiny").write_text("edited")
-    assert bench.relink(library).adopted == []
-    assert bench.entries() == []
+    for dry_run in (True, False):
+        report = bench.relink(library, dry_run=dry_run)
+        assert (report.adopted, bench.entries()) == ([], [])
+        assert report.environments[0].edited == [str(library / "tiny")]
+
+
+def test_links_into_a_damaged_entry_are_told(bench: Bench) -> None:
+    files: dict[str, bytes | str] = {BIG: FILES[BIG]}
+    bench.wheel = make_wheel(bench.root, "package", files=files)
+    library = bench.environment()
+    bench.relink(library, mode="symlink")
+    (library / BIG).write_text("edited")
+    found = bench.one(library)
+    assert found.kept == {"are links to somewhere else": 1}
+    assert (library / BIG).read_text() == "edited"
 
 
 def test_file_that_is_gone_is_passed_over(bench: Bench, library: Path) -> None:
