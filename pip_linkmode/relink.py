@@ -769,7 +769,7 @@ def _settle(claims: Sequence[MutableMapping[str, File]]) -> None:
     for path in [path for path, count in listed.items() if count > 1]:
         digest = None
         with contextlib.suppress(OSError):
-            digest = sha256_of(path)
+            digest = sha256_of(os.path.realpath(path))  # it may be a link of ours
         claimants = [files for files in claims if path in files]
         is_as_recorded = [files for files in claimants if files[path].sha256 == digest]
         owner = (is_as_recorded or claimants)[0]

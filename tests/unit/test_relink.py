@@ -451,7 +451,10 @@ def test_file_is_shared_as_that_of_who_has_written_it_last(
     (found,) = done.environments
     assert (found.edited, found.kept, found.failed) == ([], {}, {})
     assert bench.is_shared(listed_twice)
-    assert bench.one(library).files == {}
+    for mode in ("hardlink", "symlink", "symlink"):
+        found = bench.one(library, mode=mode)
+        assert (found.edited, found.kept, found.failed) == ([], {}, {})
+    assert found.files == {}
 
 
 def test_file_that_both_have_alike_is_relinked_once(
