@@ -15,15 +15,16 @@ from email.parser import HeaderParser
 from typing import TYPE_CHECKING, Any
 
 from pip_linkmode.entry import FILES, Entry, adopted_digest
+from pip_linkmode.environments import registrations, root
 from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.link import Link, Linker
 from pip_linkmode.wheel import StoredFile, file_digest, make_directory, stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pip_linkmode.environments import Distribution
-    from pip_linkmode.installed import Installed
+    from pip_linkmode.installed import File, Installed
     from pip_linkmode.store import Store
 
     Known = dict[str, tuple[tuple[int, ...], str]]
@@ -38,6 +39,7 @@ def adopt(store: Store, members: Sequence[Installed], known: Known) -> Entry | N
     :param members: one distribution in several environments, not none
     :param known: receives the digests of files by path, with their stamps
     :returns: ``None`` if not one file is as its RECORD says
+    :raises EntryDamagedError: if the entry is there, damaged, and depended on
     :raises OSError: if it cannot be read, or cannot be kept
     """
     distribution = members[0].distribution
@@ -49,30 +51,55 @@ def adopt(store: Store, members: Sequence[Installed], known: Known) -> Entry | N
         sha256 = adopted_digest(distribution.dist_info, files)
         files += _metadata(staged, distribution, mtime)
         manifest = _manifest(distribution, files, mtime)
-        replace = _is_damaged(store, sha256)
+        replace = _is_to_be_replaced(store, sha256)
         store.publish_entry(staged, sha256, manifest, replace=replace)
     return store.entry(sha256)
 
 
-def planned(store: Store, member: Installed) -> Entry:
-    """Return the entry that would be made; it has no path."""
+def planned(store: Store, members: Sequence[Installed]) -> Entry | None:
+    """Return the entry that :func:`adopt` would make, by the sizes of the files.
+
+    :returns: it has no path; ``None`` if there would be none
+    :raises EntryDamagedError: as :func:`adopt`
+    :raises OSError: as :func:`adopt`, as far as it can be foreseen
+    """
+    distribution = members[0].distribution
+    found: dict[str, StoredFile] = {}
+    for _, file in _candidates(members):
+        if file.is_as_long:
+            stored = StoredFile(file.path, file.size, file.sha256 or "", file.mode)
+            found.setdefault(file.path, stored)
+    if not found:
+        return None
+    sha256 = adopted_digest(distribution.dist_info, found.values())
+    for name in _METADATA:
+        size = os.lstat(_path_of_metadata(distribution, name)).st_size
+        path = f"{distribution.dist_info}/{name}"
+        found[path] = StoredFile(path, size, "", 0o644)
+    _is_to_be_replaced(store, sha256)
     return Entry(
         path="",
         store=store.root,
-        sha256="",
+        sha256=sha256,
         wheel="",
-        name=member.distribution.name,
-        version=member.distribution.version,
-        dist_info=member.distribution.dist_info,
+        name=distribution.name,
+        version=distribution.version,
+        dist_info=distribution.dist_info,
         purelib=True,
         plain_record=False,
         mtime=0,
-        files=tuple(
-            StoredFile(file.path, file.size, file.sha256, file.mode)
-            for file in member.files.values()
-            if file.sha256 is not None
-        ),
+        files=tuple(found.values()),
     )
+
+
+def _candidates(members: Sequence[Installed]) -> Iterator[tuple[str, File]]:
+    """Yield what an entry could be made of, with its absolute path."""
+    for member in members:
+        for source, file in member.files.items():
+            if file.sha256 is not None and not file.mode & ~0o777:
+                with contextlib.suppress(FileNotFoundError):
+                    if stat.S_ISREG(os.lstat(source).st_mode):
+                        yield source, file
 
 
 def _collect(
@@ -80,26 +107,22 @@ def _collect(
 ) -> list[StoredFile]:
     """Copy each file that is as RECORD says into a staging directory."""
     found: dict[str, StoredFile] = {}
-    for member in members:
-        for source, file in member.files.items():
-            if file.path in found or file.sha256 is None or file.mode & ~0o777:
+    for source, file in _candidates(members):
+        if file.path in found:
+            continue
+        target = os.path.join(staged, FILES, file.path)
+        with contextlib.suppress(FileNotFoundError):
+            before = stamp(os.lstat(source))
+            make_directory(os.path.dirname(target))
+            _copy(source, target, file.mode, mtime * 10**9)
+            digest = sha256_of(target)
+            if digest != file.sha256:
+                os.unlink(target)
                 continue
-            target = os.path.join(staged, FILES, file.path)
-            with contextlib.suppress(FileNotFoundError):
-                status = os.lstat(source)
-                if not stat.S_ISREG(status.st_mode):
-                    continue
-                make_directory(os.path.dirname(target))
-                _copy(source, target, file.mode, mtime * 10**9)
-                if sha256_of(target) == file.sha256:
-                    size = os.lstat(target).st_size
-                    found[file.path] = StoredFile(
-                        file.path, size, file.sha256, file.mode
-                    )
-                    if stamp(os.lstat(source)) == stamp(status):
-                        known[source] = (stamp(status), file.sha256)
-                else:
-                    os.unlink(target)
+            size = os.lstat(target).st_size
+            found[file.path] = StoredFile(file.path, size, digest, file.mode)
+            if stamp(os.lstat(source)) == before:
+                known[source] = (before, digest)
     return list(found.values())
 
 
@@ -129,14 +152,19 @@ def _metadata(staged: str, distribution: Distribution, mtime: int) -> list[Store
         path = f"{distribution.dist_info}/{name}"
         target = os.path.join(staged, FILES, path)
         make_directory(os.path.dirname(target))
-        _copy(os.path.join(distribution.library, path), target, 0o644, mtime * 10**9)
+        source = _path_of_metadata(distribution, name)
+        _copy(source, target, 0o644, mtime * 10**9)
         size = os.lstat(target).st_size
         found.append(StoredFile(path, size, sha256_of(target), 0o644))
     return found
 
 
+def _path_of_metadata(distribution: Distribution, name: str) -> str:
+    return os.path.join(distribution.library, distribution.dist_info, name)
+
+
 def _headers(distribution: Distribution, name: str) -> Mapping[str, str]:
-    path = os.path.join(distribution.library, distribution.dist_info, name)
+    path = _path_of_metadata(distribution, name)
     with open(path, encoding="utf-8", errors="replace") as file:
         return dict(HeaderParser().parse(file, headersonly=True).items())
 
@@ -158,12 +186,29 @@ def _manifest(
     }
 
 
-def _is_damaged(store: Store, sha256: str) -> bool:
-    """Tell whether there is an entry that is of no use."""
+def _is_to_be_replaced(store: Store, sha256: str) -> bool:
+    """Tell whether there is an entry that is of no use.
+
+    :raises EntryDamagedError: if environments were given symlinks there: what it was
+        damaged by may be an edit of theirs, and be nowhere else
+    """
     try:
         entry = store.entry(sha256)
         if entry is not None:
             entry.check()
-    except EntryDamagedError:
+    except EntryDamagedError as error:
+        # Not where symlinks are now: one may be behind a link to a directory.
+        dependents = [
+            root(one.site_packages)
+            for one in registrations(store.root, store.beside)
+            if sha256 in one.entries(depends=True) and one.state() != "gone"
+        ]
+        if dependents:
+            msg = (
+                f"{error}, and {', '.join(dependents)} had symlinks to that entry; "
+                "pip-linkmode verify tells what was edited, --repair puts it right, "
+                "and --keep leaves an environment its edits"
+            )
+            raise EntryDamagedError(msg) from error
         return True
     return False

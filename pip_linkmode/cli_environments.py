@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
-from pip_linkmode.command import FINE, FOUND, Command, Result, as_data
+from pip_linkmode.command import FINE, FOUND, Command, Result, as_data, make_stores
 from pip_linkmode.configuration import in_force
 from pip_linkmode.console import Progress, plural, size
 from pip_linkmode.enable import disable, enable
@@ -14,7 +15,6 @@ from pip_linkmode.errors import SettingsError
 from pip_linkmode.materialize import Materializing
 from pip_linkmode.relink import Relinking
 from pip_linkmode.settings import ALIASES, SHARING, why_no_symlinks
-from pip_linkmode.store import Store
 
 if TYPE_CHECKING:
     import argparse
@@ -49,15 +49,17 @@ def _environment_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _libraries(options: argparse.Namespace) -> list[str]:
-    return [library for path in options.environments for library in find(path)]
+    """Return the libraries of all environments that are named, each once."""
+    named = [library for path in options.environments for library in find(path)]
+    found: dict[str, str] = {}
+    for library in sorted(named, key=os.path.islink):
+        found.setdefault(os.path.realpath(library), library)
+    return list(found.values())
 
 
 def _relink(options: argparse.Namespace) -> Result:
     found = in_force(sys.prefix, options.link_store)
-    force = found.settings
-    if not force.stores:
-        off = f"there is no store: the link mode is off ({found.sources['mode']})"
-        raise SettingsError(force.reason or off)
+    force, stores = found.settings, make_stores(found)
     mode = ALIASES.get(options.mode, options.mode)
     if mode is None:
         mode = force.mode if force.mode in SHARING else "auto"
@@ -67,14 +69,15 @@ def _relink(options: argparse.Namespace) -> Result:
         raise SettingsError(msg)
     relinking = Relinking(
         _libraries(options),
-        [Store.open(path, trust_group=force.trust_group) for path in force.stores],
+        stores,
         mode=mode,
         exclude=force.exclude,
         dry_run=options.dry_run,
     )
     with Progress("Relinking", relinking.bytes) as progress:
         report = relinking.run(progress.advance)
-    code = FOUND if any(one.refused for one in report.environments) else FINE
+    failed = any(one.refused or one.failed for one in report.environments)
+    code = FOUND if failed else FINE
     return Result(as_data(report), "\n".join(_relink_lines(report)), code)
 
 
@@ -93,7 +96,7 @@ def _relink_lines(report: Report) -> list[str]:
         )
         lines += [
             f"  {plural(count, 'file')} left alone: they {reason}"
-            for reason, count in sorted(one.kept.items())
+            for reason, count in (*sorted(one.kept.items()), *one.failed.items())
         ]
         lines += [
             f"  {plural(count, 'distribution')} passed over: {reason}"

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pip_linkmode.command import FINE, FOUND, Command, Result, as_data, open_stores
-from pip_linkmode.console import Progress, bar, date, plural, shades, size, table
+from pip_linkmode.console import (
+    Progress,
+    bar,
+    date,
+    interpreter,
+    plural,
+    shades,
+    size,
+    table,
+)
 from pip_linkmode.inventory import describe, items
 from pip_linkmode.ledger import measure
 from pip_linkmode.status import status
@@ -123,19 +132,13 @@ def _list(options: argparse.Namespace) -> Result:
             row["version"],
             row["tags"],
             size(row["size"]),
-            " ".join(one.partition("-")[0] + _variant(one) for one in row["bytecode"]),
+            " ".join(map(interpreter, row["bytecode"])),
             str(len(row["users"])),
             date(row["last_used"]),
         )
         for row in rows
     ]
     return Result(rows, table(lines, (3, 5)) if rows else "The store is empty.")
-
-
-def _variant(interpreter: str) -> str:
-    """Return the rest of an interpreter's name, but for the magic number."""
-    tag, _, rest = interpreter.partition(".")
-    return "-" + tag.split("-")[1] + (f".{rest}" if rest else "")
 
 
 # --- usage ----------------------------------------------------------------------------

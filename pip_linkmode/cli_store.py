@@ -8,11 +8,20 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from pip_linkmode.command import FINE, FOUND, Command, Result, as_data, open_stores
+from pip_linkmode.command import (
+    FINE,
+    FOUND,
+    Command,
+    Result,
+    as_data,
+    make_stores,
+    open_stores,
+)
 from pip_linkmode.configuration import in_force
 from pip_linkmode.console import (
     Progress,
     date,
+    interpreter,
     parse_size,
     parse_span,
     plural,
@@ -20,15 +29,15 @@ from pip_linkmode.console import (
     table,
 )
 from pip_linkmode.errors import EnvironmentUnknownError, FillRefusedError, SettingsError
-from pip_linkmode.fill import fill, gather, interpreter, wheels_in
+from pip_linkmode.fill import fill, gather, of_python, wheels_in
 from pip_linkmode.prune import Wanted, prune, release
-from pip_linkmode.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pip_linkmode.fill import Report as Filled
     from pip_linkmode.prune import Pruned
+    from pip_linkmode.store import Store
     from pip_linkmode.users import User
 
 
@@ -84,30 +93,19 @@ def _argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def _prune(options: argparse.Namespace) -> Result:
+    if options.all and (options.older_than, options.max_size) != (None, None):
+        msg = "--all is everything; leave out --older-than and --max-size, or --all"
+        raise SettingsError(msg)
+    stores = open_stores(options)
+    forgotten = _release(options, stores)
     wanted = Wanted(
         options.older_than,
         options.max_size,
         everything=options.all,
         force=options.force,
         dry_run=options.dry_run,
+        without=frozenset(path for paths in forgotten.values() for path in paths),
     )
-    if options.all and (options.older_than, options.max_size) != (None, None):
-        msg = "--all is everything; leave out --older-than and --max-size, or --all"
-        raise SettingsError(msg)
-    stores = open_stores(options)
-    forgotten = []
-    for environment in options.release:
-        found = [
-            path
-            for store in stores
-            for path in release(
-                store, os.path.abspath(environment), dry_run=options.dry_run
-            )
-        ]
-        if not found:
-            msg = f"{environment} is not known to use a store"
-            raise EnvironmentUnknownError(msg)
-        forgotten += found
     results = []
     for store in stores:
         # One that others look after can only be read.
@@ -115,13 +113,31 @@ def _prune(options: argparse.Namespace) -> Result:
             with Progress(f"Looking after {store.root}") as progress:
                 results.append(prune(store, wanted, progress.advance))
     code = FOUND if any(result.holders for result in results) else FINE
-    text = [f"Forgotten: {path}" for path in forgotten]
+    text = [f"Forgotten: {path}" for paths in forgotten.values() for path in paths]
     for result in results:
         text += _prune_lines(result, wanted)
-    return Result([_pruned(result) for result in results], "\n".join(text), code)
+    data = [_pruned(result, forgotten.get(result.store, ())) for result in results]
+    return Result(data, "\n".join(text), code)
 
 
-def _pruned(result: Pruned) -> dict[str, Any]:
+def _release(
+    options: argparse.Namespace, stores: Sequence[Store]
+) -> dict[str, list[str]]:
+    """Forget the environments that are named; return their libraries by store."""
+    forgotten: dict[str, list[str]] = {store.root: [] for store in stores}
+    for environment in options.release:
+        path, is_known = os.path.abspath(environment), False
+        for store in stores:
+            found = release(store, path, dry_run=options.dry_run)
+            forgotten[store.root] += found
+            is_known |= bool(found)
+        if not is_known:
+            msg = f"{environment} is not known to use a store"
+            raise EnvironmentUnknownError(msg)
+    return forgotten
+
+
+def _pruned(result: Pruned, forgotten: Sequence[str]) -> dict[str, Any]:
     return {
         "store": result.store,
         "removed": [
@@ -138,7 +154,7 @@ def _pruned(result: Pruned) -> dict[str, Any]:
         "freed": result.freed,
         "restored": result.restored,
         "spare_bytecode": result.spare,
-        "released": result.released,
+        "released": [*forgotten, *result.released],
         "unseen": [_user(user) for user in result.unseen],
         "holders": [_user(user) for user in result.holders],
         "size": result.size,
@@ -198,7 +214,7 @@ def _prune_lines(result: Pruned, wanted: Wanted) -> list[str]:
 
 _STATES = {
     "unreadable": "not readable",
-    "moved": "somewhere else now",
+    "moved": "somewhere else now, or was deleted and is in another store too",
     "missing": "not there; a disk may not be mounted",
 }
 
@@ -240,12 +256,8 @@ def _fill_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _fill(options: argparse.Namespace) -> Result:
-    who = interpreter(options.python)
-    force = in_force(sys.prefix, options.link_store).settings
-    if not force.stores:
-        msg = f"there is no store: {force.reason or 'link-mode is off'}"
-        raise SettingsError(msg)
-    stores = [Store.open(path, trust_group=force.trust_group) for path in force.stores]
+    who = of_python(options.python)
+    stores = make_stores(in_force(sys.prefix, options.link_store))
     wheels: list[str] = []
     requirements = []
     for wanted in options.wanted:
@@ -257,8 +269,12 @@ def _fill(options: argparse.Namespace) -> Result:
             raise FillRefusedError(msg)
         wheels += found
         requirements += [] if found else [wanted]
+    asks_pip = bool(requirements or options.requirement)
+    if options.constraint and not asks_pip:
+        msg = "--constraint says nothing of wheels that are there; name a requirement"
+        raise SettingsError(msg)
     with tempfile.TemporaryDirectory(prefix="pip-linkmode-") as directory:
-        if requirements or options.requirement:
+        if asks_pip:
             wheels += gather(
                 directory,
                 requirements,
@@ -281,7 +297,7 @@ def _fill_lines(report: Filled) -> list[str]:
         (
             one.name,
             one.version,
-            report.interpreter.partition("-")[0] if one.compiled else "none",
+            interpreter(report.interpreter) if one.compiled else "none",
             "new" if one.fresh else "was there",
         )
         for one in report.wheels

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pip_linkmode.configuration import in_force
-from pip_linkmode.errors import StoreRefusedError
+from pip_linkmode.errors import SettingsError, StoreRefusedError
 from pip_linkmode.store import Store
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
+
+    from pip_linkmode.configuration import InForce
 
 
 FINE, FOUND, MEANINGLESS = 0, 1, 2
@@ -53,6 +55,24 @@ def as_data(value: Any) -> Any:
     return dataclasses.asdict(value)
 
 
+def make_stores(force: InForce) -> list[Store]:
+    """Open the stores that are in force, made if they do not exist.
+
+    :raises SettingsError: if there is none
+    :raises StoreRefusedError: if one cannot be used
+    """
+    settings = force.settings
+    if not settings.stores:
+        off = (
+            f"there is no store: the link mode is off ({force.sources['mode']}); "
+            "name one by --link-store"
+        )
+        raise SettingsError(settings.reason or off)
+    return [
+        Store.open(path, trust_group=settings.trust_group) for path in settings.stores
+    ]
+
+
 def open_stores(options: argparse.Namespace) -> list[Store]:
     """Open the stores that are in force and exist.
 
@@ -67,4 +87,5 @@ def open_stores(options: argparse.Namespace) -> list[Store]:
         elif options.link_store:
             msg = f"the store {path} does not exist"
             raise StoreRefusedError(msg)
-    return found
+    beside = tuple(store.root for store in found)
+    return [dataclasses.replace(store, beside=beside) for store in found]

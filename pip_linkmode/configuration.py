@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import configparser
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pip_linkmode import _pip, settings
@@ -94,11 +94,12 @@ def in_force(prefix: str, stores: str | None = None) -> InForce:
     """Return what is in force in an environment.
 
     :param prefix: absolute path of the environment
-    :param stores: path-separated, as given on the command line
+    :param stores: path-separated, as given on the command line; nothing is the default
+        store, as for pip, whatever is set elsewhere
     :raises SettingsError: for a value that cannot be meant
     """
     values = _values(prefix)
-    if stores:
+    if stores is not None:
         values["link-store"] = Setting(stores, "--link-store")
     default = Setting("auto", DEFAULT)
     mode = values.get("link-mode", default)
@@ -121,4 +122,8 @@ def in_force(prefix: str, stores: str | None = None) -> InForce:
             "", DEFAULT if cache.source == DEFAULT else f"cache-dir in {cache.source}"
         )
     sources = {"mode": mode.source, "store": store.source, "exclude": exclude.source}
-    return InForce(settings.from_options(options), sources)
+    found = settings.from_options(options)
+    if stores and found.mode == "off":
+        # It says how to install; what is named is looked after all the same.
+        found = replace(found, stores=settings.parse_stores(stores))
+    return InForce(found, sources)

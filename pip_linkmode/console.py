@@ -73,6 +73,15 @@ def plural(count: int, what: str, many: str = "") -> str:
     return f"{count:,} {what if count == 1 else many or what + 's'}"
 
 
+def interpreter(name: str) -> str:
+    """Return whose bytecode it is, without the magic number: ``cpython-311.opt-1``.
+
+    :param name: see :func:`pip_linkmode.bytecode.interpreter`
+    """
+    tag, dot, variant = name.partition(".")
+    return f"{tag.rpartition('-')[0]}{dot}{variant}"
+
+
 def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """Return rows in columns, the first row being their names.
 

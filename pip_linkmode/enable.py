@@ -4,6 +4,10 @@ What is linked are the files of the distributions that this very process runs fr
 pip-linkmode, and what it needs if the environment does not have it.  The result is an
 installation like any other, with a RECORD; ``INSTALLER`` says that it was us, so that
 :func:`disable` can tell what it may take away.
+
+The ``.dist-info`` is there, by one rename, before the first of the files that it lists,
+and goes after the last of them.  So whoever is killed leaves what can be recognized:
+the next :func:`enable` puts it right, and :func:`disable` takes it away.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import importlib.metadata
 import io
 import os
 import re
+import shutil
 import stat
 import sys
 from dataclasses import dataclass, field
@@ -31,7 +36,8 @@ from pip_linkmode.bytecode import Interpreter
 from pip_linkmode.environments import Distribution
 from pip_linkmode.errors import EnableRefusedError
 from pip_linkmode.installed import Site
-from pip_linkmode.link import Link, Linker
+from pip_linkmode.link import TEMPORARY, Link, Linker
+from pip_linkmode.replacement import alone_in
 from pip_linkmode.wheel import WRITTEN_BY_PIP
 
 if TYPE_CHECKING:
@@ -42,6 +48,8 @@ _OLDEST_PIP = Version("22.3")
 _OLDEST_PYTHON = (3, 10)
 _BINARY = (".so", ".pyd", ".dll", ".dylib")
 _START_UP = (".pth", ".start")
+_SYSTEM = "/usr/lib/python3/"
+"""Where Debian's packages are, whichever Python runs."""
 _OWN = frozenset({"RECORD", "INSTALLER", "REQUESTED"})
 """What is written anew in each environment."""
 
@@ -78,22 +86,60 @@ def enable(environment: str) -> Enabled:
     :param environment: a path as for :func:`pip_linkmode.environments.find`
     :raises EnvironmentUnknownError: if it is none
     :raises EnableRefusedError: if it cannot be done there, or not from here
+    :raises EnvironmentBusyError: if another process is at work there
     :raises OSError: if the environment cannot be written
     """
     library = _library(environment)
-    report = Enabled(library)
     _check(library)
+    with _alone_in(library):
+        return _enable(library)
+
+
+def _enable(library: str) -> Enabled:
+    report = Enabled(library)
+    wanted, going = _plan(library, report)
+    _refuse_to_replace(wanted, going, library)
+    is_alike = _is_alike(library)
+    for distribution in going:
+        _remove(distribution)
+    linker = Linker()
+    # Its own start-up file comes last: then all that it needs is there.
+    for distribution in reversed(wanted):
+        report.files += _put(distribution, library, linker, is_alike=is_alike)
+        report.linked.append(_title(distribution))
+    return report
+
+
+def _plan(
+    library: str, report: Enabled
+) -> tuple[list[Distribution], list[Distribution]]:
+    """Decide what is to be put into a library, and what is to be removed before."""
     here = {
         canonicalize_name(one.name): one for one in environments.distributions(library)
     }
     ours = _running(NAME)
-    wanted = [ours]
+    wanted, going = [], []
+    found = here.get(canonicalize_name(NAME))
+    if found and _is_whole(found) and found.version == ours.version:
+        report.already.append(_title(found))
+    elif found and _installer(found) != NAME:
+        msg = (
+            f"{library} has {_title(found)}, which somebody else has installed; "
+            f"upgrade it there with pip"
+        )
+        raise EnableRefusedError(msg)
+    else:
+        wanted.append(ours)
+        going += [found] if found else []
     for requirement in _requirements(ours):
         found = here.get(canonicalize_name(requirement.name))
         if requirement.name == "pip":
             report.warnings += _about_pip(library, found)
         elif found is None:
             wanted.append(_running(requirement.name))
+        elif _installer(found) == NAME and not _is_whole(found):
+            wanted.append(_running(requirement.name))
+            going.append(found)
         elif _is_enough(requirement, found.version):
             report.already.append(_title(found))
         else:
@@ -102,26 +148,50 @@ def enable(environment: str) -> Enabled:
                 f"upgrade it there with pip"
             )
             raise EnableRefusedError(msg)
-    found = here.get(canonicalize_name(NAME))
-    if found is not None:
-        if _is_whole(found) and found.version == ours.version:
-            report.already.append(_title(found))
-            wanted.remove(ours)
-        elif _installer(found) != NAME:
+    return wanted, going
+
+
+@contextlib.contextmanager
+def _alone_in(library: str) -> Iterator[None]:
+    """Keep others of us out, and remove what one who was killed had only begun.
+
+    :raises EnvironmentBusyError: if another process is at work there
+    """
+    with alone_in(library):
+        for path in glob.glob(os.path.join(glob.escape(library), f"{TEMPORARY}*")):
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+        yield
+
+
+def _refuse_to_replace(
+    wanted: Iterable[Distribution], going: Iterable[Distribution], library: str
+) -> None:
+    """Refuse to write over what nobody can put back.
+
+    :param wanted: what is to be put into a library
+    :param going: what is to be removed from it before
+    """
+    listed = set()
+    for distribution in going:
+        running = _running(distribution.name)
+        if os.path.samefile(running.library, library):
             msg = (
-                f"{library} has {_title(found)}, which somebody else has installed; "
-                f"upgrade it there with pip"
+                f"{_title(distribution)} in {library} is not whole, and this runs from "
+                "it; enable it from another environment"
             )
             raise EnableRefusedError(msg)
-        else:
-            _remove(found)
-    is_alike = _is_alike(library)
-    linker = Linker()
-    # Its own start-up file comes last: then all that it needs is there.
-    for distribution in reversed(wanted):
-        report.files += _put(distribution, library, linker, is_alike=is_alike)
-        report.linked.append(_title(distribution))
-    return report
+        listed |= {row.path for row in distribution.rows()}
+    for distribution in wanted:
+        # Bytecode is nobody's work.
+        for path, _ in _chosen(distribution, is_alike=False):
+            target = os.path.normpath(os.path.join(library, path))
+            if os.path.lexists(target) and target not in listed:
+                msg = (
+                    f"{target} is somebody else's; remove it, "
+                    f"or let pip install {canonicalize_name(distribution.name)} there"
+                )
+                raise EnableRefusedError(msg)
 
 
 def _library(environment: str) -> str:
@@ -145,9 +215,8 @@ def _check(library: str) -> None:
         msg = f"{library} is of Python {version[1]}.{version[2]}; {NAME} needs 3.10"
         raise EnableRefusedError(msg)
     managed = os.path.join(parent, "EXTERNALLY-MANAGED")
-    # /lib is a link to /usr/lib.
-    real = os.path.realpath(library)
-    if os.path.lexists(managed) or real.startswith("/usr/lib/python3/"):
+    is_system = os.path.realpath(library).startswith(_SYSTEM)
+    if os.path.lexists(managed) or is_system:
         msg = f"{library} belongs to the system; make a virtual environment"
         raise EnableRefusedError(msg)
 
@@ -218,11 +287,14 @@ def _installer(distribution: Distribution) -> str:
 
 
 def _is_whole(distribution: Distribution) -> bool:
-    """Tell whether all files of a distribution are there."""
-    rows = distribution.rows()
-    return bool(rows) and all(
-        os.path.exists(row.path) for row in rows if row.path.endswith((".py", ".pth"))
-    )
+    """Tell whether all files of a distribution are there, but for scripts."""
+    inside = os.path.join(distribution.library, "")
+    paths = [
+        row.path
+        for row in distribution.rows()
+        if row.path.startswith(inside) and not row.path.endswith(".pyc")
+    ]
+    return bool(paths) and all(map(os.path.lexists, paths))
 
 
 def _is_alike(library: str) -> bool:
@@ -238,33 +310,43 @@ def _put(
 
     :param is_alike: whether bytecode and extension modules fit
     """
-    info, rows, late = distribution.dist_info, [], []
-    for path, source in _chosen(distribution, is_alike=is_alike):
-        link = _link(source, os.path.join(library, path))
-        if path.endswith(_START_UP) and "/" not in path:
-            late.append(link)
-        else:
-            is_private = path in {f"{info}/{name}" for name in WRITTEN_BY_PIP}
-            _make(link, linker, library, "copy" if is_private else "auto")
-        rows.append([path, *(_digest(source) if path[-4:] != ".pyc" else ("", ""))])
+    info = distribution.dist_info
+    chosen = dict(_chosen(distribution, is_alike=is_alike))
     own = {"INSTALLER": f"{NAME}\n"}
     if canonicalize_name(distribution.name) == NAME:
         own["REQUESTED"] = ""
     if not is_alike and any(r.path.endswith(_BINARY) for r in distribution.rows()):
         # Without its extension modules it is what it is on any other platform.
-        own["WHEEL"] = _plain_wheel(os.path.join(library, info, "WHEEL"))
-        rows = [row for row in rows if row[0] != f"{info}/WHEEL"]
+        own["WHEEL"] = _plain_wheel(chosen.pop(f"{info}/WHEEL"))
+    rows = [
+        [path, *(_digest(source) if path[-4:] != ".pyc" else ("", ""))]
+        for path, source in chosen.items()
+    ]
+    beside = os.path.join(library, TEMPORARY + os.urandom(8).hex())
+    os.mkdir(beside)
+    for path in [path for path in chosen if path.startswith(f"{info}/")]:
+        name = path.partition("/")[2]
+        mode = "copy" if name in WRITTEN_BY_PIP else "auto"
+        _link(chosen.pop(path), os.path.join(beside, name), linker, library, mode)
     for name, text in own.items():
-        path = os.path.join(library, info, name)
-        _write(path, text)
-        rows.append([f"{info}/{name}", *_digest(path)])
+        _write(os.path.join(beside, name), text)
+        rows.append([f"{info}/{name}", *_digest(os.path.join(beside, name))])
     rows.append([f"{info}/RECORD", "", ""])
     buffer = io.StringIO(newline="")
     csv.writer(buffer, lineterminator="\n").writerows(rows)
-    _write(os.path.join(library, info, "RECORD"), buffer.getvalue())
-    for link in late:
-        _make(link, linker, library, "auto")
+    _write(os.path.join(beside, "RECORD"), buffer.getvalue())
+    os.rename(beside, os.path.join(library, info))
+    for path in sorted(chosen, key=_turn):
+        _link(chosen[path], os.path.join(library, path), linker, library, "auto")
     return len(rows)
+
+
+def _turn(path: str) -> tuple[bool, bool]:
+    """Return the place of a file in the order in which they are linked.
+
+    What starts us is last; and no file that has to be there is before its bytecode.
+    """
+    return path.endswith(_START_UP) and "/" not in path, not path.endswith(".pyc")
 
 
 def _chosen(distribution: Distribution, *, is_alike: bool) -> Iterator[tuple[str, str]]:
@@ -279,15 +361,12 @@ def _chosen(distribution: Distribution, *, is_alike: bool) -> Iterator[tuple[str
             yield path, source
 
 
-def _link(source: str, target: str) -> Link:
+def _link(source: str, target: str, linker: Linker, library: str, mode: str) -> None:
     real = os.path.realpath(source)
     status = os.stat(real)
-    mode = stat.S_IMODE(status.st_mode)
-    return Link(real, target, status.st_size, status.st_mtime_ns, mode, mode)
-
-
-def _make(link: Link, linker: Linker, library: str, mode: str) -> None:
-    os.makedirs(os.path.dirname(link.target), exist_ok=True)
+    bits = stat.S_IMODE(status.st_mode)
+    link = Link(real, target, status.st_size, status.st_mtime_ns, bits, bits)
+    os.makedirs(os.path.dirname(target), exist_ok=True)
     linker.link([link], mode=mode, store="", area=library, made=[])
 
 
@@ -307,9 +386,6 @@ def _plain_wheel(path: str) -> str:
 
 
 def _write(path: str, text: str) -> None:
-    """Write a file anew; one that is there may be shared."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
     with open(path, "x", encoding="utf-8", newline="") as file:
         file.write(text)
 
@@ -323,9 +399,15 @@ def disable(environment: str) -> Disabled:
     :param environment: a path as for :func:`pip_linkmode.environments.find`
     :raises EnvironmentUnknownError: if it is none
     :raises EnableRefusedError: if it cannot be told what belongs to it
+    :raises EnvironmentBusyError: if another process is at work there
     :raises OSError: if the environment cannot be written
     """
     library = _library(environment)
+    with _alone_in(library):
+        return _disable(library)
+
+
+def _disable(library: str) -> Disabled:
     report = Disabled(library)
     found = _find(library, NAME)
     if found is not None:
@@ -357,12 +439,15 @@ def _needs(distribution: Distribution, name: str) -> bool:
 
 
 def _remove(distribution: Distribution) -> None:
-    """Remove the files of a distribution; its RECORD goes last."""
-    library, info = distribution.library, distribution.dist_info
+    """Remove a distribution: what starts it first, what describes it last."""
+    library = distribution.library
+    info = os.path.join(library, distribution.dist_info)
     is_inside = environments.inside(*environments.trees(library))
-    paths = [row.path for row in distribution.rows()]
-    last = os.path.join(library, info, "RECORD")
-    paths.sort(key=lambda path: (path == last, not path.endswith(_START_UP)))
+    described = os.path.join(info, "")
+    paths = [
+        row.path for row in distribution.rows() if not row.path.startswith(described)
+    ]
+    paths.sort(key=lambda path: not path.endswith(_START_UP))
     for path in paths:
         for one in filter(is_inside, (path, *_bytecode(path))):
             with contextlib.suppress(FileNotFoundError):
@@ -371,6 +456,9 @@ def _remove(distribution: Distribution) -> None:
     for directory in sorted(directories, reverse=True):
         with contextlib.suppress(OSError):
             os.rmdir(directory)
+    beside = os.path.join(library, TEMPORARY + os.urandom(8).hex())
+    os.rename(info, beside)
+    shutil.rmtree(beside)
 
 
 def _bytecode(path: str) -> list[str]:

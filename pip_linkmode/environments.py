@@ -11,6 +11,11 @@ of a path: the same path may be another environment tomorrow, or on another host
 of it is written before the first link is, so that no clean-up can miss a user of an
 entry.  The witness tells an environment that was deleted from one that was moved away:
 its file has another name as long as the environment is anywhere on the file system.
+
+That name may also be the witness of another store.  A store by itself cannot tell: an
+environment that is in two stores and was deleted, and one that is in one store and was
+moved, both leave a witness with two names and a path with nothing there.  So all names
+have to be seen, which needs all stores that have one, and until then it is *moved*.
 """
 
 from __future__ import annotations
@@ -35,7 +40,7 @@ from pip_linkmode.store import LAYOUT
 from pip_linkmode.wheel import make_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     State = Literal["present", "unreadable", "moved", "missing", "gone"]
 
@@ -166,6 +171,8 @@ class Registration:
     site_packages: str
     place: str
     """Host and inode of *site_packages* when it was linked first."""
+    beside: tuple[str, ...] = ()
+    """Absolute paths of other stores that may have a witness as well."""
 
     def state(self) -> State:
         """Return what has become of the environment.
@@ -184,7 +191,7 @@ class Registration:
         except OSError:
             return "unreadable"
         if witness is not None:
-            return "gone" if witness.st_nlink <= self._names(witness) else "moved"
+            return "gone" if self._has_all_names(witness) else "moved"
         # pip itself removes the directory in which it prepares --target.
         prepared = "pip-target-" in self.site_packages and self._host() == _host()
         return "gone" if prepared else "missing"
@@ -204,11 +211,28 @@ class Registration:
     def _host(self) -> str:
         return self.place.rpartition(":")[0]
 
+    def _has_all_names(self, witness: os.stat_result) -> bool:
+        """Tell whether each name of a witness is one that was seen in a store."""
+        names = self._names(witness)
+        again = _witness(self.directory)
+        # Another store may have let go of a name that was counted.
+        return again is not None and max(witness.st_nlink, again.st_nlink) <= names
+
     def _names(self, witness: os.stat_result) -> int:
-        """Count the names of a witness in this store; lib64 has one of its own."""
-        parent = os.path.dirname(self.directory)
-        others = (_witness(os.path.join(parent, name)) for name in os.listdir(parent))
-        return sum(one is not None and os.path.samestat(one, witness) for one in others)
+        """Count the names of a witness in the stores; lib64 has one of its own."""
+        found, counted = 0, set()
+        paths = (os.path.join(store, DIRECTORY) for store in self.beside)
+        for path in (os.path.dirname(self.directory), *paths):
+            with contextlib.suppress(OSError):
+                status = os.stat(path)
+                # By any of its paths, a store counts once.
+                if (status.st_dev, status.st_ino) not in counted:
+                    counted.add((status.st_dev, status.st_ino))
+                    others = (_witness(f"{path}/{name}") for name in os.listdir(path))
+                    found += sum(
+                        bool(o and os.path.samestat(o, witness)) for o in others
+                    )
+        return found
 
     def refresh(self) -> None:
         """Look for a witness anew, in an environment that is present."""
@@ -245,10 +269,11 @@ def _no_waiting(path: str, flags: int) -> int:
     return os.open(path, flags)
 
 
-def registrations(store: str) -> Iterator[Registration]:
+def registrations(store: str, beside: Iterable[str] = ()) -> Iterator[Registration]:
     """List the environments that are known to use a store, by path.
 
     :param store: absolute path of the store
+    :param beside: absolute paths of other stores that these may use as well
     """
     found = []
     with (
@@ -263,9 +288,8 @@ def registrations(store: str) -> Iterator[Registration]:
                 open(os.path.join(one.path, _NAME), "rb", opener=_no_waiting) as file,
             ):
                 data = json.load(file)
-                found.append(
-                    Registration(one.path, data["site_packages"], data["place"])
-                )
+                path, place = data["site_packages"], data["place"]
+                found.append(Registration(one.path, path, place, tuple(beside)))
     yield from sorted(found, key=lambda registration: registration.site_packages)
 
 

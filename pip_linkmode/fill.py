@@ -61,7 +61,7 @@ class Report:
     """By file name of the wheel, why pip has to install it alone."""
 
 
-def interpreter(python: str | None) -> Interpreter:
+def of_python(python: str | None) -> Interpreter:
     """Return the interpreter that wheels and bytecode are to be for.
 
     :param python: its path or name, or an environment; the running one if ``None``

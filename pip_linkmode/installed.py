@@ -22,7 +22,7 @@ from pip_linkmode.wheel import data_scheme, is_kept, is_plain
 from pip_linkmode.workers import identify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from pip_linkmode.bytecode import Interpreter
     from pip_linkmode.environments import Distribution
@@ -47,6 +47,8 @@ class File(NamedTuple):
     """Bytes."""
     mode: int
     """Permission bits."""
+    is_as_long: bool
+    """Whether it has the size that RECORD has, if it has one."""
 
 
 @dataclass
@@ -109,7 +111,7 @@ class Installed:
     """One distribution in one environment."""
 
     distribution: Distribution
-    files: Mapping[str, File]
+    files: dict[str, File]
     """What can be shared of it, by absolute path."""
 
     @property
@@ -160,7 +162,9 @@ def files_of(site: Site, distribution: Distribution) -> dict[str, File]:
                 mode = stat.S_IMODE(status.st_mode)
             if stat.S_ISREG(status.st_mode):
                 digest = _hexadecimal(row.sha256)
-                files[row.path] = File(path, digest, status.st_size, mode)
+                size = status.st_size
+                is_as_long = row.size in (None, size)
+                files[row.path] = File(path, digest, size, mode, is_as_long)
     return files
 
 

@@ -378,7 +378,7 @@ class Linker:
                         raise
                     primitive = None
             if not primitive:
-                primitive = self._one(link, self._chain(mode, link), store, area, made)
+                primitive = self._one(link, self.chain(mode, link), store, area, made)
                 proven = self._first_proven(CHAINS[mode], store, area)
             used[primitive] += 1
             self.bytes[primitive] += link.size
@@ -393,7 +393,12 @@ class Linker:
                 return primitive if (primitive, store, area) in self._proven else None
         return None  # pragma: no cover  # copy is never refused
 
-    def _chain(self, mode: str, link: Link) -> tuple[str, ...]:
+    def chain(self, mode: str, link: Link) -> tuple[str, ...]:
+        """Return the primitives that are as good as each other for one file.
+
+        :param mode: a key of :data:`CHAINS`
+        :returns: in the order in which they are tried
+        """
         chain = CHAINS[mode]
         if link.wanted != link.mode:
             # A shared inode has one mode; this target needs another.

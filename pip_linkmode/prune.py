@@ -44,6 +44,8 @@ class Wanted:
     force: bool = False
     """With *everything*: also what environments cannot do without."""
     dry_run: bool = False
+    without: frozenset[str] = frozenset()
+    """Site-packages directories that are forgotten; in a dry run they still are not."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ def prune(
         msg = f"the store {store.root} is read-only"
         raise PruneRefusedError(msg)
     known = users(store, advance)
+    if wanted.dry_run:
+        known = [u for u in known if u.registration.site_packages not in wanted.without]
     result = Pruned(store.root)
     result.unseen = [one for one in known if one.state not in ("present", "gone")]
     sharing: dict[int, Sharing] = {}

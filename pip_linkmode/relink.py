@@ -17,6 +17,8 @@ match, and Python compiles the source.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import errno
 import glob
 import os
 import stat
@@ -28,6 +30,7 @@ from packaging.utils import canonicalize_name
 
 from pip_linkmode import environments, skeleton
 from pip_linkmode.adoption import adopt, planned, sha256_of
+from pip_linkmode.bytecode import Compiled
 from pip_linkmode.entry import BYTECODE, FILES, MANIFEST, Entry, use
 from pip_linkmode.errors import (
     EntryDamagedError,
@@ -48,11 +51,18 @@ from pip_linkmode.link import (
 )
 from pip_linkmode.placement import Place, by_chain
 from pip_linkmode.replacement import ChangedError, KeptError, Replacer, alone_in, keep
-from pip_linkmode.wheel import stamp
+from pip_linkmode.wheel import current_umask, stamp
 from pip_linkmode.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import (
+        Callable,
+        Collection,
+        Iterator,
+        Mapping,
+        MutableMapping,
+        Sequence,
+    )
 
     from pip_linkmode.bytecode import Bytecode, Interpreter
     from pip_linkmode.installed import Claims, File
@@ -65,6 +75,7 @@ _PAGE = 4096
 _BLOCK = 512
 """The unit of ``st_blocks``, whatever the file system's is (:manpage:`stat(2)`)."""
 _ATTEMPTS = 3
+_FOREIGN = "would get another owner or group"
 _ENOUGH = 0.9
 """The part of a distribution's bytes that an entry must have to be worth a link."""
 _FLAGS = slice(4, 8)
@@ -91,6 +102,8 @@ class Relinked:
     """Files that are not as their RECORD has them, and stay what they are."""
     kept: dict[str, int] = field(default_factory=dict)
     """Files that stay what they are for other reasons, by reason."""
+    failed: dict[str, int] = field(default_factory=dict)
+    """Files that stay what they are because of an error, by reason."""
     passed_over: dict[str, int] = field(default_factory=dict)
     """Distributions that were not looked at, by reason."""
 
@@ -137,8 +150,8 @@ class _Environment(Site):
     report: Relinked = field(init=False)
     stores: list[Store] = field(default_factory=list)
     """Those from which a file can be linked to it, in the order of look-up."""
-    works: dict[str, str] = field(default_factory=dict)
-    """The first primitive that works, by store."""
+    ways: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    """By store, what :meth:`pip_linkmode.store.Store.probe` says of each primitive."""
 
     def __post_init__(self) -> None:
         self.report = Relinked(self.library)
@@ -164,6 +177,8 @@ class Relinking:
         dry_run: bool = False,
     ) -> None:
         """Look at what is installed; nothing is read but RECORD files.
+
+        Of what two of them list, the content says whose it is.
 
         :param libraries: absolute paths of site-packages directories
         :param stores: in the order of look-up
@@ -207,7 +222,18 @@ class Relinking:
         for name in os.listdir(library):
             if name.endswith((".egg-info", ".egg", ".egg-link")):
                 passed_over["is an egg"] += 1
-        for distribution in environments.distributions(library):
+        members = list(self._members(environment, passed_over))
+        environment.report.passed_over = dict(passed_over)
+        _settle([member.files for member in members])
+        for member in members:
+            if member.bytes:
+                key = (member.distribution.dist_info, member.claims())
+                self._groups[key].append(member)
+
+    def _members(
+        self, environment: _Environment, passed_over: Counter[str]
+    ) -> Iterator[_Member]:
+        for distribution in environments.distributions(environment.library):
             reason = why_not(distribution)
             if canonicalize_name(distribution.name) in self._exclude:
                 reason = "is excluded by --link-exclude"
@@ -217,13 +243,9 @@ class Relinking:
                 except (OSError, ValueError):
                     reason = "has no RECORD that can be read"
                 else:
-                    member = _Member(distribution, files, environment)
-                    if member.bytes:
-                        key = (distribution.dist_info, member.claims())
-                        self._groups[key].append(member)
+                    yield _Member(distribution, files, environment)
             if reason is not None:
                 passed_over[reason] += 1
-        environment.report.passed_over = dict(passed_over)
 
     # --- the way there ----------------------------------------------------------------
 
@@ -256,6 +278,11 @@ class Relinking:
     def _enter(self, environment: _Environment, stack: contextlib.ExitStack) -> None:
         """Find out from which stores an environment can be linked, by doing it."""
         report = environment.report
+        if os.path.islink(environment.library):
+            # A clean-up would not look behind it for what is used.
+            real = os.path.realpath(environment.library)
+            report.refused = f"{environment.library} is a link; name {real}"
+            return
         try:
             stack.enter_context(alone_in(environment.library))
         except (EnvironmentBusyError, OSError) as error:
@@ -270,10 +297,9 @@ class Relinking:
                 report.refused = f"{environment.library}: {error.strerror}"
                 continue
             chain = [name for name in CHAINS[self._mode] if name != "copy"]
-            works = [name for name in chain if results.get(name, "") is None]
-            if works:
+            if any(results.get(name, "") is None for name in chain):
                 environment.stores.append(store)
-                environment.works[store.root] = works[0]
+                environment.ways[store.root] = results
             elif results and chain:
                 report.refused = (
                     f"no {chain[-1]} from {store.root} ({file_system(store.root)}) to "
@@ -318,6 +344,7 @@ class Relinking:
 
     def _one(self, member: _Member, members: Sequence[_Member]) -> None:
         """Share what can be shared of one distribution in one environment."""
+        report = member.environment.report
         try:
             for _ in range(_ATTEMPTS):
                 found = self._find(member)
@@ -330,12 +357,14 @@ class Relinking:
                     if is_there:
                         self._share(member, *found)
                         break
-        except (EntryGoneError, OSError) as error:
+        except EntryGoneError:
+            reason = "were to be linked to an entry that was removed in the meantime"
+            _count(report.kept, reason, len(member.files))
+        except (EntryDamagedError, OSError) as error:
             reason = str(error)
             if isinstance(error, OSError):
                 reason = f"{error.strerror}: {error.filename}"
-            kept = member.environment.report.kept
-            kept[reason] = kept.get(reason, 0) + len(member.files)
+            _count(report.failed, f"cannot be shared: {reason}", len(member.files))
 
     @contextlib.contextmanager
     def _registered(
@@ -407,15 +436,20 @@ class Relinking:
         store = next((store for store in stores if store.writable), None)
         if store is None:
             return
+        if not self._can_take(member, store):
+            _count(member.environment.report.kept, _FOREIGN, len(member.files))
+            return
+        givers = [member, *(m for m in members if store in m.environment.stores)]
         if self.report.dry_run:
-            entry = planned(store, member)
+            entry = planned(store, givers)
+        else:
+            entry = adopt(store, givers, self._known)
+        if entry is None:
+            self._rest(member)
+            return
+        if self.report.dry_run:
             size = sum(-(-file.size // _PAGE) * _PAGE for file in entry.files)
         else:
-            others = [one for one in members if store in one.environment.stores]
-            adopted = adopt(store, [member, *others], self._known)
-            if adopted is None:
-                return
-            entry = adopted
             size = sum(
                 _allocated(os.lstat(entry.source(file.path))) for file in entry.files
             )
@@ -425,6 +459,17 @@ class Relinking:
             Adopted(entry.name, entry.version, entry.sha256, size)
         )
 
+    @staticmethod
+    def _can_take(member: _Member, store: Store) -> bool:
+        """Tell whether what is made now can take the place of any of the files."""
+        if member.environment.ways[store.root].get("clone", "") is None:
+            return True
+        for path in member.files:
+            with contextlib.suppress(FileNotFoundError):
+                if _owner(path) == _owner(""):
+                    return True
+        return False
+
     # --- sharing ----------------------------------------------------------------------
 
     def _share(
@@ -432,7 +477,7 @@ class Relinking:
     ) -> None:
         """Link what an entry has of a distribution."""
         environment = member.environment
-        base, mtime_ns = f"{entry.path}/{FILES}/", entry.mtime * 10**9
+        mtime_ns = entry.mtime * 10**9
         sources = []
         for target in layout.linked:
             path, size, _, mode = target.file
@@ -443,7 +488,9 @@ class Relinking:
                 and (size or path.endswith(".py"))
                 and not is_bytecode(path)
             ):
-                link = Link(base + path, target.path, size, mtime_ns, mode, file.mode)
+                # What is only planned is nowhere.
+                source = entry.source(path) if entry.path else ""
+                link = Link(source, target.path, size, mtime_ns, mode, file.mode)
                 sources.append((target, file, link))
         pycs = self._bytecode(member, store, entry, layout)
         places = [Place(target.area, link) for target, _, link in sources]
@@ -465,11 +512,7 @@ class Relinking:
         for target, file, link in sources:
             with contextlib.suppress(FileNotFoundError):
                 self._source(environment, target.file, file, link, pycs)
-        there = {target.path for target in layout.linked}
-        for path, file in member.files.items():
-            if path not in there and file.sha256 and file.size:
-                with contextlib.suppress(FileNotFoundError):
-                    self._unknown(environment, path, file.sha256)
+        self._rest(member, {target.path for target in layout.linked})
 
     def _bytecode(
         self, member: _Member, store: Store, entry: Entry, layout: Layout
@@ -496,32 +539,30 @@ class Relinking:
             and _is_stamped(path)
         }
         compiled = self._compile(python, store, entry) if found else None
-        foreseen = (entry.dist_info, python.name)
-        if self.report.dry_run and not entry.path and foreseen not in self._foreseen:
-            self._foreseen.add(foreseen)
-            self.report.bytes_stored += sum(
-                _allocated(os.stat(path)) for path in found.values()
-            )
+        is_foreseen = compiled is None and self.report.dry_run
+        if is_foreseen and (entry.sha256, python.name) not in self._foreseen:
+            self._foreseen.add((entry.sha256, python.name))
+            self.report.bytes_stored += sum(map(_size_on_disk, found.values()))
         plans: dict[str, Link | str] = {}
         for target, path in found.items():
-            pyc = compiled.files.get(target.file.path) if compiled else None
-            if self.report.dry_run:
-                size = os.stat(path).st_size
-                plans[target.path] = Link("", path, size, 0, 0o644, 0o644)
-            elif compiled is None:
-                plans[target.path] = "their bytecode would be stale, and cannot be made"
-            elif pyc is None:
-                plans[target.path] = (
-                    "their bytecode would be stale: they do not compile"
-                )
+            if compiled is not None:
+                pyc = compiled.files.get(target.file.path)
+                source = compiled.source(target.file.path)
             else:
+                pyc, source = _foreseen(target.file, path) if is_foreseen else None, ""
+            if pyc is not None:
                 try:
                     wanted = stat.S_IMODE(os.stat(path).st_mode)
                 except FileNotFoundError:  # a link that dangles
                     wanted = pyc.mode
-                source = compiled.source(target.file.path)
                 plans[target.path] = Link(
                     source, path, pyc.size, pyc.mtime_ns, pyc.mode, wanted
+                )
+            elif compiled is None:
+                plans[target.path] = "their bytecode would be stale, and cannot be made"
+            else:
+                plans[target.path] = (
+                    "their bytecode would be stale: they do not compile"
                 )
         return plans
 
@@ -529,7 +570,8 @@ class Relinking:
         self, python: Interpreter, store: Store, entry: Entry
     ) -> Bytecode | None:
         if self.report.dry_run:
-            return None
+            # Then it is looked up, and not made.
+            store = dataclasses.replace(store, writable=False)
         if python.name not in self._workers:
             self._workers[python.name] = Workers(interpreter=python)
         path = os.path.join(entry.path, BYTECODE, python.name)
@@ -594,13 +636,9 @@ class Relinking:
         old: os.stat_result,
     ) -> bool:
         """Tell whether a file has the bytes of the store's; say so if it has not."""
-        if stat.S_ISLNK(old.st_mode):
-            if os.readlink(link.target) == link.source:
-                return True
-            _count(report.kept, "are links to somewhere else")
-            return False
-        if not stat.S_ISREG(old.st_mode):
-            _count(report.kept, "are not regular files")
+        if stat.S_ISLNK(old.st_mode) and os.readlink(link.target) == link.source:
+            return True
+        if not self._is_plain(report, old):
             return False
         if attributes(link.target):
             _count(report.kept, "have extended attributes, which a link would not have")
@@ -619,12 +657,38 @@ class Relinking:
             _count(report.kept, "are others than those in the store")
         return False
 
-    def _unknown(self, environment: _Environment, path: str, sha256: str) -> None:
-        """Account for a file that the entry does not have."""
-        if not self.report.dry_run and self._digest(path, os.lstat(path)) != sha256:
-            environment.report.edited.append(path)
+    def _rest(self, member: _Member, linked: Collection[str] = ()) -> None:
+        """Account for the files that an entry, if there is one, does not have.
+
+        :param linked: absolute paths of those that it has
+        """
+        for path, file in member.files.items():
+            if path not in linked and file.sha256 and file.size:
+                with contextlib.suppress(FileNotFoundError):
+                    self._unknown(member.environment, path, file)
+
+    def _unknown(self, environment: _Environment, path: str, file: File) -> None:
+        report, old = environment.report, os.lstat(path)
+        if not self._is_plain(report, old):
+            return
+        is_same = file.is_as_long
+        if not self.report.dry_run:
+            is_same = self._digest(path, old) == file.sha256
+        if is_same:
+            _count(report.kept, "are not in the store")
         else:
-            _count(environment.report.kept, "are not in the store")
+            report.edited.append(path)
+
+    @staticmethod
+    def _is_plain(report: Relinked, old: os.stat_result) -> bool:
+        """Tell whether a file is none of another kind; say so if it is."""
+        if stat.S_ISLNK(old.st_mode):
+            _count(report.kept, "are links to somewhere else")
+        elif not stat.S_ISREG(old.st_mode):
+            _count(report.kept, "are not regular files")
+        else:
+            return True
+        return False
 
     def _digest(self, path: str, status: os.stat_result) -> str:
         known, digest = self._known.get(path, ((), ""))
@@ -636,31 +700,32 @@ class Relinking:
         """Link one file, and account for it; say whether that was done."""
         report = environment.report
         chain, area, store = self._chains[link.target]
+        ways = environment.ways[store.root]
         try:
+            _refuse_read_only(os.path.dirname(link.target))
             if not link.size:
                 if not self.report.dry_run:
                     self._emptier.replace(link, old, mode="copy", store="", area="")
                 return True
+            if _owner(link.source) != (old.st_uid, old.st_gid):
+                chain = "own"  # a hard link would have another owner
             if self.report.dry_run:
-                primitive = _predict(link, chain, environment.works[store.root])
+                primitive = self._predict(link, chain, ways)
             else:
-                source = os.lstat(link.source)
-                if (source.st_uid, source.st_gid) != (old.st_uid, old.st_gid):
-                    chain = "own"  # a hard link would have another owner
                 primitive = self._replacer.replace(
                     link, old, mode=chain, store=store.root, area=area
                 )
         except KeptError:
-            _count(report.kept, self._why_kept(link, chain, area, store))
+            _count(report.kept, self._why_kept(link, chain, area, store, ways))
             return False
         except ChangedError:
             _count(report.kept, "were changed in the meantime")
             return False
         except OSError as error:
-            if not os.path.lexists(link.source):
+            if link.source and not os.path.lexists(link.source):
                 msg = f"{link.source} is gone"
                 raise EntryGoneError(msg) from error
-            _count(report.kept, f"cannot be replaced: {error.strerror}")
+            _count(report.failed, f"cannot be replaced: {error.strerror}")
             return False
         _count(report.files, primitive)
         report.bytes += link.size
@@ -669,16 +734,89 @@ class Relinking:
             self._replaced.setdefault((old.st_dev, old.st_ino), seen)[0] += 1
         return True
 
-    def _why_kept(self, link: Link, chain: str, area: str, store: Store) -> str:
+    def _predict(self, link: Link, chain: str, ways: Mapping[str, str | None]) -> str:
+        """Return the primitive that a link would be made by.
+
+        :raises KeptError: as :func:`pip_linkmode.replacement.keep`
+        """
+        for primitive in self._linker.chain(chain, link):
+            if primitive != "copy" and ways.get(primitive, "") is None:
+                return primitive
+        raise KeptError(link.target)
+
+    def _why_kept(
+        self,
+        link: Link,
+        chain: str,
+        area: str,
+        store: Store,
+        ways: Mapping[str, str | None],
+    ) -> str:
         if link.wanted != link.mode:
             return "have other permissions than those in the store"
         if chain == "own":
-            return "would get another owner or group"
+            return _FOREIGN
         for primitive in CHAINS[chain]:
             refusal = self._linker.refusals.get((primitive, store.root, area))
-            if refusal is not None:
-                return f"cannot be linked: {refusal.error.strerror}"
+            reason = refusal.error.strerror if refusal else ways.get(primitive)
+            if reason is not None:
+                return f"cannot be linked: {reason}"
         return "have as many links as the file system allows"
+
+
+def _settle(claims: Sequence[MutableMapping[str, File]]) -> None:
+    """Leave each file that several distributions list to the one that it is of.
+
+    The last that was installed has overwritten it; which that was, the content tells.
+
+    :param claims: by distribution, its files by absolute path
+    """
+    listed = Counter(path for files in claims for path in files)
+    for path in [path for path, count in listed.items() if count > 1]:
+        digest = None
+        with contextlib.suppress(OSError):
+            digest = sha256_of(os.path.realpath(path))  # it may be a link of ours
+        claimants = [files for files in claims if path in files]
+        is_as_recorded = [files for files in claimants if files[path].sha256 == digest]
+        owner = (is_as_recorded or claimants)[0]
+        for files in claimants:
+            if files is not owner:
+                del files[path]
+
+
+def _refuse_read_only(directory: str) -> None:
+    """Raise what the linker would take for the answer of the whole file system.
+
+    :raises PermissionError: if nothing in a directory can be replaced
+    """
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
+
+
+def _owner(path: str) -> tuple[int, int]:
+    """Return the owner and group of a stored file; of what is only planned, ours."""
+    if not path:
+        return getattr(os, "geteuid", int)(), getattr(os, "getegid", int)()
+    status = os.lstat(path)
+    return status.st_uid, status.st_gid
+
+
+def _foreseen(source: StoredFile, pyc: str) -> Compiled:
+    """Return what would be compiled, by what is installed.
+
+    :param pyc: absolute path of the latter
+    """
+    # As the import system makes it (``_bootstrap_external.py``, ``_calc_mode``).
+    mode = (source.mode | stat.S_IWUSR) & 0o666 & ~current_umask()
+    with contextlib.suppress(FileNotFoundError):
+        return Compiled(os.stat(pyc).st_size, 0, mode, "")
+    return Compiled(source.size, 0, mode, "")
+
+
+def _size_on_disk(path: str) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return _allocated(os.stat(path))
+    return _PAGE  # of what dangles nothing is known
 
 
 def _is_clone(one: str, other: str) -> bool:
@@ -689,18 +827,8 @@ def _is_clone(one: str, other: str) -> bool:
     return all(extent.start is not None for extent in ours)
 
 
-def _predict(link: Link, chain: str, works: str) -> str:
-    """Return the primitive that a link would be made by."""
-    chained = CHAINS[chain]
-    if link.wanted != link.mode:
-        chained = CHAINS["own"]
-    if works not in chained:
-        raise KeptError(link.target)
-    return works
-
-
-def _count(counts: dict[str, int], what: str) -> None:
-    counts[what] = counts.get(what, 0) + 1
+def _count(counts: dict[str, int], what: str, by: int = 1) -> None:
+    counts[what] = counts.get(what, 0) + by
 
 
 def _is_stamped(pyc: str) -> bool:

@@ -80,6 +80,8 @@ class Store:
     writable: bool
     shared: bool = False
     """Whether all members of its group write to it."""
+    beside: tuple[str, ...] = ()
+    """Absolute paths of the stores that are looked after together, this one too."""
 
     @classmethod
     def open(cls, root: str, *, trust_group: bool = False) -> Store:

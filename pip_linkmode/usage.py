@@ -53,7 +53,7 @@ def usage(
     known = {os.path.realpath(path): path for path in sorted(asked)}
     unseen = set()
     for store in stores:
-        for registration in registrations(store.root):
+        for registration in registrations(store.root, store.beside):
             state = registration.state()
             if state == "present":
                 path = root(registration.site_packages)

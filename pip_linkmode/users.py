@@ -60,7 +60,7 @@ def users(store: Store, advance: Callable[[], object] = lambda: None) -> list[Us
 
     :param advance: called after each
     """
-    known = list(registrations(store.root))
+    known = list(registrations(store.root, store.beside))
     # pip moves from a temporary directory to that of --target: who looks at the one
     # before the other misses nothing.
     known.sort(key=lambda one: not _is_transient(one.site_packages))

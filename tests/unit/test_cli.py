@@ -14,6 +14,7 @@ import pytest
 
 from pip_linkmode import _pip, cli_inspect, cli_store, console
 from pip_linkmode.cli import COMMANDS, main
+from pip_linkmode.environments import register
 from pip_linkmode.prune import Pruned
 
 if TYPE_CHECKING:
@@ -85,6 +86,27 @@ def test_store_that_was_named_and_cannot_be_used(house: House, run: Run) -> None
     house.root.touch()
     error = run.error("list", "--link-store", str(house.root), code=1)
     assert error == f"ERROR: the store {house.root} is not a directory\n"
+
+
+def test_store_that_was_named_is_looked_after_whatever_the_mode(
+    house: House, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.entry("a")
+    monkeypatch.setenv("PIP_LINK_MODE", "off")
+    assert run.data("list") == []
+    (row,) = run.data("list", "--link-store", str(house.root))
+    assert row["name"] == "a"
+
+
+def test_empty_store_is_the_default_one_as_for_pip(
+    house: House, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.entry("a")
+    monkeypatch.setenv("PIP_CACHE_DIR", str(house.path / "cache"))
+    assert len(run.data("list")) == 1
+    assert run.data("list", "--link-store", "") == []
+    (store,) = run.data("status", "--link-store", "", code=1)["stores"]
+    assert store["path"] == str(house.path / "cache" / "link-store")
 
 
 def test_store_that_was_named_is_not_made(house: House, run: Run) -> None:
@@ -250,11 +272,28 @@ def test_prune_says_whom_it_could_not_look_at(house: House, run: Run) -> None:
     (house.path / "e").rename(house.path / "aside")
     text = run.text("prune")
     assert "Kept 1 entry for " in text
-    assert "which is somewhere else now; --release" in text
+    assert "which is somewhere else now, or was deleted and is in another" in text
+    assert "--release" in text
     (data,) = run.data("prune")
     assert len(data["unseen"][0]["depends_on"]) == 1
     shutil.rmtree(house.path / "aside")
     assert "Gone, and forgotten: " in run.text("prune")
+
+
+def test_prune_of_both_stores_forgets_who_was_in_both(house: House, run: Run) -> None:
+    entry, other = house.entry("a"), house.path / "other"
+    library = house.install("e", "symlink", entry)
+    other.mkdir()
+    register(str(other), str(library), entry.sha256, "symlink")
+    shutil.rmtree(house.path / "e")
+    (data,) = run.data("prune")
+    assert [one["state"] for one in data["unseen"]] == ["moved"]
+    both = f"{house.root}{os.pathsep}{other}"
+    for dry_run in (("--dry-run",), ()):
+        found = run.data("prune", *dry_run, "--link-store", both)
+        assert [one["released"] for one in found] == [[str(library)]] * 2
+        assert [one["name"] for one in found[0]["removed"]] == ["a"]
+    assert run.data("usage", "--link-store", both)["unseen"] == []
 
 
 def test_prune_says_whom_it_has_forgotten(house: House, run: Run) -> None:
@@ -263,6 +302,18 @@ def test_prune_says_whom_it_has_forgotten(house: House, run: Run) -> None:
     text = run.text("prune", "--release", str(house.path / "e"))
     assert text.startswith(f"Forgotten: {library}\n")
     assert house.present() == []
+
+
+def test_prune_counts_whom_it_has_forgotten(house: House, run: Run) -> None:
+    entry = house.entry("a")
+    library = str(house.install("e", "symlink", entry))
+    (house.path / "e").rename(house.path / "aside")
+    release = ("--release", str(house.path / "e"))
+    for dry_run in (("--dry-run",), ()):
+        (data,) = run.data("prune", *release, *dry_run)
+        assert data["released"] == [library]
+        assert [one["name"] for one in data["removed"]] == ["a"]
+        assert data["unseen"] == []
 
 
 def test_prune_says_who_holds_the_store(house: House, run: Run) -> None:

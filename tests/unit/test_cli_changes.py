@@ -12,6 +12,7 @@ import pytest
 from pip_linkmode import cli_environments
 from pip_linkmode import store as store_module
 from pip_linkmode.enable import Disabled, Enabled
+from pip_linkmode.replacement import Replacer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +63,19 @@ def test_relink_that_can_share_nothing_is_found(
     assert reason in text
 
 
+def test_relink_that_meets_an_error_is_found(
+    house: House, run: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Replacer, "replace", refuse)
+    text = run.text("relink", str(library), code=1)
+    reason = f"cannot be replaced: {os.strerror(errno.EIO)}"
+    assert f"4 files left alone: they {reason}" in text
+    assert house.present() == ["alpha", "beta"]
+
+
 @pytest.mark.parametrize(("mode", "expected"), [("symlink", True), ("copy", False)])
 def test_relink_takes_the_mode_that_pip_would(
     house: House,
@@ -88,6 +102,19 @@ def test_relink_needs_a_store(
     monkeypatch.delenv("PIP_LINK_STORE")
     monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
     assert "set --link-store" in run.error("relink", str(library), code=2)
+
+
+def test_environment_of_two_paths_is_one(house: House, run: Run, library: Path) -> None:
+    (house.path / "alias").symlink_to(house.path / "one")
+    apart = house.path / "other" / "site-packages"
+    apart.parent.mkdir()
+    apart.symlink_to(library)
+    paths = [str(one) for one in (house.path / "one", house.path / "alias", apart)]
+    report = run.data("relink", *paths, "--mode", "hardlink")
+    (one,) = report["environments"]
+    assert (one["site_packages"], one["refused"]) == (str(library), None)
+    (one,) = run.data("materialize", *paths)
+    assert one["site_packages"] == str(library)
 
 
 def test_symlinks_that_would_dangle_are_refused(

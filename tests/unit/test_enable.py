@@ -11,15 +11,23 @@ import py_compile
 import shutil
 import sys
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pip_linkmode import enable as enable_module
 from pip_linkmode.enable import NAME, disable, enable
-from pip_linkmode.errors import EnableRefusedError, RecordInvalidError
+from pip_linkmode.errors import (
+    EnableRefusedError,
+    EnvironmentBusyError,
+    RecordInvalidError,
+)
+from pip_linkmode.link import TEMPORARY, Linker
+from pip_linkmode.store import locked
 from tests.wheels import make_wheel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.wheels import Files
@@ -238,6 +246,16 @@ def test_new_version_takes_the_place_of_the_old_one(bench: Bench) -> None:
     assert text == "version = '2.0'\n"
 
 
+def test_library_may_be_a_link(bench: Bench) -> None:
+    elsewhere = bench.root / "elsewhere"
+    bench.library.rename(elsewhere)
+    bench.library.symlink_to(elsewhere)
+    enable(path_of(bench))
+    assert (elsewhere / "pip_linkmode.pth").exists()
+    disable(path_of(bench))
+    assert not (elsewhere / "pip_linkmode.pth").exists()
+
+
 def test_half_of_it_is_put_right(bench: Bench) -> None:
     enable(path_of(bench))
     (bench.library / "pip_linkmode/__init__.py").unlink()
@@ -264,18 +282,14 @@ def test_python_of_the_system_is_refused(bench: Bench) -> None:
         enable(path_of(bench))
 
 
-def test_library_of_the_system_may_have_another_name(
+def test_python_of_the_system_is_refused_by_any_name(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where ``/lib`` is a link, and ``/bin/python3`` or ``/`` was named."""
-    real, system = os.path.realpath, "/usr/lib/python3/dist-packages"
-
-    def realpath(path: str) -> str:
-        return system if path == str(bench.library) else real(path)
-
-    monkeypatch.setattr(os.path, "realpath", realpath)
+    """As /lib/python3, where /lib is a link."""
+    (bench.root / "alias").symlink_to(bench.library.parent)
+    monkeypatch.setattr(enable_module, "_SYSTEM", f"{bench.library.parent}/")
     with pytest.raises(EnableRefusedError, match="belongs to the system"):
-        enable(path_of(bench))
+        enable(str(bench.root / "alias" / bench.library.name))
 
 
 def test_checkout_cannot_be_enabled_elsewhere(
@@ -302,6 +316,136 @@ def test_editable_installation_is_one_there_too(bench: Bench) -> None:
 
 def self_and_package(bench: Bench) -> list[Path]:
     return [*bench.running.glob("pip_linkmode-*"), bench.running / "pip_linkmode"]
+
+
+def test_half_of_what_came_with_it_is_put_right(bench: Bench) -> None:
+    enable(path_of(bench))
+    (bench.library / "wrapt/_native.so").unlink()
+    assert enable(path_of(bench)).linked == ["wrapt 2.0"]
+    assert_record_holds(bench, "wrapt-2.0")
+
+
+@pytest.mark.parametrize("path", ["wrapt/__init__.py", "pip_linkmode.pth"])
+def test_what_has_no_metadata_is_not_written_over(bench: Bench, path: str) -> None:
+    """As an .egg-info leaves it, or a vendored copy."""
+    (bench.library / path).parent.mkdir(exist_ok=True)
+    (bench.library / path).write_text("OWN = 1\n")
+    before = bench.tree()
+    with pytest.raises(EnableRefusedError, match=f"{path} is somebody else's; remove"):
+        enable(path_of(bench))
+    assert bench.tree() == before
+    assert (bench.library / path).read_text() == "OWN = 1\n"
+
+
+def test_what_this_runs_from_is_not_removed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enable(path_of(bench))
+    monkeypatch.setattr(sys, "path", [str(bench.library), *sys.path])
+    assert enable(path_of(bench)).linked == []
+    (bench.library / "pip_linkmode.start").unlink()
+    before = bench.tree()
+    with pytest.raises(EnableRefusedError, match="is not whole, and this runs from it"):
+        enable(path_of(bench))
+    assert bench.tree() == before
+
+
+@pytest.mark.parametrize("text", [b"a,b,c\n", b"x,,long\n", b"x\0,,\n", b"\xff,,\n"])
+def test_record_that_is_none_is_refused(bench: Bench, text: bytes) -> None:
+    enable(path_of(bench))
+    (bench.library / "wrapt-2.0.dist-info/RECORD").write_bytes(b"x,,\n" + text)
+    for command in (enable, disable):
+        with pytest.raises(RecordInvalidError, match=r"--no-deps wrapt==2\.0"):
+            command(path_of(bench))
+
+
+def test_environment_where_another_is_at_work_is_refused(bench: Bench) -> None:
+    with locked(str(bench.library)):
+        for command in (enable, disable):
+            with pytest.raises(EnvironmentBusyError, match=str(bench.library)):
+                command(path_of(bench))
+
+
+# --- whoever is killed ----------------------------------------------------------------
+
+
+class KilledError(BaseException):
+    """What nobody handles."""
+
+
+class Killer:
+    """Ends a process before one of the steps by which it changes anything."""
+
+    STEPS = (
+        (os, "mkdir"),
+        (os, "rename"),
+        (os, "unlink"),
+        (os, "rmdir"),
+        (Linker, "link"),
+        (enable_module, "_write"),
+    )
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch, self._left = monkeypatch, 0
+
+    def kill(self, command: Callable[[str], object], path: str, steps: int) -> bool:
+        """Run a command; say whether it was killed after so many steps."""
+        self._left = steps
+        with self._monkeypatch.context() as patch:
+            for owner, name in self.STEPS:
+                patch.setattr(owner, name, self._count(getattr(owner, name)))
+            try:
+                command(path)
+            except KilledError:
+                return True
+        return False
+
+    def _count(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        def count(*args: Any, **kwargs: Any) -> Any:
+            if not self._left:
+                raise KilledError
+            self._left -= 1
+            return step(*args, **kwargs)
+
+        return count
+
+
+@pytest.fixture
+def killer(monkeypatch: pytest.MonkeyPatch) -> Killer:
+    return Killer(monkeypatch)
+
+
+@pytest.mark.parametrize("killed", [enable, disable])
+@pytest.mark.parametrize("then", [enable, disable])
+def test_what_the_killed_leave_is_finished_or_taken_away(
+    bench: Bench,
+    killer: Killer,
+    killed: Callable[[str], object],
+    then: Callable[[str], object],
+) -> None:
+    without = set(bench.tree())
+    enable(path_of(bench))
+    whole, steps = set(bench.tree()), 0
+    start_up = {"pip_linkmode.pth", "pip_linkmode.start"}
+    while True:
+        (disable if killed is enable else enable)(path_of(bench))
+        if not killer.kill(killed, path_of(bench), steps):
+            break
+        there = set(bench.tree())
+        # An interpreter that starts now finds all that it needs.
+        assert not there & start_up or there >= whole - start_up
+        then(path_of(bench))
+        assert set(bench.tree()) == (whole if then is enable else without)
+        steps += 1
+    assert steps > 20
+
+
+def test_what_another_command_tries_out_meanwhile_is_left_alone(bench: Bench) -> None:
+    """As status does, which links a file there to see whether it can."""
+    pin = bench.library / f"{TEMPORARY}0123"
+    pin.symlink_to(bench.root)
+    enable(path_of(bench))
+    assert pin.is_symlink()
 
 
 # --- out ------------------------------------------------------------------------------
@@ -381,15 +525,6 @@ def test_nothing_behind_a_link_to_a_directory_is_removed(bench: Bench) -> None:
     disable(path_of(bench))
     assert sorted(outside.iterdir()) == before
     assert bench.there() == ["pip-26.0"]
-
-
-def test_record_that_is_none_is_said(bench: Bench) -> None:
-    bench.add(NAME, "1.0")
-    record = bench.library / "pip_linkmode-1.0.dist-info/RECORD"
-    record.write_bytes(b"\xff,,\n")
-    for command in (enable, disable):
-        with pytest.raises(RecordInvalidError, match="--ignore-installed --no-deps"):
-            command(path_of(bench))
 
 
 def test_library_with_pip_is_the_one(bench: Bench) -> None:

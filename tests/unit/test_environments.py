@@ -274,6 +274,82 @@ def test_lib64_has_a_witness_of_its_own(store: Path, library: Path) -> None:
     assert states(store) == ["gone", "gone"]
 
 
+@pytest.fixture
+def other(store: Path, library: Path) -> Path:
+    """Another store, which has the environment of the first one."""
+    other = store.with_name("other")
+    other.mkdir()
+    for one in (store, other):
+        register(str(one), str(library), ONE, "symlink")
+    return other
+
+
+def state(store: Path, *beside: Path) -> str:
+    (registration,) = registrations(str(store), map(str, beside))
+    return registration.state()
+
+
+def test_deleted_environment_of_two_stores_is_gone_if_both_are_asked(
+    store: Path, library: Path, other: Path
+) -> None:
+    shutil.rmtree(library.parents[2])
+    assert state(store, other) == state(other, store) == "gone"
+    # The store has several paths, and may be named with the others.
+    (store.parent / "alias").symlink_to(other)
+    assert state(store, store, other, store.parent / "alias") == "gone"
+
+
+def test_one_of_two_stores_cannot_tell(store: Path, library: Path, other: Path) -> None:
+    shutil.rmtree(library.parents[2])
+    for beside in ((), (store,), (store, store.parent / "nothing")):
+        assert state(store, *beside) == "moved"
+    next(registrations(str(other), [str(store)])).release()
+    assert state(store) == "gone"
+
+
+def test_moved_environment_of_two_stores_is_kept_by_both(
+    store: Path, library: Path, other: Path, tmp_path: Path
+) -> None:
+    library.parents[2].rename(tmp_path / "aside")
+    (tmp_path / "alias").symlink_to(other)
+    for beside in ((other,), (store, other), (other, tmp_path / "alias")):
+        assert state(store, *beside) == "moved"
+
+
+def test_store_that_lets_go_meanwhile_does_not_make_it_gone(
+    store: Path,
+    library: Path,
+    other: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library.parents[2].rename(tmp_path / "aside")
+    count = Registration._names
+
+    def count_and_let_go(registration: Registration, *args: os.stat_result) -> int:
+        names = count(registration, *args)
+        next(registrations(str(other))).release()
+        return names
+
+    monkeypatch.setattr(Registration, "_names", count_and_let_go)
+    assert state(store, other) == "moved"
+
+
+def test_store_that_cannot_be_read_leaves_it_open(
+    store: Path, library: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(library.parents[2])
+    listdir = os.listdir
+
+    def refuse(path: str) -> list[str]:
+        if path == str(other / DIRECTORY):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    assert state(store, other) == "moved"
+
+
 def test_copy_of_a_store_has_no_witness(
     store: Path, library: Path, tmp_path: Path
 ) -> None:

@@ -49,13 +49,14 @@ class Command:
 
     def __call__(self, *arguments: object, code: int = 0) -> tuple[str, str]:
         """Run it; return what it says, and its errors."""
-        store = ("--link-store", str(self.store))
+        if "--link-store" not in arguments:
+            arguments += ("--link-store", self.store)
         with pytest.MonkeyPatch.context() as patch:
             for name in [name for name in os.environ if name.startswith("PIP_")]:
                 patch.delenv(name)
             for name, value in self.variables.items():
                 patch.setenv(name, value)
-            assert main(["fill", *map(str, arguments), *store]) == code
+            assert main(["fill", *map(str, arguments)]) == code
         said = self._capfd.readouterr()
         return said.out, said.err
 
@@ -194,7 +195,7 @@ def test_bytecode_that_cannot_be_had_is_told(
     report = fill([store], [str(wheel)], Interpreter("/bin/false", "none", "none"))
     assert [(one.fresh, one.compiled) for one in report.wheels] == [(True, False)]
     monkeypatch.setattr(
-        "pip_linkmode.cli_store.interpreter", lambda _: report_of("/bin/false")
+        "pip_linkmode.cli_store.of_python", lambda _: report_of("/bin/false")
     )
     assert "package 1.0     none" in command(wheel)[0]
 
@@ -235,12 +236,39 @@ def test_what_pip_cannot_get_ends_it(command: Command, wheel: Path) -> None:
     )
 
 
+def test_store_that_is_named_is_filled_whatever_the_mode(
+    command: Command, wheel: Path
+) -> None:
+    command.variables["PIP_LINK_MODE"] = "off"
+    text, _ = command(wheel)
+    assert text.splitlines()[-1] == "Unpacked 1 wheel; 0 were there before"
+
+
 def test_without_a_store_there_is_nothing_to_fill(
     command: Command, wheel: Path
 ) -> None:
     command.variables["PIP_LINK_MODE"] = "off"
-    _, errors = command(wheel, code=2)
-    assert errors == "ERROR: there is no store: link-mode is off\n"
+    _, errors = command(wheel, "--link-store", "", code=2)
+    assert errors == (
+        "ERROR: there is no store: the link mode is off (PIP_LINK_MODE); "
+        "name one by --link-store\n"
+    )
+
+
+def test_constraints_of_nothing_are_no_request(
+    command: Command, wheel: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "constraints.txt").write_text("package<2\n")
+    _, errors = command(wheel, "-c", tmp_path / "constraints.txt", code=2)
+    assert errors == (
+        "ERROR: --constraint says nothing of wheels that are there; "
+        "name a requirement\n"
+    )
+
+
+def test_bytecode_is_shown_with_the_version(command: Command, wheel: Path) -> None:
+    text, _ = command(wheel)
+    assert f"package 1.0     {sys.implementation.cache_tag} " in text
 
 
 def test_store_that_cannot_be_written_is_refused(

@@ -293,6 +293,198 @@ def test_dry_run_does_nothing(bench: Bench, library: Path) -> None:
     assert told.bytes_freed == done.bytes_freed
 
 
+def others_owner(library: Path) -> None:
+    if os.geteuid():
+        pytest.skip("needs root to give files away")
+    os.chown(library / BIG, 12345, 12345)
+    os.chown(library / f"package/__pycache__/module{PYC}", 12345, 12345)
+
+
+def other_bits(library: Path) -> None:
+    (library / "package/tool").chmod(0o4755)
+    (library / f"package/__pycache__/module{PYC}").chmod(0o600)
+
+
+def edit(library: Path) -> None:
+    (library / BIG).write_text("edited")
+    (library / "package/module.py").write_text("VALUE = 23\n")
+
+
+def edit_all(library: Path) -> None:
+    for path in (*FILES, "../../../share/data"):
+        if (library / path).is_file():
+            (library / path).write_text("edited")
+
+
+def lead_elsewhere(library: Path) -> None:
+    shutil.move(library / BIG, library / "elsewhere")
+    (library / BIG).symlink_to("elsewhere")
+    (library / "package/tool").unlink()
+    os.mkfifo(library / "package/tool")
+
+
+def lose_metadata(library: Path) -> None:
+    (library / "package-1.0.dist-info/WHEEL").unlink()
+
+
+def lose_bytecode(library: Path) -> None:
+    pyc = library / f"package/__pycache__/module{PYC}"
+    pyc.unlink()
+    pyc.symlink_to("nowhere")
+
+
+def have_other_names(library: Path) -> None:
+    os.link(library / BIG, library / "cache")
+
+
+def nothing_else(library: Path) -> None:
+    del library
+
+
+def assert_alike(told: Report, done: Report) -> None:
+    for foreseen, one in zip(told.environments, done.environments, strict=True):
+        # The path in bytecode is another one, and maybe longer.
+        assert foreseen.bytes == pytest.approx(one.bytes, abs=1000)
+        foreseen.bytes = one.bytes
+        foreseen.edited.sort()
+        one.edited.sort()
+        assert foreseen == one
+    assert (told.bytes_freed, told.bytes_held) == (done.bytes_freed, done.bytes_held)
+    assert told.bytes_stored == done.bytes_stored
+    assert [one.sha256 for one in told.adopted] == [one.sha256 for one in done.adopted]
+
+
+@pytest.mark.parametrize("mode", ["hardlink", "symlink"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        others_owner,
+        other_bits,
+        edit,
+        edit_all,
+        lead_elsewhere,
+        lose_metadata,
+        lose_bytecode,
+        have_other_names,
+        nothing_else,
+    ],
+)
+@pytest.mark.parametrize("is_stored", ["no", "adopted", "unpacked"])
+def test_dry_run_promises_what_is_done(
+    bench: Bench,
+    library: Path,
+    change: Callable[[Path], None],
+    mode: str,
+    is_stored: str,
+) -> None:
+    if is_stored == "unpacked":
+        unpack(bench)
+    elif is_stored == "adopted":
+        bench.relink(bench.environment("first"))
+    change(library)
+    told = bench.relink(library, mode=mode, dry_run=True)
+    assert_alike(told, bench.relink(library, mode=mode))
+
+
+def test_dry_run_counts_what_another_environment_gives(
+    bench: Bench, library: Path
+) -> None:
+    other = bench.environment("two")
+    edit(library)
+    told = bench.relink(library, other, dry_run=True)
+    assert_alike(told, bench.relink(library, other))
+
+
+def test_directory_that_is_read_only_keeps_its_files_and_no_others(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = os.access
+
+    def is_writable(path: str, mode: int) -> bool:
+        return path != str(library / "package") and access(path, mode)
+
+    monkeypatch.setattr(os, "access", is_writable)
+    reason = f"cannot be replaced: {os.strerror(errno.EACCES)}"
+    for dry_run in (True, False):
+        found = bench.one(library, dry_run=dry_run)
+        assert found.failed == {reason: 4}
+        assert found.files == {"hardlink": 5}
+    assert bench.is_shared(library / "single.py")
+    assert not bench.is_shared(library / BIG)
+
+
+def test_primitive_that_works_nowhere_is_not_promised(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = os.strerror(errno.EXDEV)
+    ways = {"clone": reason, "hardlink": reason, "symlink": None, "copy": None}
+    monkeypatch.setattr(store_module, "probe", lambda *_: ways)
+
+    def refuse(link: Link) -> None:
+        raise OSError(errno.EXDEV, reason, link.target)
+
+    told = bench.relink(library, mode="symlink", dry_run=True)
+    relinking = bench.prepare(library, mode="symlink")
+    instead(relinking, "hardlink", refuse)
+    assert_alike(told, relinking.run())
+    assert told.environments[0].kept == {f"cannot be linked: {reason}": 1}
+
+
+# --- what two distributions list ------------------------------------------------------
+
+
+@pytest.fixture
+def listed_twice(bench: Bench, library: Path) -> Path:
+    """A file of one distribution that another one has overwritten."""
+    for name, text in (("first", "one" * 1000), ("second", "two" * 1000)):
+        files: dict[str, bytes | str] = {"both": text, f"{name}/data": "data" * 1000}
+        bench.install(library, make_wheel(bench.root, name, files=files))
+    return library / "both"
+
+
+def test_file_is_shared_as_that_of_who_has_written_it_last(
+    bench: Bench, library: Path, listed_twice: Path
+) -> None:
+    before = content(library)
+    told = bench.relink(library, dry_run=True)
+    done = bench.relink(library)
+    assert content(library) == before
+    assert_alike(told, done)
+    (found,) = done.environments
+    assert (found.edited, found.kept, found.failed) == ([], {}, {})
+    assert bench.is_shared(listed_twice)
+    for mode in ("hardlink", "symlink", "symlink"):
+        found = bench.one(library, mode=mode)
+        assert (found.edited, found.kept, found.failed) == ([], {}, {})
+    assert found.files == {}
+
+
+def test_file_that_both_have_alike_is_relinked_once(
+    bench: Bench, library: Path
+) -> None:
+    for name in ("first", "second"):
+        files: dict[str, bytes | str] = {"both": "same" * 1000, name: name * 1000}
+        bench.install(library, make_wheel(bench.root, name, files=files))
+    told = bench.relink(library, dry_run=True)
+    assert told.bytes_held == 0
+    assert bench.one(library).files == told.environments[0].files
+    assert bench.one(library).files == {}
+
+
+def test_edit_of_what_two_list_stays_and_is_told_once(
+    bench: Bench, library: Path, listed_twice: Path
+) -> None:
+    listed_twice.write_text("edited")
+    assert bench.one(library).edited == [str(listed_twice)]
+    listed_twice.unlink()
+    listed_twice.symlink_to(BIG)
+    assert bench.one(library).kept == {"are links to somewhere else": 1}
+    assert listed_twice.is_symlink()
+
+
+# --- how far it is --------------------------------------------------------------------
+
+
 def test_progress_comes_to_all_there_is(bench: Bench, library: Path) -> None:
     relinking, seen = bench.prepare(library), list[float]()
     relinking.run(seen.append)
@@ -405,14 +597,28 @@ def test_where_all_is_edited_nothing_is_adopted(bench: Bench) -> None:
     bench.wheel = make_wheel(bench.root, "tiny", files={"tiny": "tiny"})
     library = bench.environment()
     (library / "tiny").write_text("edited")
-    assert bench.relink(library).adopted == []
-    assert bench.entries() == []
+    for dry_run in (True, False):
+        report = bench.relink(library, dry_run=dry_run)
+        assert (report.adopted, bench.entries()) == ([], [])
+        assert report.environments[0].edited == [str(library / "tiny")]
+
+
+def test_links_into_a_damaged_entry_are_told(bench: Bench) -> None:
+    files: dict[str, bytes | str] = {BIG: FILES[BIG]}
+    bench.wheel = make_wheel(bench.root, "package", files=files)
+    library = bench.environment()
+    bench.relink(library, mode="symlink")
+    (library / BIG).write_text("edited")
+    found = bench.one(library)
+    assert found.kept == {"are links to somewhere else": 1}
+    assert (library / BIG).read_text() == "edited"
 
 
 def test_file_that_is_gone_is_passed_over(bench: Bench, library: Path) -> None:
     (library / BIG).unlink()
     relinking = bench.prepare(library)
-    (library / "package/tool").unlink()
+    for path in ("package/tool", "package/__init__.py"):
+        (library / path).unlink()
     (found,) = relinking.run().environments
     assert (found.edited, found.kept) == ([], {})
     assert not (library / BIG).exists()
@@ -537,6 +743,23 @@ def test_what_is_around_an_environment_is_not_its_owners(bench: Bench) -> None:
     bench.relink(library)
     assert bench.is_shared(library / BIG)
     assert not bench.is_shared(bench.root / "prefix/share/data")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_nothing_is_stored_for_who_can_have_nothing_of_it(
+    bench: Bench, library: Path, dry_run: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (library.parents[2], *library.parents[2].rglob("*")):
+        os.chown(path, 12345, 12345, follow_symlinks=False)
+    report = bench.relink(library, dry_run=dry_run)
+    assert report.environments[0].kept == {"would get another owner or group": 6}
+    assert (bench.entries(), report.bytes_stored) == ([], 0)
+    # A clone has the owner that it is given.
+    works = {"clone": None, "hardlink": None}
+    monkeypatch.setattr(store_module, "probe", lambda *_: works)
+    report = bench.relink(library, mode="clone", dry_run=dry_run)
+    assert report.bytes_stored > 0
 
 
 def test_distributions_of_others_are_passed_over(bench: Bench, library: Path) -> None:
@@ -784,7 +1007,6 @@ def test_edit_in_the_meantime_wins(bench: Bench, library: Path) -> None:
     [
         (errno.EMLINK, "have as many links as the file system allows"),
         (errno.EXDEV, f"cannot be linked: {os.strerror(errno.EXDEV)}"),
-        (errno.EIO, f"cannot be replaced: {os.strerror(errno.EIO)}"),
     ],
 )
 def test_link_that_is_refused_leaves_the_file(
@@ -801,6 +1023,18 @@ def test_link_that_is_refused_leaves_the_file(
     assert set(found.kept) == {reason}
 
 
+def test_error_leaves_the_file(bench: Bench, library: Path) -> None:
+    def refuse(link: Link) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), link.target)
+
+    before = content(library)
+    relinking = bench.prepare(library)
+    instead(relinking, "hardlink", refuse)
+    (found,) = relinking.run().environments
+    assert content(library) == before
+    assert set(found.failed) == {f"cannot be replaced: {os.strerror(errno.EIO)}"}
+
+
 def test_other_file_system_is_refused_before_anything_is_copied(
     bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -813,6 +1047,12 @@ def test_other_file_system_is_refused_before_anything_is_copied(
     assert found.refused.startswith(f"no hardlink from {bench.store.root} (")
     assert "set --link-store" in found.refused
     assert bench.entries() == []
+
+
+def test_link_to_an_environment_is_refused(bench: Bench, library: Path) -> None:
+    link = bench.root / "site-packages"
+    link.symlink_to(library)
+    assert bench.one(link).refused == f"{link} is a link; name {library}"
 
 
 def test_directory_that_cannot_be_written_is_refused(
@@ -864,7 +1104,8 @@ def test_full_disk_leaves_everything(
     monkeypatch.setattr(adoption, "_copy", refuse)
     before = content(library)
     found = bench.one(library)
-    assert list(found.kept) == [f"{os.strerror(errno.ENOSPC)}: store"]
+    reason = f"cannot be shared: {os.strerror(errno.ENOSPC)}: store"
+    assert list(found.failed) == [reason]
     assert content(library) == before
     assert os.listdir(os.path.join(bench.store.root, "v1", "staging")) == []
 
@@ -878,6 +1119,59 @@ def test_damaged_entry_is_made_anew(bench: Bench, library: Path) -> None:
     (entry,) = bench.entries()
     entry.check()
     assert os.path.samefile(other / BIG, entry.source(BIG))
+
+
+def test_damaged_entry_that_has_the_edit_of_who_depends_on_it_stays(
+    bench: Bench, library: Path
+) -> None:
+    bench.relink(library, mode="symlink")
+    with (library / BIG).open("a") as file:
+        file.write("edited")
+    other = bench.environment("two")
+    before = content(other)
+    for dry_run in (True, False):
+        found = bench.one(other, dry_run=dry_run)
+        ((reason, count),) = found.failed.items()
+        assert reason.startswith(
+            f"cannot be shared: {(library / BIG).readlink()} is not as it was written, "
+            f"and {library.parents[2]} had symlinks to that entry; "
+            "pip-linkmode verify"
+        )
+        assert (count, found.files) == (6, {})
+    assert content(other) == before
+    assert (library / BIG).read_text().endswith("edited")
+
+
+@pytest.mark.parametrize("mode", ["hardlink", "symlink"])
+def test_edit_of_a_tree_that_two_environments_lead_to_stays(
+    bench: Bench, mode: str
+) -> None:
+    files: dict[str, bytes | str] = {BIG: FILES[BIG], "package/more": "more" * 1000}
+    bench.wheel = make_wheel(bench.root, "package", files=files)
+    library, other = bench.environment("one"), bench.environment("two")
+    tree = bench.root / "tree"
+    shutil.move(library / "package", tree)
+    shutil.rmtree(other / "package")
+    for one in (library, other):
+        (one / "package").symlink_to(tree)
+    bench.relink(library, other, mode=mode)
+    with (tree / "data").open("a") as file:
+        file.write("edited")
+    apart = bench.environment("apart")
+    bench.relink(apart, library, other, mode=mode)
+    assert (tree / "data").read_text().endswith("edited")
+    assert (apart / BIG).read_text() == FILES[BIG]
+
+
+def test_damaged_entry_on_which_nobody_depends_any_more_is_made_anew(
+    bench: Bench, library: Path
+) -> None:
+    bench.relink(library, mode="symlink")
+    (library / BIG).write_text("edited")
+    shutil.rmtree(library.parents[2])
+    other = bench.environment("two")
+    bench.relink(other)
+    assert bench.is_shared(other / BIG)
 
 
 def test_entry_that_was_taken_away_is_made_anew(
@@ -969,7 +1263,8 @@ def test_entry_that_goes_in_between_is_an_error_of_the_rest(
     before = content(library)
     (found,) = relinking.run().environments
     (reason,) = found.kept
-    assert reason.endswith("is gone")
+    assert reason.endswith("was removed in the meantime")
+    assert found.failed == {}
     assert content(library) == before
 
 
