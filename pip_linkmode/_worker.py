@@ -1,14 +1,15 @@
-"""Unpack wheels, compile files and look at entries, in an interpreter of one's own.
+"""Unpack wheels and compile files, in an interpreter of one's own.
 
-Jobs and answers are lines of JSON.  A job is ``["unpack", wheel, directory, umask]``,
-``["compile", [arguments of compile_one, …]]`` or ``["look", [path of an entry, …],
-interpreter]``; an answer is ``{"done": …}``, ``{"declined": reason}`` or ``{"errno":
-number, "file": path}``.
+It may be the old one of an environment that is linked: what is imported here has to be
+of use to it.
+
+Jobs and answers are lines of JSON.  A job is ``["unpack", wheel, directory, umask]`` or
+``["compile", [arguments of compile_one, …]]``; an answer is ``{"done": …}``,
+``{"declined": reason}`` or ``{"errno": number, "file": path}``.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import marshal
@@ -19,13 +20,12 @@ import stat
 import time
 import tokenize
 
-from pip_linkmode import bytecode
-from pip_linkmode.entry import BYTECODE, MANIFEST, load_entry
-from pip_linkmode.errors import EntryDamagedError, WheelDeclinedError
-from pip_linkmode.wheel import stamp, unpack
+from pip_linkmode.errors import WheelDeclinedError
+from pip_linkmode.wheel import unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import IO, Any
 
 
@@ -78,27 +78,6 @@ def compile_one(
     return status.st_size, status.st_mtime_ns, stat.S_IMODE(status.st_mode), encoding
 
 
-def look(path: str, interpreter: str) -> dict[str, tuple[int, ...]]:
-    """Compare the files of an entry, and its bytecode, with their manifests.
-
-    :param path: absolute path of the entry
-    :param interpreter: whose bytecode; see :func:`pip_linkmode.bytecode.interpreter`
-    :returns: by directory that is as it should be, the stamp of its manifest
-    """
-    seen = {}
-    with contextlib.suppress(OSError, EntryDamagedError):
-        before = stamp(os.lstat(os.path.join(path, MANIFEST)))
-        entry = load_entry(path, "", os.path.basename(path))
-        if entry is not None:
-            entry.check()
-            seen[path] = before
-            compiled = os.path.join(path, BYTECODE, interpreter)
-            before = stamp(os.lstat(os.path.join(compiled, MANIFEST)))
-            if bytecode.load(compiled, entry.sources) is not None:
-                seen[compiled] = before
-    return seen
-
-
 def answer(job: list[Any]) -> dict[str, Any]:
     """Do one job."""
     try:
@@ -106,8 +85,6 @@ def answer(job: list[Any]) -> dict[str, Any]:
             _, path, directory, umask = job
             with open(path, "rb") as wheel:
                 return {"done": unpack(wheel, directory, umask=umask)}
-        if job[0] == "look":
-            return {"done": {path: look(path, job[2]) for path in job[1]}}
         return {"done": [compile_one(*arguments) for arguments in job[1]]}
     except WheelDeclinedError as error:
         return {"declined": str(error)}
@@ -115,12 +92,17 @@ def answer(job: list[Any]) -> dict[str, Any]:
         return {"errno": error.errno, "file": error.filename}
 
 
-def work(jobs: IO[str], answers: IO[str]) -> None:
+def work(
+    jobs: IO[str],
+    answers: IO[str],
+    do: Callable[[list[Any]], dict[str, Any]] = answer,
+) -> None:
     """Do jobs until there are no more.
 
     :param jobs: lines of JSON
     :param answers: receives a line of JSON for each of them
+    :param do: does one
     """
     for line in jobs:
-        answers.write(json.dumps(answer(json.loads(line))) + "\n")
+        answers.write(json.dumps(do(json.loads(line))) + "\n")
         answers.flush()

@@ -24,7 +24,6 @@ from pip_linkmode.entry import (
     IMPOSSIBLE,
     NOTHING_SEEN,
     check_files,
-    is_seen,
     read_manifest,
     write_manifest,
 )
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from pip_linkmode.entry import Stamp
+    from pip_linkmode.entry import Seen
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
@@ -138,13 +137,13 @@ class Bytecode:
 
 
 def load(
-    path: str, sources: Sequence[str], seen: Mapping[str, Stamp] = NOTHING_SEEN
+    path: str, sources: Sequence[str], seen: Seen = NOTHING_SEEN
 ) -> Bytecode | None:
     """Read the bytecode of an entry; ``None`` if it is not there, or not whole.
 
     :param path: absolute path of the directory
     :param sources: the paths of all ``.py`` files in the wheel
-    :param seen: stamps of manifests whose files were as they should be just now
+    :param seen: what need not be looked at
     """
     if os.path.islink(os.path.dirname(path)):
         return None
@@ -157,7 +156,7 @@ def load(
             for source, compiled in data["files"].items()
             if compiled is not None
         }
-        if not is_seen(path, seen):
+        if not seen.covers(path):
             check_files(
                 path,
                 (

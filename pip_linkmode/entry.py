@@ -23,7 +23,6 @@ import stat
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pip_linkmode.errors import EntryDamagedError, EntryGoneError
@@ -32,10 +31,6 @@ from pip_linkmode.wheel import StoredFile, compiled_sources, is_plain, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import TypeAlias
-
-    Stamp: TypeAlias = tuple[int, ...]
-    """See :func:`pip_linkmode.wheel.stamp`."""
 
 MANIFEST_VERSION = 1
 MANIFEST = "manifest.json"
@@ -57,7 +52,30 @@ GONE = (
 )
 """What an entry has that was replaced, by another host too (:manpage:`nfs(5)`)."""
 
-NOTHING_SEEN: Mapping[str, Stamp] = MappingProxyType({})
+
+@dataclass(frozen=True)
+class Seen:
+    """What was as it should be a moment ago, and need not be looked at again."""
+
+    stamps: Mapping[str, tuple[int, ...]]
+    """Of manifests (:func:`pip_linkmode.wheel.stamp`), by directory."""
+
+    def covers(self, directory: str) -> bool:
+        """Tell whether it was the files of this directory, by this manifest.
+
+        :param directory: absolute path of an entry, or of bytecode; its manifest was
+            read after that
+        """
+        known = self.stamps.get(directory)
+        if known is None:
+            return False
+        try:
+            return known == stamp(os.lstat(os.path.join(directory, MANIFEST)))
+        except OSError:
+            return False
+
+
+NOTHING_SEEN = Seen({})
 
 
 @dataclass(frozen=True)
@@ -95,13 +113,13 @@ class Entry:
         """The files that are compiled, by path in the wheel."""
         return compiled_sources((file.path for file in self.files), self.dist_info)
 
-    def check(self, seen: Mapping[str, Stamp] = NOTHING_SEEN) -> None:
+    def check(self, seen: Seen = NOTHING_SEEN) -> None:
         """Compare every file with the manifest, by size, mtime and mode.
 
-        :param seen: stamps of manifests whose files were as they should be just now
+        :param seen: what need not be looked at
         :raises EntryDamagedError: if one was edited, truncated, removed or replaced
         """
-        if is_seen(self.path, seen):
+        if seen.covers(self.path):
             return
         mtime_ns = self.mtime * 10**9
         check_files(
@@ -134,21 +152,6 @@ def use(directory: str) -> None:
     with contextlib.suppress(OSError):
         if time.time() - os.lstat(manifest).st_mtime > _USE_SECONDS:
             os.utime(manifest, follow_symlinks=False)
-
-
-def is_seen(directory: str, seen: Mapping[str, Stamp]) -> bool:
-    """Tell whether the files of a directory were as they should be just now.
-
-    :param directory: absolute path of an entry, or of bytecode, whose manifest was read
-    :param seen: stamps of manifests that were read before that, by directory
-    """
-    known = seen.get(directory)
-    if known is None:
-        return False
-    try:
-        return known == stamp(os.lstat(os.path.join(directory, MANIFEST)))
-    except OSError:
-        return False
 
 
 def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:

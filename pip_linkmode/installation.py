@@ -142,6 +142,7 @@ class Session:
             pycompile=self.pycompile,
             home=home,
             known=self.known,
+            look_ahead=self.settings.mode != "symlink",
         )
 
     # --- one wheel --------------------------------------------------------------------

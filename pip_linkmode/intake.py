@@ -7,6 +7,7 @@ another one looks at the entries of those that one has.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -71,6 +72,7 @@ class Intake:
         count: int | None = None,
         interpreter: Interpreter | None = None,
         known: Callable[[str], str | None] = not_known,
+        look_ahead: bool = False,
     ) -> None:
         """Start nothing yet.
 
@@ -81,6 +83,7 @@ class Intake:
         :param count: how many worker interpreters to use; by default, one for each core
         :param interpreter: who compiles; by default, the running one
         :param known: returns the sha256 of a wheel whose bytes have just been hashed
+        :param look_ahead: whether what is missing will be missed when it is linked
         """
         self._known = known
         self._stores = stores
@@ -88,7 +91,8 @@ class Intake:
         self._umask = umask
         self._pycompile = pycompile
         self._workers = Workers(count, interpreter)
-        self._look_ahead = LookAhead(self._workers.interpreter)
+        self._look_ahead = LookAhead(self._workers.interpreter.name)
+        self._looks_ahead = look_ahead
         # One more than can be worked on, so that none waits for a hash.
         self._threads = ThreadPoolExecutor(self._workers.count + 1, "pip-linkmode")
         self._ahead: dict[str, Future[Taken]] = {}
@@ -106,7 +110,8 @@ class Intake:
                 self._ahead[wheel] = self._threads.submit(self._take, wheel)
             else:
                 there.append(entry)
-        self._look_ahead.begin(there)
+        if self._looks_ahead:
+            self._look_ahead.begin(there)
 
     def _entry_of(self, wheel: str) -> str | None:
         """Return where a wheel's entry is, if that is known without reading it."""
@@ -118,12 +123,13 @@ class Intake:
     def stop(self) -> None:
         """Leave no thread and no process behind, whatever they are doing."""
         self._stopped = True
-        self._look_ahead.stop()
-        self._workers.stop()
-        self._threads.shutdown(cancel_futures=True)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._threads.shutdown, cancel_futures=True)
+            stack.callback(self._workers.stop)
+            stack.callback(self._look_ahead.stop)
 
     def find(self, wheel: str, *, replace: bool = False) -> Found:
-        """Return a wheel's entry and bytecode, sound as of now.
+        """Return a wheel's entry and bytecode, sound as of now, or of a moment ago.
 
         :param wheel: absolute path of the wheel
         :param replace: unpack it anew, because its entry has turned out to be damaged

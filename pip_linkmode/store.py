@@ -16,9 +16,10 @@ What is in an entry: see :mod:`pip_linkmode.entry`.
 An entry is *whole or absent*: it is unpacked in ``staging`` and published by one
 rename, so no lock is needed to read or to publish.  The lock on a staging directory
 only tells the sweeper of left-overs that its owner lives.  Nothing in an entry is
-trusted because it is there: before a file is linked, its size, mtime and mode are
-compared with the manifest, and an entry that differs is set aside and rebuilt from the
-wheel in hand.  No symlink inside the store is ever followed.
+trusted because it is there: before a file is linked, at most two seconds before
+(:mod:`pip_linkmode.lookahead`), its size, mtime and mode are compared with the
+manifest, and an entry that differs is set aside and rebuilt from the wheel in hand.
+No symlink inside the store is ever followed.
 """
 
 from __future__ import annotations

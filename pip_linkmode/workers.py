@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -23,10 +24,10 @@ from pip_linkmode.entry import BYTECODE, FILES, NOTHING_SEEN, use
 from pip_linkmode.errors import LinkmodeError, WheelDeclinedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import IO, Any
 
-    from pip_linkmode.entry import Entry, Stamp
+    from pip_linkmode.entry import Entry, Seen
     from pip_linkmode.store import Store
 
 _CHUNK = 32
@@ -47,7 +48,7 @@ spec = spec_from_file_location(
     "pip_linkmode", {init}, submodule_search_locations=[{package}]
 )
 sys.modules["pip_linkmode"] = module_from_spec(spec)
-from pip_linkmode._worker import work
+from pip_linkmode.{program} import work
 
 work(sys.stdin, sys.stdout)
 """
@@ -61,13 +62,18 @@ class Workers:
     """At most so many interpreters, each started when there is work for it."""
 
     def __init__(
-        self, count: int | None = None, interpreter: Interpreter | None = None
+        self,
+        count: int | None = None,
+        interpreter: Interpreter | None = None,
+        program: str = "_worker",
     ) -> None:
         """Start nothing yet.
 
         :param count: how many interpreters; by default, as many as there are cores
         :param interpreter: which one; by default, the running one
+        :param program: name of the module that does the jobs
         """
+        self._program = program
         self.count = count = count or min(cores(), _MOST)
         self.interpreter = interpreter or Interpreter.running()
         # Each thread talks to one interpreter.
@@ -80,7 +86,7 @@ class Workers:
     def submit(self, *job: object) -> Future[Any]:
         """Have one job done.
 
-        :param job: see :mod:`pip_linkmode._worker`
+        :param job: what the program takes, see :mod:`pip_linkmode._worker`
         :returns: what comes of it; its errors are those of the job, and
             :exc:`WorkersError`
         """
@@ -112,13 +118,13 @@ class Workers:
         store: Store,
         entry: Entry,
         home: Store | None = None,
-        seen: Mapping[str, Stamp] = NOTHING_SEEN,
+        seen: Seen = NOTHING_SEEN,
     ) -> Bytecode | None:
         """Load the bytecode of an entry, compiled now if need be.
 
         :param store: the one with the entry
         :param home: the one for the bytecode, if that one cannot have it
-        :param seen: stamps of manifests whose files were as they should be just now
+        :param seen: what need not be looked at
         :returns: ``None`` if it is not there and cannot be made or kept
         """
         path = os.path.join(entry.path, BYTECODE, self.interpreter.name)
@@ -172,7 +178,7 @@ class Workers:
                 if self._stopped:
                     msg = "no more is to be done"
                     raise WorkersError(msg)
-                process = self._local.process = _start(self.interpreter)
+                process = self._local.process = _start(self.interpreter, self._program)
                 self._processes.append(process)
         return process
 
@@ -220,17 +226,19 @@ def identify(executable: str) -> Interpreter | None:
     return Interpreter(executable, f"{cache_tag}-{magic}", cache_tag)
 
 
-def _start(interpreter: Interpreter) -> subprocess.Popen[str]:
+def _start(interpreter: Interpreter, program: str) -> subprocess.Popen[str]:
     package = os.path.dirname(os.path.abspath(__file__))
     init = os.path.join(package, "__init__.py")
     if not interpreter.executable:
         msg = "it is not known which interpreter this is"
         raise WorkersError(msg)
-    flags = ["-I", "-S", "-B", "-W", "ignore", *interpreter.options, "-X", "utf8"]
-    program = _PROGRAM.format(init=ascii(init), package=ascii(package))
+    # It has to understand by a path what we do.
+    utf8 = "utf8" if sys.getfilesystemencoding() == "utf-8" else "utf8=0"
+    flags = ["-I", "-S", "-B", "-W", "ignore", *interpreter.options, "-X", utf8]
+    code = _PROGRAM.format(init=ascii(init), package=ascii(package), program=program)
     try:
         return subprocess.Popen(
-            [interpreter.executable, *flags, "-c", program],
+            [interpreter.executable, *flags, "-c", code],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

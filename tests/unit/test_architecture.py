@@ -25,7 +25,8 @@ IMPORTS: dict[str, set[str]] = {
     "_pip": set(),
     "_runner": set(),
     "_uninstall": set(),
-    "_worker": {"bytecode", "entry", "errors", "wheel"},
+    "_looker": {"_worker", "bytecode", "entry", "errors", "wheel"},
+    "_worker": {"errors", "wheel"},
     "adoption": {"entry", "environments", "errors", "link", "wheel"},
     "bytecode": {"entry", "errors", "wheel"},
     "cli": {"cli_environments", "cli_inspect", "cli_store", "command", "errors"},
@@ -190,7 +191,19 @@ def imports_of(module: Path) -> set[str]:
     return imported(at_run_time(parse(module)))
 
 
+def needed_by(name: str) -> set[str]:
+    """Return a module and all that it imports of ours."""
+    return {name}.union(*map(needed_by, IMPORTS[name]))
+
+
 each_module = pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+
+
+@pytest.mark.parametrize("name", sorted(needed_by("_worker")))
+def test_worker_is_of_use_to_old_interpreters(name: str) -> None:
+    """Environments that are linked may have one that pip-linkmode does not run on."""
+    source = (PACKAGE / f"{name}.py").read_text(encoding="utf-8")
+    ast.parse(source, feature_version=(3, 8))
 
 
 @each_module

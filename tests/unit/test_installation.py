@@ -24,6 +24,7 @@ from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.installation import VERBOSE, Session, _size
 from pip_linkmode.intake import Intake
 from pip_linkmode.link import PRIMITIVES, Link, Linker, Refusal
+from pip_linkmode.lookahead import LookAhead
 from pip_linkmode.settings import Settings
 from pip_linkmode.store import Store
 from tests.wheels import TRAITS, make_wheel
@@ -598,6 +599,17 @@ def test_read_only_store_is_used_without_a_write(bench: Bench, image: Path) -> N
     assert bench.tree() == sorted(BULK + COMPILED)
     assert recorded_bytecode(bench) == COMPILED
     assert paths(image) == before
+
+
+@pytest.mark.parametrize("mode", ["auto", "clone", "hardlink", "symlink", "copy"])
+def test_symlinks_are_made_after_the_last_look(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """A symlink to what is not there any more is no error: nobody would notice."""
+    looked: list[object] = []
+    monkeypatch.setattr(LookAhead, "begin", lambda *_: looked.append(mode))
+    bench.run(bench.settings(mode))
+    assert looked == ([] if mode == "symlink" else [mode])
 
 
 def test_symlinks_into_a_read_only_store_are_not_registered(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pip_linkmode import _worker, bytecode, entry, lookahead, workers
-from pip_linkmode.bytecode import Interpreter
-from pip_linkmode.entry import BYTECODE, FILES, MANIFEST, is_seen
+from pip_linkmode import _looker, bytecode, entry, lookahead, workers
+from pip_linkmode.entry import BYTECODE, FILES, MANIFEST, NOTHING_SEEN
 from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.intake import Intake
 from pip_linkmode.lookahead import LookAhead
@@ -19,6 +19,7 @@ from tests.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Any
 
     from pip_linkmode.entry import Entry
     from tests.house import House
@@ -38,7 +39,7 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> Iterator[LookAhead]:
     monkeypatch.setattr(lookahead, "_LEAD", 1)
     monkeypatch.setattr(lookahead, "_CHUNK", 2)
     monkeypatch.setattr(lookahead, "cores", lambda: 2)
-    made = LookAhead(Interpreter.running())
+    made = LookAhead(bytecode.interpreter())
     yield made
     made.stop()
 
@@ -67,8 +68,8 @@ def test_entries_are_looked_at_with_their_bytecode(
     wait(ahead, stored[-1])
     for one in stored[1:]:
         seen = ahead.seen(one.path)
-        assert set(seen) == {one.path, compiled(one)}
-        assert all(is_seen(directory, seen) for directory in seen)
+        assert set(seen.stamps) == {one.path, compiled(one)}
+        assert all(map(seen.covers, seen.stamps))
 
 
 def test_first_ones_have_their_turn_before_a_process_has_started(
@@ -76,7 +77,37 @@ def test_first_ones_have_their_turn_before_a_process_has_started(
 ) -> None:
     ahead.begin([one.path for one in stored])
     wait(ahead, stored[-1])
-    assert not ahead.seen(stored[0].path)
+    assert ahead.seen(stored[0].path) == NOTHING_SEEN
+
+
+def test_it_counts_once(ahead: LookAhead, stored: list[Entry]) -> None:
+    ahead.begin([one.path for one in stored])
+    wait(ahead, stored[-1])
+    assert ahead.seen(stored[-1].path) != NOTHING_SEEN
+    assert ahead.seen(stored[-1].path) == NOTHING_SEEN
+
+
+def test_it_is_not_done_earlier_than_it_is_of_use(
+    ahead: LookAhead, stored: list[Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookahead, "_CHUNK", 1)
+    jobs = []
+    submit = ahead._workers.submit
+
+    def noted(*job: object) -> Future[Any]:
+        jobs.append(job[1:])
+        return submit(*job)
+
+    monkeypatch.setattr(ahead._workers, "submit", noted)
+    paths = [one.path for one in stored]
+    ahead.begin(paths)
+    assert jobs == [(paths[1],), (paths[2],)]
+    ahead.seen(paths[0])
+    assert len(jobs) == 2
+    ahead.seen(paths[1])
+    assert jobs[2:] == [(paths[3],)]
+    ahead.seen(paths[2])
+    assert len(jobs) == 3
 
 
 def test_what_was_seen_is_not_looked_at_again(
@@ -97,7 +128,20 @@ def test_it_counts_for_a_moment(
     ahead.begin([one.path for one in stored])
     wait(ahead, stored[-1])
     monkeypatch.setattr(lookahead, "SECONDS", 0)
-    assert not ahead.seen(stored[-1].path)
+    assert ahead.seen(stored[-1].path) == NOTHING_SEEN
+
+
+def test_its_age_is_that_of_the_question(
+    ahead: LookAhead, stored: list[Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is stopped before the answer, or waits for a disk, has seen it before."""
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    ahead._submit()
+    ahead.begin([one.path for one in stored])
+    monkeypatch.undo()
+    wait(ahead, stored[-1])
+    assert ahead._seen[stored[-1].path][0] == now
 
 
 def test_it_counts_for_that_manifest(ahead: LookAhead, stored: list[Entry]) -> None:
@@ -128,8 +172,8 @@ def test_no_process_is_started_for_little(
 def test_nothing_is_seen_where_no_process_can_be_started(
     ahead: LookAhead, stored: list[Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def start(interpreter: Interpreter) -> None:
-        raise workers.WorkersError(interpreter.executable)
+    def start(*program: object) -> None:
+        raise workers.WorkersError(program)
 
     monkeypatch.setattr(workers, "_start", start)
     ahead.begin([one.path for one in stored])
@@ -137,14 +181,29 @@ def test_nothing_is_seen_where_no_process_can_be_started(
     assert not ahead._seen
 
 
+@pytest.mark.parametrize("answer", [3, [], {"path": 3}, {"path": {"directory": 3}}])
+def test_nonsense_is_not_believed(
+    ahead: LookAhead,
+    stored: list[Entry],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: object,
+) -> None:
+    answered: Future[object] = Future()
+    answered.set_result(answer)
+    monkeypatch.setattr(ahead._workers, "submit", lambda *_: answered)
+    ahead.begin([one.path for one in stored])
+    assert not ahead._seen
+    assert not caplog.records
+
+
 def test_what_is_not_as_it_should_be_is_not_seen(stored: list[Entry]) -> None:
     name = bytecode.interpreter()
     sound, edited, uncompiled, gone = stored
     damage(edited)
     os.unlink(os.path.join(compiled(uncompiled), MANIFEST))
-    jobs = ["look", [one.path for one in stored], name]
     os.unlink(os.path.join(gone.path, MANIFEST))
-    answer = _worker.answer(jobs)["done"]
+    answer = _looker.answer([name, *(one.path for one in stored)])["done"]
     assert [set(answer[one.path]) for one in stored] == [
         {sound.path, compiled(sound)},
         set(),
@@ -160,24 +219,24 @@ def test_bytecode_that_is_not_whole_is_not_seen(stored: list[Entry], what: str) 
         os.unlink(os.path.join(compiled(one), one.name, "__init__.pyc"))
     else:
         os.unlink(os.path.join(one.path, FILES, one.name, "__init__.py"))
-    seen = _worker.look(one.path, bytecode.interpreter())
+    seen = _looker.look(one.path, bytecode.interpreter())
     assert set(seen) == ({one.path} if what == "bytecode" else set())
 
 
 def test_entry_that_is_not_there_is_not_seen(house: House, stored: list[Entry]) -> None:
     missing = house.store.path("0" * 64)
-    assert _worker.look(missing, bytecode.interpreter()) == {}
+    assert _looker.look(missing, bytecode.interpreter()) == {}
     os.makedirs(os.path.dirname(missing))
     os.rename(stored[0].path, missing)
     # It speaks of another wheel.
-    assert _worker.look(missing, bytecode.interpreter()) == {}
+    assert _looker.look(missing, bytecode.interpreter()) == {}
 
 
 def test_entry_that_is_taken_away_meanwhile_is_not_seen(
     stored: list[Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_worker, "load_entry", lambda *_: None)
-    assert _worker.look(stored[0].path, bytecode.interpreter()) == {}
+    monkeypatch.setattr(_looker, "load_entry", lambda *_: None)
+    assert _looker.look(stored[0].path, bytecode.interpreter()) == {}
 
 
 def test_intake_believes_what_was_seen(
@@ -186,11 +245,12 @@ def test_intake_believes_what_was_seen(
     monkeypatch.setattr(lookahead, "FEWEST", 1)
     monkeypatch.setattr(lookahead, "_LEAD", 0)
     monkeypatch.setattr(lookahead, "cores", lambda: 2)
+    options: dict[str, Any] = {"umask": 0o022, "pycompile": True}
     wheels = {
         str(make_wheel(house.path / "announced", one.name)): one for one in stored
     }
     digests = {wheel: one.sha256 for wheel, one in wheels.items()}
-    intake = Intake([house.store], umask=0o022, pycompile=True, known=digests.get)
+    intake = Intake([house.store], **options, known=digests.get, look_ahead=True)
     try:
         intake.announce(wheels)
         wait(intake._look_ahead, stored[-1])
@@ -208,7 +268,6 @@ def test_intake_believes_what_was_seen(
             assert (found.entry, found.fresh) == (one, False)
             assert found.bytecode is not None
         assert looked == []
-        monkeypatch.setattr(lookahead, "SECONDS", 0)
         for wheel, one in wheels.items():
             damage(one)
             with pytest.raises(EntryDamagedError):
@@ -217,6 +276,15 @@ def test_intake_believes_what_was_seen(
     finally:
         intake.stop()
     assert workers_of(intake) == []
+
+
+def test_intake_looks_ahead_only_if_it_may(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookahead.LookAhead, "begin", None)
+    intake = Intake([house.store], umask=0o022, pycompile=True)
+    intake.announce([])
+    intake.stop()
 
 
 def workers_of(intake: Intake) -> list[object]:

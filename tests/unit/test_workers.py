@@ -80,6 +80,22 @@ def test_unpack_returns_the_manifest(one: Workers, tmp_path: Path) -> None:
     assert all((directory / path).is_file() for path, *_ in manifest["files"])
 
 
+@pytest.mark.parametrize(
+    ("encoding", "option"), [("utf-8", "utf8"), ("iso8859-1", "utf8=0")]
+)
+def test_worker_understands_by_a_path_what_we_do(
+    one: Workers,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    encoding: str,
+    option: str,
+) -> None:
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: encoding)
+    one.submit("compile", [job(tmp_path)]).result()
+    (process,) = one._processes
+    assert option in process.args  # type: ignore[operator]  # it is a list
+
+
 def test_declined_wheel_is_declined(one: Workers, tmp_path: Path) -> None:
     (tmp_path / "wheel").write_bytes(b"no wheel")
     wheel, directory = str(tmp_path / "wheel"), str(tmp_path / "files")
