@@ -99,6 +99,7 @@ class _Key(NamedTuple):
 @dataclass
 class _Environment:
     path: str
+    """One and the same for all of its libraries, and all of their names."""
     site: Site
     distributions: list[Distribution]
     """The one that was installed last comes first."""
@@ -111,12 +112,15 @@ class Verification:
         self,
         stores: Sequence[Store],
         named: Sequence[str],
+        keep: Sequence[str] = (),
         advance: Callable[[float], object] = lambda _: None,
     ) -> None:
         """Look.
 
         :param named: paths as for :func:`pip_linkmode.environments.find`: only these
             environments and their entries; all that is known if there are none
+        :param keep: such paths, too: environments whose edits :meth:`repair` keeps, as
+            private files
         :param advance: called with the bytes that were read
         :raises EnvironmentUnknownError: if one is none
         """
@@ -126,29 +130,37 @@ class Verification:
         self._damages: dict[_Key | str, Damage] = {}
         self.unread: dict[str, str] = {}
         """Why something of an environment could not be read, by path."""
-        libraries = [library for path in named for library in find(path)]
-        self._asked = {root(library) for library in libraries}
-        self._known = [
-            one.site_packages
-            for store in stores
-            for one in registrations(store.root)
-            if one.state() == "present"
-        ]
-        self._known = list(dict.fromkeys((*libraries, *self._known)))
+        self._linked: dict[str, list[tuple[Store, str]]] = defaultdict(list)
+        """By library, the entries that were linked there, by sha256."""
+        self._environments: dict[str, _Environment] = {}
+        """By library: where that really is, since two names make no two of them."""
+        asked, kept = (
+            [library for path in paths for library in find(path)]
+            for paths in (named, keep)
+        )
+        present = []
         for store in stores:
-            used = {
-                sha256
-                for one in registrations(store.root)
-                if one.site_packages in libraries
-                for sha256 in one.entries()
-            }
+            for one in registrations(store.root):
+                linked = self._linked[os.path.realpath(one.site_packages)]
+                linked += [(store, sha256) for sha256 in one.entries()]
+                if one.state() == "present":
+                    present.append(one.site_packages)
+        names: dict[str, str] = {}
+        for library in (*asked, *kept, *present):
+            path = root(library)
+            name = names.setdefault(os.path.realpath(path), path)
+            real = os.path.realpath(library)
+            if real not in self._environments:
+                self._environments[real] = self._environment(name, library)
+        libraries = list(dict.fromkeys(map(os.path.realpath, asked)))
+        self._asked = self._paths(asked)
+        self._kept = self._paths(kept)
+        used = {one for library in libraries for one in self._linked[library]}
+        for store in stores:
             for path in store.entries():
-                if not named or os.path.basename(path) in used:
+                if not named or (store, os.path.basename(path)) in used:
                     self._entry(store, os.path.basename(path))
-        self._environments = {
-            library: self._environment(library) for library in self._known
-        }
-        for library in libraries or self._known:
+        for library in libraries or self._environments:
             self._installed(self._environments[library])
         self._who_shares()
 
@@ -156,6 +168,10 @@ class Verification:
     def damages(self) -> list[Damage]:
         """What was found, by path."""
         return sorted(self._damages.values(), key=lambda damage: damage.path)
+
+    def _paths(self, libraries: Sequence[str]) -> set[str]:
+        """Return what the environments of some libraries are called here."""
+        return {self._environments[os.path.realpath(one)].path for one in libraries}
 
     # --- looking ----------------------------------------------------------------------
 
@@ -227,14 +243,14 @@ class Verification:
         if kind is not None:
             self._found(key, kind, title, sha256).stored.append(one)
 
-    def _environment(self, library: str) -> _Environment:
+    def _environment(self, path: str, library: str) -> _Environment:
         try:
             found = distributions(library)
         except OSError as error:
             self.unread[library] = error.strerror or str(error)
             found = []
         found.sort(key=_installed_at, reverse=True)
-        return _Environment(root(library), Site(library), found)
+        return _Environment(path, Site(library), found)
 
     def _rows(self, one: Distribution) -> list[Row]:
         try:
@@ -299,17 +315,13 @@ class Verification:
         return False
 
     def _entries_of(self, one: Distribution) -> Iterator[Entry]:
-        for store in self._stores:
-            for registration in registrations(store.root):
-                if registration.site_packages != one.library:
-                    continue
-                for sha256 in registration.entries():
-                    info = os.path.join(store.path(sha256), FILES, one.dist_info)
-                    if os.path.isdir(info):
-                        with contextlib.suppress(EntryDamagedError, OSError):
-                            entry = store.entry(sha256)
-                            if entry is not None:
-                                yield entry
+        for store, sha256 in self._linked[os.path.realpath(one.library)]:
+            info = os.path.join(store.path(sha256), FILES, one.dist_info)
+            if os.path.isdir(info):
+                with contextlib.suppress(EntryDamagedError, OSError):
+                    entry = store.entry(sha256)
+                    if entry is not None:
+                        yield entry
 
     def _who_shares(self) -> None:
         """Name all environments that have a damaged file."""
@@ -327,39 +339,32 @@ class Verification:
 
     # --- repairing --------------------------------------------------------------------
 
-    def repair(self, keep: Sequence[str] = ()) -> None:
+    def repair(self) -> None:
         """Put pristine files in the place of damaged ones, where they can be had.
 
         A file that only one environment has is its own affair: it is left alone unless
         that environment was named.
-
-        :param keep: environments that keep their edits, as private files
-        :raises EnvironmentUnknownError: if one is none
         """
-        kept = {root(library) for path in keep for library in find(path)}
         pristine = self._pristine({damage.sha256 for damage in self.damages} - {None})
         for damage in self.damages:
             try:
-                self._repair(damage, kept, pristine)
+                self._repair(damage, pristine)
             except ChangedError as error:
                 damage.outcome = f"not repaired: {error}"
             except OSError as error:
                 place = error.filename or damage.path
                 damage.outcome = f"not repaired: {place}: {error.strerror}"
 
-    def _repair(self, damage: Damage, kept: set[str], pristine: dict[str, str]) -> None:
+    def _repair(self, damage: Damage, pristine: dict[str, str]) -> None:
         installed = [one for one in damage.installed if self._is_inside(one)]
-        edited = [one for one in installed if one.environment in kept]
-        others = [one for one in installed if one.environment not in kept]
+        edited = [one for one in installed if one.environment in self._kept]
+        others = [one for one in installed if one.environment not in self._kept]
         if not installed and not damage.stored:
             damage.outcome = f"left alone: {OUTSIDE}"
             return
-        if not damage.stored and damage.kind != "dangling":
-            others = [
-                one
-                for one in others
-                if one.environment in self._asked or len(damage.installed) > 1
-            ]
+        is_shared = len({one.environment for one in damage.installed}) > 1
+        if not damage.stored and damage.kind != "dangling" and not is_shared:
+            others = [one for one in others if one.environment in self._asked]
             if not others:
                 damage.outcome = "left alone: nobody shares it"
                 return

@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pip_linkmode import verify
+from pip_linkmode.environments import register, registrations
+from pip_linkmode.errors import EnvironmentUnknownError
 from pip_linkmode.link import Linker
 from pip_linkmode.store import Store
 from pip_linkmode.verify import Damage, Verification
 from tests.house import House, note
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pip_linkmode.entry import Entry
     from pip_linkmode.link import Link
 
@@ -32,8 +36,9 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     return House(tmp_path)
 
 
-def look(house: House, *named: str) -> Verification:
-    return Verification([house.store], [str(house.path / name) for name in named])
+def look(house: House, *named: str, keep: Sequence[str] = ()) -> Verification:
+    asked, kept = ([str(house.path / one) for one in paths] for paths in (named, keep))
+    return Verification([house.store], asked, kept)
 
 
 def only(verification: Verification) -> Damage:
@@ -308,9 +313,8 @@ def test_kept_edit_becomes_a_file_of_its_own(house: House) -> None:
     ]
     house.install("witness", "copy", entry)
     edit(entry.source("a/data"))
-    found = look(house)
-    kept = [str(house.path / name) for name in ("hardlink-1", "symlink-1")]
-    found.repair(kept)
+    found = look(house, keep=["hardlink-1", "symlink-1"])
+    found.repair()
     assert "hardlink-1, " in str(only(found).outcome)
     for library in libraries:
         path = library / "a" / "data"
@@ -434,8 +438,8 @@ def test_link_to_somewhere_else_is_kept_as_it_is(house: House) -> None:
     for path in (one, two):
         path.unlink()
         path.symlink_to(secret)
-    found = look(house)
-    found.repair([str(house.path / "e")])
+    found = look(house, keep=["e"])
+    found.repair()
     assert only(found).is_repaired
     assert one.readlink() == secret
     assert two.read_text() == "a" * 9000
@@ -488,6 +492,106 @@ def test_edit_that_environments_share_without_a_store_is_undone(
     assert only(found).is_repaired
     for library in libraries:
         assert (library / "a" / "data").read_text() == "a" * 9000
+
+
+# --- one environment, whatever it is called -------------------------------------------
+
+
+def share_an_edit(house: House) -> list[Path]:
+    """Let three environments have an edited file of an entry that was made anew.
+
+    The one that has edited it is at ``data/a``, and at ``home/a``.
+    """
+    (house.path / "home").symlink_to("data")
+    entry = house.entry("a")
+    files = [
+        house.install(name, "hardlink", entry) / "a" / "data"
+        for name in ("data/a", "data/b", "c")
+    ]
+    os.unlink(entry.source("a/data"))
+    Path(entry.source("a/data")).write_text("a" * 9000)
+    os.utime(entry.source("a/data"), (entry.mtime, entry.mtime))
+    edit(files[0])
+    return files
+
+
+@pytest.mark.parametrize("named", [(), ("home/a", "c"), ("c",), ("data/a", "home/a")])
+def test_edit_is_kept_by_whatever_path_the_environment_is_named(
+    house: House, named: tuple[str, ...]
+) -> None:
+    mine, *others = share_an_edit(house)
+    found = look(house, *named, keep=["home/a"])
+    found.repair()
+    assert str(only(found).outcome).startswith("repaired; ")
+    assert (mine.read_text()[:6], mine.stat().st_nlink) == ("edited", 1)
+    assert [path.read_text() for path in others] == ["a" * 9000] * 2
+
+
+def test_edit_is_kept_by_an_environment_that_no_store_knows(house: House) -> None:
+    mine, *_ = share_an_edit(house)
+    for registration in registrations(str(house.root)):
+        if registration.site_packages.startswith(str(house.path / "data" / "a")):
+            registration.release()
+    look(house, "c", keep=["data/a"]).repair()
+    assert mine.read_text().startswith("edited")
+
+
+def test_environment_to_be_kept_has_to_be_one(house: House) -> None:
+    mine, *_ = share_an_edit(house)
+    with pytest.raises(EnvironmentUnknownError, match="nowhere is no environment"):
+        look(house, keep=["nowhere"])
+    assert mine.read_text().startswith("edited")
+
+
+@pytest.mark.parametrize("is_link", [True, False], ids=["link", "directory"])
+def test_two_libraries_of_an_environment_share_with_nobody(
+    house: House, *, is_link: bool
+) -> None:
+    """Some systems have platform-specific packages in a directory of their own."""
+    entry = house.entry("a")
+    library = house.install("e", "copy", entry)
+    lib64 = house.path / "e" / "lib64"
+    if is_link:
+        lib64.symlink_to("lib")
+    else:
+        shutil.copytree(house.path / "e" / "lib", lib64, copy_function=os.link)
+    other = lib64 / library.relative_to(house.path / "e" / "lib")
+    register(str(house.root), str(other), entry.sha256, "copy")
+    edit(library / "a" / "data")
+    found = look(house)
+    found.repair()
+    assert only(found).outcome == "left alone: nobody shares it"
+    assert set(environments(only(found))) == {"e"}
+    assert (library / "a" / "data").read_text().startswith("edited")
+
+
+def test_environment_of_two_paths_shares_with_nobody(house: House) -> None:
+    (house.path / "home").symlink_to("data")
+    entry = house.entry("a")
+    library = house.install("data/e", "copy", entry)
+    alias = str(library).replace("/data/", "/home/")
+    register(str(house.root), alias, entry.sha256, "copy")
+    edit(library / "a" / "data")
+    found = look(house)
+    found.repair()
+    assert only(found).outcome == "left alone: nobody shares it"
+    look(house, "home/e").repair()
+    assert (library / "a" / "data").read_text() == "a" * 9000
+
+
+def test_record_of_an_environment_of_two_paths_is_judged_by_its_entry(
+    house: House,
+) -> None:
+    (house.path / "home").symlink_to("data")
+    library = house.install("data/e", "copy", house.entry("a"))
+    record = library / "a-1.0.dist-info" / "RECORD"
+    digest = hashlib.sha256(b"a" * 9000).digest()
+    right = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    record.write_text(record.read_text().replace(right, "A" * len(right)))
+    assert look(house, "home/e").damages == []
+
+
+# --- bytecode, and what nobody has ----------------------------------------------------
 
 
 def test_bytecode_is_removed_to_be_compiled_again(house: House) -> None:
