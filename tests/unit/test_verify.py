@@ -177,11 +177,18 @@ def test_record_that_was_always_wrong_is_no_damage(house: House) -> None:
     digest = hashlib.sha256(b"a" * 9000).digest()
     right = base64.urlsafe_b64encode(digest).decode().rstrip("=")
     assert right in record.read_text()
-    record.write_text(record.read_text().replace(right, "AAAA"))
+    wrong = "A" * len(right)
+    record.write_text(record.read_text().replace(right, wrong))
     assert look(house).damages == []
-    record.write_text(record.read_text().replace("AAAA", "A"))
     edit(library / "a" / "data")
-    assert only(look(house)).sha256 == "A"
+    assert only(look(house)).sha256 == "00" * 32
+
+
+def test_digest_that_is_none_says_nothing(house: House) -> None:
+    library = house.install("e", "copy", house.entry("a"))
+    (library / "b-1.0.dist-info").mkdir()
+    (library / "b-1.0.dist-info" / "RECORD").write_text("a/data,sha256=A,1\n")
+    assert look(house).damages == []
 
 
 def test_entry_of_another_environment_says_nothing_about_this_one(
@@ -207,7 +214,7 @@ def test_file_that_no_wheel_knows_is_judged_by_its_record(house: House) -> None:
     library = house.install("e", "copy", house.entry("a"))
     (library / "a" / "more").write_text("more")
     with (library / "a-1.0.dist-info" / "RECORD").open("a") as record:
-        record.write("a/more,sha256=AAAA,4\n")
+        record.write(f"a/more,sha256={'A' * 43},4\n")
     assert only(look(house)).path == str(library / "a" / "more")
 
 
@@ -420,13 +427,95 @@ def test_nothing_is_written_behind_a_link_to_a_directory(house: House) -> None:
 def test_nothing_outside_of_an_environment_is_written(house: House) -> None:
     library = house.install("e", "copy", house.entry("a"))
     (library / "payload").write_text("payload")
+    (library / "directory").symlink_to(house.path)
     add_row(library, "a-1.0.dist-info", "payload", "payload")
     add_row(library, "a-1.0.dist-info", "../../../../victim", "payload")
+    add_row(library, "a-1.0.dist-info", "directory/victim", "payload")
     (house.path / "victim").write_text("mine")
     found = look(house, "e")
     found.repair()
+    assert only(found).path == str(library / "directory" / "victim")
     assert not only(found).is_repaired
     assert (house.path / "victim").read_text() == "mine"
+
+
+def test_nothing_outside_of_an_environment_is_given(house: House) -> None:
+    entry = house.entry("a")
+    victim = house.install("victim", "copy", entry) / "a" / "data"
+    giver = house.install("giver", "copy", entry)
+    (giver / "a" / "data").rename(house.path / "data")
+    (giver / "a" / "data").symlink_to(house.path / "data")
+    (giver / "directory").symlink_to(house.path)
+    add_row(giver, "a-1.0.dist-info", "directory/data", "a" * 9000)
+    shutil.rmtree(house.root / "v1" / "wheels")
+    edit(victim)
+    found = look(house, "victim")
+    found.repair()
+    assert str(only(found).outcome).startswith("nobody has the pristine file")
+
+
+def test_what_never_ends_is_neither_read_nor_given(house: House) -> None:
+    entry = house.entry("a")
+    victim = house.install("victim", "copy", entry) / "a" / "data"
+    giver = house.install("giver", "copy", entry) / "a"
+    shutil.rmtree(house.root / "v1" / "wheels")
+    (giver / "data").unlink()
+    os.mkfifo(giver / "data")
+    (giver / "__init__.py").unlink()
+    (giver / "__init__.py").symlink_to("/dev/zero")
+    edit(victim)
+    found = look(house)
+    reason = "It is no regular file"
+    assert found.unread[str(giver / "data")] == reason
+    assert str(giver / "__init__.py") in found.unread
+    found.repair()
+    assert str(only(found).outcome) == "left alone: nobody shares it"
+    found = look(house, "victim")
+    found.repair()
+    assert str(only(found).outcome).startswith("nobody has the pristine file")
+
+
+def test_link_into_another_store_gives_what_is_there(house: House) -> None:
+    entry = house.entry("a")
+    victim = house.install("victim", "copy", entry) / "a" / "data"
+    giver = house.install("giver", "symlink", entry) / "a" / "data"
+    other = other_store(house, entry)
+    giver.unlink()
+    giver.symlink_to(f"{other.path(entry.sha256)}/files/a/data")
+    shutil.rmtree(house.root / "v1" / "wheels")
+    edit(victim)
+    look(house, "victim").repair()
+    assert victim.read_text() == "a" * 9000
+
+
+@as_root
+def test_file_of_somebody_else_is_not_read_for_a_record(house: House) -> None:
+    """It may be one of the system's that has no end, as ``/proc/kcore``."""
+    library = house.install("e", "copy", house.entry("a"))
+    secret = house.path / "secret"
+    secret.write_text("secret")
+    (library / "link").symlink_to(secret)
+    add_row(library, "a-1.0.dist-info", "link", "guess")
+    assert only(look(house)).kind == "modified"
+    os.chown(library, 123, 456)
+    (path,) = (found := look(house)).unread
+    assert found.damages == []
+    assert path == str(library / "link")
+    assert found.unread[path] == f"{secret} belongs to somebody else"
+
+
+def test_scripts_of_a_target_are_not_looked_for_where_pip_has_prepared_them(
+    house: House,
+) -> None:
+    """Its rows are ``../../bin/tool``, and the file is below the directory itself."""
+    target = house.path / "lib" / "target"
+    target.mkdir(parents=True)
+    register(str(house.root), str(target), house.entry("a").sha256, "copy")
+    add_row(target, "a-1.0.dist-info", "../../bin/tool", "tool")
+    add_row(target, "a-1.0.dist-info", "../../bin/another", "another")
+    (house.path / "bin").mkdir()
+    (house.path / "bin" / "another").write_text("of somebody else")
+    assert look(house).damages == []
 
 
 def test_link_to_somewhere_else_is_kept_as_it_is(house: House) -> None:
@@ -463,6 +552,30 @@ def test_bytes_that_change_on_their_way_do_not_get_into_the_store(
     said = f"not repaired: {witness / 'a' / 'data'} was changed in the meantime"
     assert only(found).outcome == said
     assert Path(entry.source("a/data")).read_text().startswith("edited")
+
+
+def test_bytes_that_change_on_their_way_do_not_get_into_an_environment(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = house.entry("a")
+    victim, giver = (
+        house.install(name, "copy", entry) / "a" / "data" for name in ("e", "giver")
+    )
+    shutil.rmtree(house.root / "v1" / "wheels")
+    edit(victim)
+    found = look(house, "e")
+    link = Linker.link
+
+    def swap(self: Linker, links: list[Link], **options: Any) -> object:
+        giver.write_text("b" * 9000)
+        return link(self, links, **options)
+
+    monkeypatch.setattr(Linker, "link", swap)
+    found.repair()
+    said = f"not repaired: {giver} was changed in the meantime"
+    assert only(found).outcome == said
+    assert victim.read_text().startswith("edited")
+    assert sorted(os.listdir(victim.parent)) == ["__init__.py", "data", "empty"]
 
 
 def test_private_edit_is_its_environments_affair(house: House) -> None:
