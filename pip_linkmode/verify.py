@@ -66,6 +66,8 @@ class Installed(NamedTuple):
     """The directory that a person knows it by."""
     path: str
     """Absolute path."""
+    site: Site
+    """What has to have it inside, if it is to be replaced."""
 
 
 @dataclass
@@ -288,7 +290,7 @@ class Verification:
                     self._has(environment, row, damage)
 
     def _has(self, environment: _Environment, row: Row, damage: Damage) -> None:
-        here = Installed(environment.path, row.path)
+        here = Installed(environment.path, row.path, environment.site)
         if here not in damage.installed:
             damage.installed.append(here)
 
@@ -384,7 +386,7 @@ class Verification:
                 damage.outcome = f"not repaired: {place}: {error.strerror}"
 
     def _repair(self, damage: Damage, pristine: dict[str, str]) -> None:
-        installed = [one for one in damage.installed if self._is_inside(one)]
+        installed = [one for one in damage.installed if one.site.is_inside(one.path)]
         edited = [one for one in installed if one.environment in self._kept]
         others = [one for one in installed if one.environment not in self._kept]
         if not installed and not damage.stored:
@@ -444,12 +446,6 @@ class Verification:
                 os.replace(copy, stored.path)
             source = stored.path
         return source
-
-    def _is_inside(self, one: Installed) -> bool:
-        return any(
-            environment.path == one.environment and environment.site.is_inside(one.path)
-            for environment in self._environments.values()
-        )
 
     def _is_stored(self, path: str) -> bool:
         return any(path.startswith(f"{store.root}{os.sep}") for store in self._stores)
