@@ -91,6 +91,11 @@ class Damage:
         first = self.installed or self.stored
         return first[0].path
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether more than one environment has it."""
+        return len({one.environment for one in self.installed}) > 1
+
 
 class _Key(NamedTuple):
     """What makes two names one file."""
@@ -392,9 +397,12 @@ class Verification:
         if not installed and not damage.stored:
             damage.outcome = f"left alone: {OUTSIDE}"
             return
-        is_shared = len({one.environment for one in damage.installed}) > 1
-        if not damage.stored and damage.kind != "dangling" and not is_shared:
-            others = [one for one in others if one.environment in self._asked]
+        if not damage.stored and damage.kind != "dangling":
+            others = [
+                one
+                for one in others
+                if damage.is_shared or one.environment in self._asked
+            ]
             if not others:
                 damage.outcome = "left alone: nobody shares it"
                 return

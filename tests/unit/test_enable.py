@@ -514,6 +514,12 @@ def test_where_it_cannot_be_told_who_needs_what_it_stays(
     assert "wrapt-2.0" in bench.there()
 
 
+def test_what_has_no_metadata_needs_nothing(bench: Bench) -> None:
+    enable(path_of(bench))
+    (bench.library / "pip-26.0.dist-info" / "METADATA").unlink()
+    assert disable(path_of(bench)).left == []
+
+
 def test_record_that_is_a_pipe_is_not_waited_for(bench: Bench) -> None:
     enable(path_of(bench))
     plant_a_pipe(bench, "RECORD")

@@ -163,6 +163,14 @@ def test_kinds_of_damage_in_an_environment(house: House) -> None:
     assert only(look(house)).kind == "dangling"
 
 
+def test_environment_that_is_not_there_is_not_looked_at(house: House) -> None:
+    library = house.install("e", "copy", house.entry("a"))
+    edit(library / "a" / "data")
+    (house.path / "e").rename(house.path / "away")
+    found = look(house)
+    assert (found.damages, found.unread) == ([], {})
+
+
 def test_bytecode_of_an_environment_may_come_and_go(house: House) -> None:
     library = house.install("e", "copy", house.entry("a"))
     with (library / "a-1.0.dist-info" / "RECORD").open("a") as record:
@@ -647,6 +655,14 @@ def test_edit_is_kept_by_an_environment_that_no_store_knows(house: House) -> Non
             registration.release()
     look(house, "c", keep=["data/a"]).repair()
     assert mine.read_text().startswith("edited")
+
+
+def test_edit_that_only_those_to_be_kept_share_is_left_alone(house: House) -> None:
+    mine, *_ = share_an_edit(house)
+    found = look(house, keep=["data/a", "data/b", "c"])
+    found.repair()
+    assert str(only(found).outcome).startswith("left alone: ")
+    assert mine.stat().st_nlink == 3
 
 
 def test_environment_to_be_kept_has_to_be_one(house: House) -> None:
