@@ -381,7 +381,11 @@ class Verification:
         that environment was named.
         """
         pristine = self._pristine({one.sha256 for one in self.damages if one.sha256})
+        untold = sorted(self.unread.keys() & self._telling())
         for damage in self.damages:
+            if untold:
+                damage.outcome = f"not repaired: {untold[0]} does not tell what to keep"
+                continue
             try:
                 self._repair(damage, pristine)
             except ChangedError as error:
@@ -389,6 +393,15 @@ class Verification:
             except OSError as error:
                 place = error.filename or damage.path
                 damage.outcome = f"not repaired: {place}: {error.strerror}"
+
+    def _telling(self) -> set[str]:
+        """Return the paths that tell what there is in environments with edits to keep.
+
+        Who has an edit behind a symlink is known by nothing else.
+        """
+        kept = [one for one in self._environments.values() if one.path in self._kept]
+        records = {one.record for each in kept for one in each.distributions}
+        return records | {one.site.library for one in kept}
 
     def _repair(self, damage: Damage, pristine: dict[str, str]) -> None:
         installed = [one for one in damage.installed if one.site.is_inside(one.path)]

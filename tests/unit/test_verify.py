@@ -665,6 +665,20 @@ def test_edit_that_only_those_to_be_kept_share_is_left_alone(house: House) -> No
     assert mine.stat().st_nlink == 3
 
 
+def test_nothing_is_repaired_if_it_cannot_be_told_what_to_keep(house: House) -> None:
+    entry = house.entry("a")
+    library = house.install("e", "symlink", entry)
+    house.install("witness", "copy", entry)
+    edit(library / "a" / "data")
+    record = library / "a-1.0.dist-info" / "RECORD"
+    record.unlink()
+    record.mkdir()
+    found = look(house, keep=["e"])
+    found.repair()
+    assert only(found).outcome == f"not repaired: {record} does not tell what to keep"
+    assert (library / "a" / "data").read_text().startswith("edited")
+
+
 def test_environment_to_be_kept_has_to_be_one(house: House) -> None:
     mine, *_ = share_an_edit(house)
     with pytest.raises(EnvironmentUnknownError, match="nowhere is no environment"):
