@@ -8,6 +8,7 @@ that has it so.  How such an entry differs from one of a wheel: see
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
 import time
@@ -18,6 +19,7 @@ from pip_linkmode.entry import FILES, Entry, adopted_digest
 from pip_linkmode.environments import registrations, root
 from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.link import Link, Linker
+from pip_linkmode.reading import open_regular
 from pip_linkmode.wheel import StoredFile, file_digest, make_directory, stamp
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ def planned(store: Store, members: Sequence[Installed]) -> Entry | None:
         return None
     sha256 = adopted_digest(distribution.dist_info, found.values())
     for name in _METADATA:
-        size = os.lstat(_path_of_metadata(distribution, name)).st_size
+        size = len(distribution.read(name))
         path = f"{distribution.dist_info}/{name}"
         found[path] = StoredFile(path, size, "", 0o644)
     _is_to_be_replaced(store, sha256)
@@ -130,10 +132,9 @@ def sha256_of(path: str) -> str:
     """Return the digest of a file, in hexadecimal.
 
     :param path: absolute path
-    :raises OSError: if it cannot be read, or is a link
+    :raises OSError: if it cannot be read, or is no regular file
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-    with open(descriptor, "rb") as file:
+    with open_regular(path, follow=False) as file:
         return file_digest(file)
 
 
@@ -152,21 +153,18 @@ def _metadata(staged: str, distribution: Distribution, mtime: int) -> list[Store
         path = f"{distribution.dist_info}/{name}"
         target = os.path.join(staged, FILES, path)
         make_directory(os.path.dirname(target))
-        source = _path_of_metadata(distribution, name)
-        _copy(source, target, 0o644, mtime * 10**9)
-        size = os.lstat(target).st_size
-        found.append(StoredFile(path, size, sha256_of(target), 0o644))
+        content = distribution.read(name)
+        with open(target, "xb") as file:
+            file.write(content)
+        os.chmod(target, 0o644)
+        os.utime(target, (mtime, mtime))
+        digest = hashlib.sha256(content).hexdigest()
+        found.append(StoredFile(path, len(content), digest, 0o644))
     return found
 
 
-def _path_of_metadata(distribution: Distribution, name: str) -> str:
-    return os.path.join(distribution.library, distribution.dist_info, name)
-
-
 def _headers(distribution: Distribution, name: str) -> Mapping[str, str]:
-    path = _path_of_metadata(distribution, name)
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return dict(HeaderParser().parse(file, headersonly=True).items())
+    return dict(HeaderParser().parsestr(distribution.text(name)).items())
 
 
 def _manifest(

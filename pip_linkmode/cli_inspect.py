@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from pip_linkmode.command import FINE, FOUND, Command, Result, as_data, open_stores
@@ -110,6 +111,7 @@ def _list(options: argparse.Namespace) -> Result:
             sharing: dict[int, Any] = {}
             for item in present:
                 about = describe(store, item)
+                using = [one.path for one in known if item.sha256 in one.uses]
                 rows.append(
                     {
                         "name": about.name,
@@ -117,7 +119,8 @@ def _list(options: argparse.Namespace) -> Result:
                         "tags": about.tags,
                         "size": measure([item.path], sharing).allocated,
                         "bytecode": list(about.interpreters),
-                        "users": [u.path for u in known if item.sha256 in u.uses],
+                        # By where it really is: two names make no two of them.
+                        "users": list({os.path.realpath(p): p for p in using}.values()),
                         "last_used": item.last_used,
                         "sha256": item.sha256,
                         "store": store.root,
@@ -246,10 +249,10 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
 def _verify(options: argparse.Namespace) -> Result:
     with Progress("Reading") as progress:
         found = Verification(
-            open_stores(options), options.environments, progress.advance
+            open_stores(options), options.environments, options.keep, progress.advance
         )
         if options.repair:
-            found.repair(options.keep)
+            found.repair()
     damages = found.damages
     data = {"damages": [_damage(one) for one in damages], "unread": found.unread}
     lines = [line for one in damages for line in _damage_lines(one)]

@@ -25,6 +25,7 @@ import shutil
 import stat
 import sys
 from dataclasses import dataclass, field
+from email.parser import HeaderParser
 from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -278,12 +279,7 @@ def _title(distribution: Distribution) -> str:
 
 
 def _installer(distribution: Distribution) -> str:
-    path = os.path.join(distribution.library, distribution.dist_info, "INSTALLER")
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
+    return distribution.installer
 
 
 def _is_whole(distribution: Distribution) -> bool:
@@ -430,8 +426,13 @@ def _disable(library: str) -> Disabled:
 
 def _needs(distribution: Distribution, name: str) -> bool:
     wanted = canonicalize_name(name)
-    path = os.path.join(distribution.library, distribution.dist_info)
-    for text in importlib.metadata.PathDistribution.at(path).requires or ():
+    try:
+        metadata = HeaderParser().parsestr(distribution.text("METADATA"))
+    except FileNotFoundError:
+        return False
+    except OSError:  # then it cannot be told
+        return True
+    for text in metadata.get_all("Requires-Dist", ()):
         match = re.match(r"[\w.-]+", text)
         if match and canonicalize_name(match[0]) == wanted:
             return True

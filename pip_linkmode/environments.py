@@ -26,6 +26,7 @@ import csv
 import errno
 import glob
 import hashlib
+import io
 import json
 import os
 import re
@@ -36,6 +37,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pip_linkmode.errors import EnvironmentUnknownError, RecordInvalidError
+from pip_linkmode.reading import open_regular, read_regular
 from pip_linkmode.store import LAYOUT
 from pip_linkmode.wheel import make_directory
 
@@ -56,6 +58,10 @@ _INSIDE = re.compile(rf"[/\\]{LAYOUT}[/\\]wheels[/\\]..[/\\]([0-9a-f]{{64}})[/\\
 _LIBRARIES = ("lib*/python*/site-packages", "lib*/python*/dist-packages")
 _WINDOWS_LIBRARY = "Lib/site-packages"
 _SCRIPTS = ("bin", "scripts")
+_LARGEST_RECORD = 256 << 20
+"""Bytes; those of the largest packages have some tens of millions."""
+_LARGEST = 16 << 20
+"""Bytes of any other metadata."""
 
 
 # --- who uses a store -----------------------------------------------------------------
@@ -262,13 +268,6 @@ class Registration:
             os.rmdir(self.directory)
 
 
-def _no_waiting(path: str, flags: int) -> int:
-    """Open a file that may be planted: no link is followed, no pipe waited for."""
-    for name in ("O_NOFOLLOW", "O_NONBLOCK"):
-        flags |= getattr(os, name, 0)
-    return os.open(path, flags)
-
-
 def registrations(store: str, beside: Iterable[str] = ()) -> Iterator[Registration]:
     """List the environments that are known to use a store, by path.
 
@@ -285,7 +284,7 @@ def registrations(store: str, beside: Iterable[str] = ()) -> Iterator[Registrati
                 continue
             with (
                 contextlib.suppress(OSError, TypeError, ValueError, LookupError),
-                open(os.path.join(one.path, _NAME), "rb", opener=_no_waiting) as file,
+                open_regular(os.path.join(one.path, _NAME), follow=False) as file,
             ):
                 data = json.load(file)
                 path, place = data["site_packages"], data["place"]
@@ -357,17 +356,16 @@ def _is_same(path: str, store: str) -> bool:
 # --- what is in an environment --------------------------------------------------------
 
 
-def hexadecimal(digest: str) -> str:
-    """Return a sha256 of a RECORD as others write it.
+def _hexadecimal(digest: str) -> str | None:
+    """Return a sha256 of a RECORD as others write it; ``None`` if it is none.
 
     :param digest: base64 without padding
-    :raises ValueError: if it is none
     """
-    decoded = base64.urlsafe_b64decode(f"{digest}=")
-    if len(decoded) != hashlib.sha256().digest_size:
-        msg = f"{digest!r} is no sha256"
-        raise ValueError(msg)
-    return decoded.hex()
+    with contextlib.suppress(ValueError):
+        decoded = base64.urlsafe_b64decode(f"{digest}=")
+        if len(decoded) == hashlib.sha256().digest_size:
+            return decoded.hex()
+    return None
 
 
 class Row(NamedTuple):
@@ -378,7 +376,7 @@ class Row(NamedTuple):
     path: str
     """Absolute path."""
     sha256: str | None
-    """As it stands there, base64 without padding; ``None`` for no or another hash."""
+    """Hexadecimal; ``None`` for no or another hash, and for what is none."""
     size: int | None
     """Bytes."""
 
@@ -405,7 +403,35 @@ class Distribution:
     @property
     def record(self) -> str:
         """Absolute path of its RECORD."""
-        return os.path.join(self.library, self.dist_info, "RECORD")
+        return self._path("RECORD")
+
+    @property
+    def installer(self) -> str:
+        """Who has installed it; empty if that cannot be told."""
+        try:
+            return self.text("INSTALLER").strip()
+        except OSError:
+            return ""
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self.library, self.dist_info, name)
+
+    def read(self, name: str) -> bytes:
+        """Read a file of its metadata.
+
+        :param name: of the file
+        :raises OSError: if it is no regular file, too large, or cannot be read
+        """
+        limit = _LARGEST_RECORD if name == "RECORD" else _LARGEST
+        return read_regular(self._path(name), limit)
+
+    def text(self, name: str) -> str:
+        """Read a file of its metadata, as far as it is text.
+
+        :param name: of the file
+        :raises OSError: as :meth:`read`
+        """
+        return self.read(name).decode(errors="replace")
 
     def rows(self) -> list[Row]:
         """Read RECORD; empty if there is none, as for what a system has installed.
@@ -414,11 +440,9 @@ class Distribution:
         :raises RecordInvalidError: if it is not a RECORD, as after a power cut
         """
         try:
-            with (
-                contextlib.suppress(FileNotFoundError),
-                open(self.record, encoding="utf-8", newline="") as file,
-            ):
-                return [self._row(row) for row in csv.reader(file) if row]
+            with contextlib.suppress(FileNotFoundError):
+                text = io.StringIO(self.read("RECORD").decode(), newline="")
+                return [self._row(row) for row in csv.reader(text) if row]
         except (csv.Error, ValueError) as error:
             reason = (
                 f"is no RECORD: {error}; write it anew with pip install "
@@ -436,7 +460,7 @@ class Distribution:
         return Row(
             record,
             os.path.normpath(os.path.join(self.library, record)),
-            value if algorithm == "sha256" else None,
+            _hexadecimal(value) if algorithm == "sha256" else None,
             int(size) if size else None,
         )
 

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _SYSTEMS = frozenset({"conda", "debian", "rpm"})
 """What stands in INSTALLER where another package manager owns the files."""
-_LINE = 80
 OUTSIDE = "it is outside of the environment, or behind a link that leads there"
 """Why a file that a RECORD has is not replaced."""
 
@@ -66,11 +65,14 @@ class Site:
     @cached_property
     def is_inside(self) -> Callable[[str], bool]:
         """Tell whether a file really is in it: see :func:`environments.inside`."""
-        owner, library = os.stat(self.root).st_uid, os.stat(self.library).st_uid
         # Anybody may make a site-packages directory below one that is all users'.
-        return environments.inside(
-            self.library, *((self.root,) if owner == library else ())
-        )
+        is_theirs = os.stat(self.root).st_uid == self.owner
+        return environments.inside(self.library, *((self.root,) if is_theirs else ()))
+
+    @cached_property
+    def owner(self) -> int:
+        """The user that it belongs to."""
+        return os.stat(self.library).st_uid
 
     @property
     def scripts(self) -> str:
@@ -133,9 +135,8 @@ def why_not(distribution: Distribution) -> str | None:
     """Return why a distribution is not to be touched, if it is not."""
     if _is_editable(distribution):
         return "is editable"
-    installer = _installer(distribution)
-    if installer in _SYSTEMS:
-        return f"belongs to {installer}"
+    if distribution.installer in _SYSTEMS:
+        return f"belongs to {distribution.installer}"
     return None
 
 
@@ -161,10 +162,9 @@ def files_of(site: Site, distribution: Distribution) -> dict[str, File]:
                 status = os.stat(row.path)
                 mode = stat.S_IMODE(status.st_mode)
             if stat.S_ISREG(status.st_mode):
-                digest = _hexadecimal(row.sha256)
                 size = status.st_size
                 is_as_long = row.size in (None, size)
-                files[row.path] = File(path, digest, size, mode, is_as_long)
+                files[row.path] = File(path, row.sha256, size, mode, is_as_long)
     return files
 
 
@@ -192,22 +192,14 @@ def _prefix(library: str) -> str:
     return os.path.dirname(os.path.dirname(parent) if has_version else parent)
 
 
-def _installer(distribution: Distribution) -> str:
-    path = os.path.join(distribution.library, distribution.dist_info, "INSTALLER")
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(_LINE).strip()
-    except OSError:
-        return ""
-
-
 def _is_editable(distribution: Distribution) -> bool:
-    path = os.path.join(distribution.library, distribution.dist_info, "direct_url.json")
     try:
-        with open(path, "rb") as file:
-            return re.search(rb'"editable"\s*:\s*true', file.read()) is not None
+        found = re.search(
+            r'"editable"\s*:\s*true', distribution.text("direct_url.json")
+        )
     except OSError:
         return False
+    return found is not None
 
 
 def _entry_path(path: str, site: Site, dist_info: str) -> str | None:
@@ -237,10 +229,3 @@ def _entry_path(path: str, site: Site, dist_info: str) -> str | None:
 def is_bytecode(path: str) -> bool:
     """Tell whether a file is in ``__pycache__``, by its path in a wheel."""
     return path.endswith(".pyc") and path.split("/")[-2:-1] == ["__pycache__"]
-
-
-def _hexadecimal(value: str | None) -> str | None:
-    try:
-        return environments.hexadecimal(value or "")
-    except ValueError:
-        return None

@@ -39,6 +39,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from pip_linkmode.reading import open_regular
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -159,7 +161,7 @@ def copy(link: Link) -> None:
 
     def fill(descriptor: int) -> None:
         with (
-            open(link.source, "rb") as source,
+            open_regular(link.source) as source,
             open(descriptor, "wb", closefd=False) as target,
         ):
             shutil.copyfileobj(source, target, 1 << 20)
@@ -173,7 +175,8 @@ if sys.platform == "linux":
         """Share the source's extents until one of the two is written to."""
 
         def fill(descriptor: int) -> None:
-            source = os.open(link.source, os.O_RDONLY | os.O_CLOEXEC)
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # it may be a pipe
+            source = os.open(link.source, flags)
             try:
                 fcntl.ioctl(descriptor, _FICLONE, source)
             finally:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from pip_linkmode.errors import EnvironmentBusyError, LinkmodeError
 from pip_linkmode.link import TEMPORARY, Link, Linker, attributes, dress
+from pip_linkmode.reading import open_regular
 from pip_linkmode.store import locked
-from pip_linkmode.wheel import stamp
+from pip_linkmode.wheel import file_digest, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,12 +55,14 @@ class Replacer:
         mode: str,
         store: str = "",
         area: str = "",
+        sha256: str | None = None,
     ) -> str:
         """Put a link into the place of its target; return the primitive.
 
         :param old: the status of what is to be replaced, if there is something
         :param mode: a key of :data:`pip_linkmode.link.CHAINS`
-        :raises ChangedError: if the target is not what it was any more
+        :param sha256: of what it has to be, hexadecimal, if who gives it is not trusted
+        :raises ChangedError: if the target, or the source, is not what it was any more
         :raises KeptError: if the linker has a primitive that raises it
         :raises OSError: if it cannot be linked or replaced
         """
@@ -68,6 +71,11 @@ class Replacer:
             made = link._replace(target=beside)
             used = self.linker.link([made], mode=mode, store=store, area=area, made=[])
             (primitive,) = used
+            if sha256 is not None:
+                with open_regular(beside, follow=False) as file:
+                    if file_digest(file) != sha256:
+                        msg = f"{link.source} was changed in the meantime"
+                        raise ChangedError(msg)
             if old is not None:
                 if primitive in ("clone", "copy", "empty"):
                     dress(beside, link.wanted, old, attributes(link.target))

@@ -10,6 +10,7 @@ Bytecode has no hashes; of it only size, time and mode are compared.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -22,7 +23,6 @@ from pip_linkmode.entry import BYTECODE, FILES, IMPOSSIBLE, MANIFEST, read_manif
 from pip_linkmode.environments import (
     distributions,
     find,
-    hexadecimal,
     is_stored,
     registrations,
     root,
@@ -30,11 +30,12 @@ from pip_linkmode.environments import (
 from pip_linkmode.errors import EntryDamagedError, RecordInvalidError
 from pip_linkmode.installed import OUTSIDE, Site
 from pip_linkmode.link import Link, Linker
+from pip_linkmode.reading import open_regular
 from pip_linkmode.replacement import ChangedError, Replacer
 from pip_linkmode.wheel import file_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from pip_linkmode.entry import Entry
     from pip_linkmode.environments import Distribution, Row
@@ -65,6 +66,8 @@ class Installed(NamedTuple):
     """The directory that a person knows it by."""
     path: str
     """Absolute path."""
+    site: Site
+    """What has to have it inside, if it is to be replaced."""
 
 
 @dataclass
@@ -88,6 +91,11 @@ class Damage:
         first = self.installed or self.stored
         return first[0].path
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether more than one environment has it."""
+        return len({one.environment for one in self.installed}) > 1
+
 
 class _Key(NamedTuple):
     """What makes two names one file."""
@@ -99,6 +107,7 @@ class _Key(NamedTuple):
 @dataclass
 class _Environment:
     path: str
+    """One and the same for all of its libraries, and all of their names."""
     site: Site
     distributions: list[Distribution]
     """The one that was installed last comes first."""
@@ -111,12 +120,15 @@ class Verification:
         self,
         stores: Sequence[Store],
         named: Sequence[str],
+        keep: Sequence[str] = (),
         advance: Callable[[float], object] = lambda _: None,
     ) -> None:
         """Look.
 
         :param named: paths as for :func:`pip_linkmode.environments.find`: only these
             environments and their entries; all that is known if there are none
+        :param keep: such paths, too: environments whose edits :meth:`repair` keeps, as
+            private files
         :param advance: called with the bytes that were read
         :raises EnvironmentUnknownError: if one is none
         """
@@ -126,29 +138,37 @@ class Verification:
         self._damages: dict[_Key | str, Damage] = {}
         self.unread: dict[str, str] = {}
         """Why something of an environment could not be read, by path."""
-        libraries = [library for path in named for library in find(path)]
-        self._asked = {root(library) for library in libraries}
-        self._known = [
-            one.site_packages
-            for store in stores
-            for one in registrations(store.root)
-            if one.state() == "present"
-        ]
-        self._known = list(dict.fromkeys((*libraries, *self._known)))
+        self._linked: dict[str, list[tuple[Store, str]]] = defaultdict(list)
+        """By library, the entries that were linked there, by sha256."""
+        self._environments: dict[str, _Environment] = {}
+        """By library: where that really is, since two names make no two of them."""
+        asked, kept = (
+            [library for path in paths for library in find(path)]
+            for paths in (named, keep)
+        )
+        present = []
         for store in stores:
-            used = {
-                sha256
-                for one in registrations(store.root)
-                if one.site_packages in libraries
-                for sha256 in one.entries()
-            }
+            for one in registrations(store.root):
+                linked = self._linked[os.path.realpath(one.site_packages)]
+                linked += [(store, sha256) for sha256 in one.entries()]
+                if one.state() == "present":
+                    present.append(one.site_packages)
+        names: dict[str, str] = {}
+        for library in (*asked, *kept, *present):
+            path = root(library)
+            name = names.setdefault(os.path.realpath(path), path)
+            real = os.path.realpath(library)
+            if real not in self._environments:
+                self._environments[real] = self._environment(name, library)
+        libraries = list(dict.fromkeys(map(os.path.realpath, asked)))
+        self._asked = self._paths(asked)
+        self._kept = self._paths(kept)
+        used = {one for library in libraries for one in self._linked[library]}
+        for store in stores:
             for path in store.entries():
-                if not named or os.path.basename(path) in used:
+                if not named or (store, os.path.basename(path)) in used:
                     self._entry(store, os.path.basename(path))
-        self._environments = {
-            library: self._environment(library) for library in self._known
-        }
-        for library in libraries or self._known:
+        for library in libraries or self._environments:
             self._installed(self._environments[library])
         self._who_shares()
 
@@ -156,6 +176,10 @@ class Verification:
     def damages(self) -> list[Damage]:
         """What was found, by path."""
         return sorted(self._damages.values(), key=lambda damage: damage.path)
+
+    def _paths(self, libraries: Sequence[str]) -> set[str]:
+        """Return what the environments of some libraries are called here."""
+        return {self._environments[os.path.realpath(one)].path for one in libraries}
 
     # --- looking ----------------------------------------------------------------------
 
@@ -167,8 +191,11 @@ class Verification:
         return self._damages[key]
 
     def _digest(self, path: str) -> str:
-        """Return the sha256 of a file, read once however many names it has."""
-        with open(path, "rb") as file:
+        """Return the sha256 of a file, read once however many names it has.
+
+        :raises OSError: if it cannot be read, or is no regular file
+        """
+        with open_regular(path, follow=False) as file:
             status = os.fstat(file.fileno())
             key = _Key(status.st_dev, status.st_ino)
             if key not in self._digests:
@@ -227,18 +254,23 @@ class Verification:
         if kind is not None:
             self._found(key, kind, title, sha256).stored.append(one)
 
-    def _environment(self, library: str) -> _Environment:
+    def _environment(self, path: str, library: str) -> _Environment:
         try:
             found = distributions(library)
         except OSError as error:
             self.unread[library] = error.strerror or str(error)
             found = []
         found.sort(key=_installed_at, reverse=True)
-        return _Environment(root(library), Site(library), found)
+        return _Environment(path, Site(library), found)
 
-    def _rows(self, one: Distribution) -> list[Row]:
+    def _rows(self, environment: _Environment, one: Distribution) -> list[Row]:
+        """Read a RECORD, but for what is said there of files outside.
+
+        What pip has written of ``--target`` is of where it has prepared it.
+        """
+        below = os.path.join(environment.site.root, "")
         try:
-            return one.rows()
+            return [row for row in one.rows() if row.path.startswith(below)]
         except RecordInvalidError as error:
             self.unread[one.record] = error.reason
         except OSError as error:
@@ -246,49 +278,68 @@ class Verification:
         return []
 
     def _installed(self, environment: _Environment) -> None:
-        installed = [(one, self._rows(one)) for one in environment.distributions]
+        installed = [
+            (one, self._rows(environment, one)) for one in environment.distributions
+        ]
         claims: dict[str, set[str | None]] = defaultdict(set)
         for _, rows in installed:
             for row in rows:
-                claims[row.path].add(_hexadecimal(row.sha256))
+                claims[row.path].add(row.sha256)
         for one, rows in installed:
             title = f"{one.name} {one.version}"
             for row in rows:
-                expected = _hexadecimal(row.sha256)
-                kind, key = self._state_of(row, expected)
-                if kind == "modified":
-                    digest = self._digest(row.path)
-                    # Of two that have a file, the last one has won.
-                    if digest in claims[row.path] or self._came_so(one, row, digest):
-                        continue
+                kind, key = self._state_of(environment, one, row, claims[row.path])
                 if kind is not None:
-                    damage = self._found(key, kind, title, expected)
-                    damage.sha256 = damage.sha256 or expected
+                    damage = self._found(key, kind, title, row.sha256)
+                    damage.sha256 = damage.sha256 or row.sha256
                     self._has(environment, row, damage)
 
     def _has(self, environment: _Environment, row: Row, damage: Damage) -> None:
-        here = Installed(environment.path, row.path)
+        here = Installed(environment.path, row.path, environment.site)
         if here not in damage.installed:
             damage.installed.append(here)
 
     def _state_of(
-        self, row: Row, expected: str | None
+        self,
+        environment: _Environment,
+        one: Distribution,
+        row: Row,
+        claims: Collection[str | None],
     ) -> tuple[Kind | None, _Key | str]:
+        """Judge a file, and tell what it is known by.
+
+        :param claims: what all that have it say of its content: the last one has won
+        """
         try:
             status = os.stat(row.path)
         except OSError:
             if os.path.islink(row.path):
                 return "dangling", row.path
             # Bytecode may go and come.
-            return ("missing" if expected else None), row.path
+            return ("missing" if row.sha256 else None), row.path
         key = _Key(status.st_dev, status.st_ino)
-        if expected is not None and stat.S_ISREG(status.st_mode):
+        if row.sha256 is not None:
             try:
-                if self._digest(row.path) != expected:
+                digest = self._digest(self._readable(environment, row.path, status))
+                if digest not in claims and not self._came_so(one, row, digest):
                     return "modified", key
             except OSError as error:
                 self.unread[row.path] = error.strerror or str(error)
         return None, key
+
+    def _readable(
+        self, environment: _Environment, path: str, status: os.stat_result
+    ) -> str:
+        """Return where a file really is, if its environment may have it read.
+
+        What a link leads to may be a file of the system's that has no end.
+
+        :raises PermissionError: if it is elsewhere, and somebody else's
+        """
+        path, site = _followed(path), environment.site
+        if status.st_uid == site.owner or site.is_inside(path) or is_stored(path):
+            return path
+        raise PermissionError(errno.EACCES, f"{path} belongs to somebody else")
 
     def _came_so(self, one: Distribution, row: Row, digest: str) -> bool:
         """Tell whether a RECORD is wrong about a file from the beginning."""
@@ -299,17 +350,13 @@ class Verification:
         return False
 
     def _entries_of(self, one: Distribution) -> Iterator[Entry]:
-        for store in self._stores:
-            for registration in registrations(store.root):
-                if registration.site_packages != one.library:
-                    continue
-                for sha256 in registration.entries():
-                    info = os.path.join(store.path(sha256), FILES, one.dist_info)
-                    if os.path.isdir(info):
-                        with contextlib.suppress(EntryDamagedError, OSError):
-                            entry = store.entry(sha256)
-                            if entry is not None:
-                                yield entry
+        for store, sha256 in self._linked[os.path.realpath(one.library)]:
+            info = os.path.join(store.path(sha256), FILES, one.dist_info)
+            if os.path.isdir(info):
+                with contextlib.suppress(EntryDamagedError, OSError):
+                    entry = store.entry(sha256)
+                    if entry is not None:
+                        yield entry
 
     def _who_shares(self) -> None:
         """Name all environments that have a damaged file."""
@@ -318,7 +365,7 @@ class Verification:
             for one in environment.distributions:
                 if f"{one.name} {one.version}" not in packages:
                     continue
-                for row in self._rows(one):
+                for row in self._rows(environment, one):
                     with contextlib.suppress(OSError):
                         status = os.stat(row.path)
                         damage = self._damages.get(_Key(status.st_dev, status.st_ino))
@@ -327,30 +374,39 @@ class Verification:
 
     # --- repairing --------------------------------------------------------------------
 
-    def repair(self, keep: Sequence[str] = ()) -> None:
+    def repair(self) -> None:
         """Put pristine files in the place of damaged ones, where they can be had.
 
         A file that only one environment has is its own affair: it is left alone unless
         that environment was named.
-
-        :param keep: environments that keep their edits, as private files
-        :raises EnvironmentUnknownError: if one is none
         """
-        kept = {root(library) for path in keep for library in find(path)}
-        pristine = self._pristine({damage.sha256 for damage in self.damages} - {None})
+        pristine = self._pristine({one.sha256 for one in self.damages if one.sha256})
+        untold = sorted(self.unread.keys() & self._telling())
         for damage in self.damages:
+            if untold:
+                damage.outcome = f"not repaired: {untold[0]} does not tell what to keep"
+                continue
             try:
-                self._repair(damage, kept, pristine)
+                self._repair(damage, pristine)
             except ChangedError as error:
                 damage.outcome = f"not repaired: {error}"
             except OSError as error:
                 place = error.filename or damage.path
                 damage.outcome = f"not repaired: {place}: {error.strerror}"
 
-    def _repair(self, damage: Damage, kept: set[str], pristine: dict[str, str]) -> None:
-        installed = [one for one in damage.installed if self._is_inside(one)]
-        edited = [one for one in installed if one.environment in kept]
-        others = [one for one in installed if one.environment not in kept]
+    def _telling(self) -> set[str]:
+        """Return the paths that tell what there is in environments with edits to keep.
+
+        Who has an edit behind a symlink is known by nothing else.
+        """
+        kept = [one for one in self._environments.values() if one.path in self._kept]
+        records = {one.record for each in kept for one in each.distributions}
+        return records | {one.site.library for one in kept}
+
+    def _repair(self, damage: Damage, pristine: dict[str, str]) -> None:
+        installed = [one for one in damage.installed if one.site.is_inside(one.path)]
+        edited = [one for one in installed if one.environment in self._kept]
+        others = [one for one in installed if one.environment not in self._kept]
         if not installed and not damage.stored:
             damage.outcome = f"left alone: {OUTSIDE}"
             return
@@ -358,7 +414,7 @@ class Verification:
             others = [
                 one
                 for one in others
-                if one.environment in self._asked or len(damage.installed) > 1
+                if damage.is_shared or one.environment in self._asked
             ]
             if not others:
                 damage.outcome = "left alone: nobody shares it"
@@ -379,7 +435,9 @@ class Verification:
             if not leads_here:
                 # Never an inode in common with an environment that gave the bytes.
                 mode = "auto" if self._is_stored(source) else "own"
-                _put(source, one.path, mode, keeps_mode=not damage.stored)
+                _put(
+                    source, one.path, mode, damage.sha256, keeps_mode=not damage.stored
+                )
         damage.is_repaired = True
         damage.outcome = "repaired" + (
             f"; {', '.join(one.environment for one in edited)} keeps its own"
@@ -409,12 +467,6 @@ class Verification:
                 os.replace(copy, stored.path)
             source = stored.path
         return source
-
-    def _is_inside(self, one: Installed) -> bool:
-        return any(
-            environment.path == one.environment and environment.site.is_inside(one.path)
-            for environment in self._environments.values()
-        )
 
     def _is_stored(self, path: str) -> bool:
         return any(path.startswith(f"{store.root}{os.sep}") for store in self._stores)
@@ -458,28 +510,41 @@ class Verification:
                 f"; {damage.outcome}" if damage.installed else ""
             )
 
-    def _pristine(self, wanted: set[str | None]) -> dict[str, str]:
+    def _pristine(self, wanted: set[str]) -> dict[str, str]:
         """Find intact files by what their content should be."""
         found: dict[str, str] = {}
-
-        def offer(sha256: str | None, path: str) -> None:
-            if sha256 in wanted and sha256 not in found and sha256 is not None:
+        for sha256, size, path in self._offers(wanted):
+            if sha256 not in found:
                 with contextlib.suppress(OSError):
+                    is_as_long = size in (None, os.lstat(path).st_size)
                     # What is new since we looked has another inode.
-                    if self._digest(path) == sha256:
+                    if is_as_long and self._digest(path) == sha256:
                         found[sha256] = path
+        return found
 
+    def _offers(self, wanted: set[str]) -> Iterator[tuple[str, int | None, str]]:
+        """Yield files that should have some content: its sha256, its size, and where.
+
+        What is outside of an environment is not its to give.
+        """
         for store in self._stores:
             for path in store.entries() if wanted else ():
                 with contextlib.suppress(EntryDamagedError, OSError):
                     entry = store.entry(os.path.basename(path))
                     for file in entry.files if entry is not None else ():
-                        offer(file.sha256, f"{path}/{FILES}/{file.path}")
+                        if file.sha256 in wanted:
+                            yield file.sha256, file.size, f"{path}/{FILES}/{file.path}"
         for environment in self._environments.values() if wanted else ():
             for one in environment.distributions:
-                for row in self._rows(one):
-                    offer(_hexadecimal(row.sha256), row.path)
-        return found
+                for row in self._rows(environment, one):
+                    if row.sha256 in wanted and environment.site.is_inside(row.path):
+                        path = _followed(row.path)
+                        # A link to anywhere else is not read, since it is one.
+                        yield (
+                            row.sha256,
+                            row.size,
+                            path if is_stored(path) else row.path,
+                        )
 
 
 def _title(entry: Entry) -> str:
@@ -494,13 +559,9 @@ def _installed_at(distribution: Distribution) -> int:
         return 0
 
 
-def _hexadecimal(digest: str | None) -> str | None:
-    if digest is None:
-        return None
-    try:
-        return hexadecimal(digest)
-    except ValueError:
-        return digest
+def _followed(path: str) -> str:
+    """Return what a link leads to in the end; the path of what is none."""
+    return os.path.realpath(path) if os.path.islink(path) else path
 
 
 def _compiled(entry: Entry) -> Iterator[tuple[str, str, bytecode.Compiled]]:
@@ -525,16 +586,19 @@ def _compiled(entry: Entry) -> Iterator[tuple[str, str, bytecode.Compiled]]:
 def _keep(path: str) -> None:
     """Make a file private; what a link to somewhere else leads to is left alone."""
     if not os.path.islink(path) or is_stored(os.path.realpath(path)):
-        _put(path, path, "copy", keeps_mode=True)
+        _put(path, path, "copy", None, keeps_mode=True)
 
 
-def _put(source: str, target: str, mode: str, *, keeps_mode: bool) -> None:
+def _put(
+    source: str, target: str, mode: str, sha256: str | None, *, keeps_mode: bool
+) -> None:
     """Put a file in the place of another, which keeps its owner.
 
     :param target: absolute path; there need not be anything
     :param mode: a key of :data:`pip_linkmode.link.CHAINS`
+    :param sha256: of what it has to be, hexadecimal, if that is known
     :param keeps_mode: whether its permissions are those of the other, too
-    :raises ChangedError: if somebody has put another file there meanwhile
+    :raises ChangedError: if somebody has put another file there, or here, meanwhile
     :raises OSError: if it cannot be done
     """
     status, old = os.stat(source), None
@@ -546,4 +610,4 @@ def _put(source: str, target: str, mode: str, *, keeps_mode: bool) -> None:
         if (old.st_uid, old.st_gid) != (status.st_uid, status.st_gid):
             mode = "own"  # a hard link would have another owner
     link = Link(source, target, status.st_size, status.st_mtime_ns, bits, wanted)
-    Replacer(Linker()).replace(link, old, mode=mode)
+    Replacer(Linker()).replace(link, old, mode=mode, sha256=sha256)

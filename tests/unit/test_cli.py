@@ -183,6 +183,16 @@ def test_list_tells_what_is_there(house: House, run: Run) -> None:
     assert tag in rows[0].split()
 
 
+def test_list_counts_an_environment_of_two_paths_once(house: House, run: Run) -> None:
+    entry = house.entry("a")
+    library = house.install("one", "hardlink", entry)
+    (house.path / "one" / "lib64").symlink_to("lib")
+    alias = str(library).replace("/lib/", "/lib64/")
+    register(str(house.root), alias, entry.sha256, "hardlink")
+    (row,) = run.data("list")
+    assert row["users"] == [str(house.path / "one")]
+
+
 def test_list_is_sorted_as_asked(house: House, run: Run) -> None:
     big, small = house.entry("big", size=200_000), house.entry("small")
     house.install("one", "hardlink", small)

@@ -493,6 +493,41 @@ def test_what_a_killed_one_has_left_goes_too(bench: Bench) -> None:
     assert disable(path_of(bench)).removed == ["packaging 26.0", "wrapt 2.0"]
 
 
+def plant_a_pipe(bench: Bench, name: str) -> None:
+    """Let a reader of metadata wait for ever."""
+    path = bench.library / "wrapt-2.0.dist-info" / name
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [("INSTALLER", []), ("METADATA", ["packaging 26.0", "wrapt 2.0"])],
+)
+def test_where_it_cannot_be_told_who_needs_what_it_stays(
+    bench: Bench, name: str, left: list[str]
+) -> None:
+    enable(path_of(bench))
+    plant_a_pipe(bench, name)
+    assert enable(path_of(bench)).linked == []
+    assert disable(path_of(bench)).left == left
+    assert "wrapt-2.0" in bench.there()
+
+
+def test_what_has_no_metadata_needs_nothing(bench: Bench) -> None:
+    enable(path_of(bench))
+    (bench.library / "pip-26.0.dist-info" / "METADATA").unlink()
+    assert disable(path_of(bench)).left == []
+
+
+def test_record_that_is_a_pipe_is_not_waited_for(bench: Bench) -> None:
+    enable(path_of(bench))
+    plant_a_pipe(bench, "RECORD")
+    for command in (enable, disable):
+        with pytest.raises(OSError, match="It is no regular file"):
+            command(path_of(bench))
+
+
 def test_what_has_no_record_is_not_guessed(bench: Bench) -> None:
     bench.add(NAME, "0.9")
     (bench.library / "pip_linkmode-0.9.dist-info" / "RECORD").unlink()

@@ -503,8 +503,8 @@ def test_distributions_and_their_rows(library: Path) -> None:
     for name in ("b-2.0.dist-info", "a-1.0.post1.dist-info", "other"):
         (library / name).mkdir()
     (library / "a-1.0.post1.dist-info" / "RECORD").write_text(
-        "a.py,sha256=abc,12\n../../../bin/a,sha384=x,3\n\n"
-        "__pycache__/a.cpython-311.pyc,,\nshort\n"
+        f"a.py,sha256={'A' * 43},12\n../../../bin/a,sha384=x,3\n\n"
+        "__pycache__/a.cpython-311.pyc,,\nshort\ntorn,sha256=A,1\nb,sha256=AAAA,1\n"
     )
     first, second = distributions(str(library))
     assert (first.name, first.version) == ("a", "1.0.post1")
@@ -512,7 +512,7 @@ def test_distributions_and_their_rows(library: Path) -> None:
     assert second.rows() == []
     environment = str(library.parents[2])
     assert [tuple(row) for row in first.rows()] == [
-        ("a.py", f"{library}/a.py", "abc", 12),
+        ("a.py", f"{library}/a.py", "00" * 32, 12),
         ("../../../bin/a", f"{environment}/bin/a", None, 3),
         (
             "__pycache__/a.cpython-311.pyc",
@@ -521,6 +521,8 @@ def test_distributions_and_their_rows(library: Path) -> None:
             None,
         ),
         ("short", f"{library}/short", None, None),
+        ("torn", f"{library}/torn", None, 1),
+        ("b", f"{library}/b", None, 1),
     ]
 
 

@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pip_linkmode import verify
+from pip_linkmode.environments import register, registrations
+from pip_linkmode.errors import EnvironmentUnknownError
 from pip_linkmode.link import Linker
 from pip_linkmode.store import Store
 from pip_linkmode.verify import Damage, Verification
 from tests.house import House, note
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pip_linkmode.entry import Entry
     from pip_linkmode.link import Link
 
@@ -32,8 +36,9 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     return House(tmp_path)
 
 
-def look(house: House, *named: str) -> Verification:
-    return Verification([house.store], [str(house.path / name) for name in named])
+def look(house: House, *named: str, keep: Sequence[str] = ()) -> Verification:
+    asked, kept = ([str(house.path / one) for one in paths] for paths in (named, keep))
+    return Verification([house.store], asked, kept)
 
 
 def only(verification: Verification) -> Damage:
@@ -158,6 +163,14 @@ def test_kinds_of_damage_in_an_environment(house: House) -> None:
     assert only(look(house)).kind == "dangling"
 
 
+def test_environment_that_is_not_there_is_not_looked_at(house: House) -> None:
+    library = house.install("e", "copy", house.entry("a"))
+    edit(library / "a" / "data")
+    (house.path / "e").rename(house.path / "away")
+    found = look(house)
+    assert (found.damages, found.unread) == ([], {})
+
+
 def test_bytecode_of_an_environment_may_come_and_go(house: House) -> None:
     library = house.install("e", "copy", house.entry("a"))
     with (library / "a-1.0.dist-info" / "RECORD").open("a") as record:
@@ -172,11 +185,18 @@ def test_record_that_was_always_wrong_is_no_damage(house: House) -> None:
     digest = hashlib.sha256(b"a" * 9000).digest()
     right = base64.urlsafe_b64encode(digest).decode().rstrip("=")
     assert right in record.read_text()
-    record.write_text(record.read_text().replace(right, "AAAA"))
+    wrong = "A" * len(right)
+    record.write_text(record.read_text().replace(right, wrong))
     assert look(house).damages == []
-    record.write_text(record.read_text().replace("AAAA", "A"))
     edit(library / "a" / "data")
-    assert only(look(house)).sha256 == "A"
+    assert only(look(house)).sha256 == "00" * 32
+
+
+def test_digest_that_is_none_says_nothing(house: House) -> None:
+    library = house.install("e", "copy", house.entry("a"))
+    (library / "b-1.0.dist-info").mkdir()
+    (library / "b-1.0.dist-info" / "RECORD").write_text("a/data,sha256=A,1\n")
+    assert look(house).damages == []
 
 
 def test_entry_of_another_environment_says_nothing_about_this_one(
@@ -202,7 +222,7 @@ def test_file_that_no_wheel_knows_is_judged_by_its_record(house: House) -> None:
     library = house.install("e", "copy", house.entry("a"))
     (library / "a" / "more").write_text("more")
     with (library / "a-1.0.dist-info" / "RECORD").open("a") as record:
-        record.write("a/more,sha256=AAAA,4\n")
+        record.write(f"a/more,sha256={'A' * 43},4\n")
     assert only(look(house)).path == str(library / "a" / "more")
 
 
@@ -308,9 +328,8 @@ def test_kept_edit_becomes_a_file_of_its_own(house: House) -> None:
     ]
     house.install("witness", "copy", entry)
     edit(entry.source("a/data"))
-    found = look(house)
-    kept = [str(house.path / name) for name in ("hardlink-1", "symlink-1")]
-    found.repair(kept)
+    found = look(house, keep=["hardlink-1", "symlink-1"])
+    found.repair()
     assert "hardlink-1, " in str(only(found).outcome)
     for library in libraries:
         path = library / "a" / "data"
@@ -416,13 +435,95 @@ def test_nothing_is_written_behind_a_link_to_a_directory(house: House) -> None:
 def test_nothing_outside_of_an_environment_is_written(house: House) -> None:
     library = house.install("e", "copy", house.entry("a"))
     (library / "payload").write_text("payload")
+    (library / "directory").symlink_to(house.path)
     add_row(library, "a-1.0.dist-info", "payload", "payload")
     add_row(library, "a-1.0.dist-info", "../../../../victim", "payload")
+    add_row(library, "a-1.0.dist-info", "directory/victim", "payload")
     (house.path / "victim").write_text("mine")
     found = look(house, "e")
     found.repair()
+    assert only(found).path == str(library / "directory" / "victim")
     assert not only(found).is_repaired
     assert (house.path / "victim").read_text() == "mine"
+
+
+def test_nothing_outside_of_an_environment_is_given(house: House) -> None:
+    entry = house.entry("a")
+    victim = house.install("victim", "copy", entry) / "a" / "data"
+    giver = house.install("giver", "copy", entry)
+    (giver / "a" / "data").rename(house.path / "data")
+    (giver / "a" / "data").symlink_to(house.path / "data")
+    (giver / "directory").symlink_to(house.path)
+    add_row(giver, "a-1.0.dist-info", "directory/data", "a" * 9000)
+    shutil.rmtree(house.root / "v1" / "wheels")
+    edit(victim)
+    found = look(house, "victim")
+    found.repair()
+    assert str(only(found).outcome).startswith("nobody has the pristine file")
+
+
+def test_what_never_ends_is_neither_read_nor_given(house: House) -> None:
+    entry = house.entry("a")
+    victim = house.install("victim", "copy", entry) / "a" / "data"
+    giver = house.install("giver", "copy", entry) / "a"
+    shutil.rmtree(house.root / "v1" / "wheels")
+    (giver / "data").unlink()
+    os.mkfifo(giver / "data")
+    (giver / "__init__.py").unlink()
+    (giver / "__init__.py").symlink_to("/dev/zero")
+    edit(victim)
+    found = look(house)
+    reason = "It is no regular file"
+    assert found.unread[str(giver / "data")] == reason
+    assert str(giver / "__init__.py") in found.unread
+    found.repair()
+    assert str(only(found).outcome) == "left alone: nobody shares it"
+    found = look(house, "victim")
+    found.repair()
+    assert str(only(found).outcome).startswith("nobody has the pristine file")
+
+
+def test_link_into_another_store_gives_what_is_there(house: House) -> None:
+    entry = house.entry("a")
+    victim = house.install("victim", "copy", entry) / "a" / "data"
+    giver = house.install("giver", "symlink", entry) / "a" / "data"
+    other = other_store(house, entry)
+    giver.unlink()
+    giver.symlink_to(f"{other.path(entry.sha256)}/files/a/data")
+    shutil.rmtree(house.root / "v1" / "wheels")
+    edit(victim)
+    look(house, "victim").repair()
+    assert victim.read_text() == "a" * 9000
+
+
+@as_root
+def test_file_of_somebody_else_is_not_read_for_a_record(house: House) -> None:
+    """It may be one of the system's that has no end, as ``/proc/kcore``."""
+    library = house.install("e", "copy", house.entry("a"))
+    secret = house.path / "secret"
+    secret.write_text("secret")
+    (library / "link").symlink_to(secret)
+    add_row(library, "a-1.0.dist-info", "link", "guess")
+    assert only(look(house)).kind == "modified"
+    os.chown(library, 123, 456)
+    (path,) = (found := look(house)).unread
+    assert found.damages == []
+    assert path == str(library / "link")
+    assert found.unread[path] == f"{secret} belongs to somebody else"
+
+
+def test_scripts_of_a_target_are_not_looked_for_where_pip_has_prepared_them(
+    house: House,
+) -> None:
+    """Its rows are ``../../bin/tool``, and the file is below the directory itself."""
+    target = house.path / "lib" / "target"
+    target.mkdir(parents=True)
+    register(str(house.root), str(target), house.entry("a").sha256, "copy")
+    add_row(target, "a-1.0.dist-info", "../../bin/tool", "tool")
+    add_row(target, "a-1.0.dist-info", "../../bin/another", "another")
+    (house.path / "bin").mkdir()
+    (house.path / "bin" / "another").write_text("of somebody else")
+    assert look(house).damages == []
 
 
 def test_link_to_somewhere_else_is_kept_as_it_is(house: House) -> None:
@@ -434,8 +535,8 @@ def test_link_to_somewhere_else_is_kept_as_it_is(house: House) -> None:
     for path in (one, two):
         path.unlink()
         path.symlink_to(secret)
-    found = look(house)
-    found.repair([str(house.path / "e")])
+    found = look(house, keep=["e"])
+    found.repair()
     assert only(found).is_repaired
     assert one.readlink() == secret
     assert two.read_text() == "a" * 9000
@@ -459,6 +560,30 @@ def test_bytes_that_change_on_their_way_do_not_get_into_the_store(
     said = f"not repaired: {witness / 'a' / 'data'} was changed in the meantime"
     assert only(found).outcome == said
     assert Path(entry.source("a/data")).read_text().startswith("edited")
+
+
+def test_bytes_that_change_on_their_way_do_not_get_into_an_environment(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = house.entry("a")
+    victim, giver = (
+        house.install(name, "copy", entry) / "a" / "data" for name in ("e", "giver")
+    )
+    shutil.rmtree(house.root / "v1" / "wheels")
+    edit(victim)
+    found = look(house, "e")
+    link = Linker.link
+
+    def swap(self: Linker, links: list[Link], **options: Any) -> object:
+        giver.write_text("b" * 9000)
+        return link(self, links, **options)
+
+    monkeypatch.setattr(Linker, "link", swap)
+    found.repair()
+    said = f"not repaired: {giver} was changed in the meantime"
+    assert only(found).outcome == said
+    assert victim.read_text().startswith("edited")
+    assert sorted(os.listdir(victim.parent)) == ["__init__.py", "data", "empty"]
 
 
 def test_private_edit_is_its_environments_affair(house: House) -> None:
@@ -488,6 +613,128 @@ def test_edit_that_environments_share_without_a_store_is_undone(
     assert only(found).is_repaired
     for library in libraries:
         assert (library / "a" / "data").read_text() == "a" * 9000
+
+
+# --- one environment, whatever it is called -------------------------------------------
+
+
+def share_an_edit(house: House) -> list[Path]:
+    """Let three environments have an edited file of an entry that was made anew.
+
+    The one that has edited it is at ``data/a``, and at ``home/a``.
+    """
+    (house.path / "home").symlink_to("data")
+    entry = house.entry("a")
+    files = [
+        house.install(name, "hardlink", entry) / "a" / "data"
+        for name in ("data/a", "data/b", "c")
+    ]
+    os.unlink(entry.source("a/data"))
+    Path(entry.source("a/data")).write_text("a" * 9000)
+    os.utime(entry.source("a/data"), (entry.mtime, entry.mtime))
+    edit(files[0])
+    return files
+
+
+@pytest.mark.parametrize("named", [(), ("home/a", "c"), ("c",), ("data/a", "home/a")])
+def test_edit_is_kept_by_whatever_path_the_environment_is_named(
+    house: House, named: tuple[str, ...]
+) -> None:
+    mine, *others = share_an_edit(house)
+    found = look(house, *named, keep=["home/a"])
+    found.repair()
+    assert str(only(found).outcome).startswith("repaired; ")
+    assert (mine.read_text()[:6], mine.stat().st_nlink) == ("edited", 1)
+    assert [path.read_text() for path in others] == ["a" * 9000] * 2
+
+
+def test_edit_is_kept_by_an_environment_that_no_store_knows(house: House) -> None:
+    mine, *_ = share_an_edit(house)
+    for registration in registrations(str(house.root)):
+        if registration.site_packages.startswith(str(house.path / "data" / "a")):
+            registration.release()
+    look(house, "c", keep=["data/a"]).repair()
+    assert mine.read_text().startswith("edited")
+
+
+def test_edit_that_only_those_to_be_kept_share_is_left_alone(house: House) -> None:
+    mine, *_ = share_an_edit(house)
+    found = look(house, keep=["data/a", "data/b", "c"])
+    found.repair()
+    assert str(only(found).outcome).startswith("left alone: ")
+    assert mine.stat().st_nlink == 3
+
+
+def test_nothing_is_repaired_if_it_cannot_be_told_what_to_keep(house: House) -> None:
+    entry = house.entry("a")
+    library = house.install("e", "symlink", entry)
+    house.install("witness", "copy", entry)
+    edit(library / "a" / "data")
+    record = library / "a-1.0.dist-info" / "RECORD"
+    record.unlink()
+    record.mkdir()
+    found = look(house, keep=["e"])
+    found.repair()
+    assert only(found).outcome == f"not repaired: {record} does not tell what to keep"
+    assert (library / "a" / "data").read_text().startswith("edited")
+
+
+def test_environment_to_be_kept_has_to_be_one(house: House) -> None:
+    mine, *_ = share_an_edit(house)
+    with pytest.raises(EnvironmentUnknownError, match="nowhere is no environment"):
+        look(house, keep=["nowhere"])
+    assert mine.read_text().startswith("edited")
+
+
+@pytest.mark.parametrize("is_link", [True, False], ids=["link", "directory"])
+def test_two_libraries_of_an_environment_share_with_nobody(
+    house: House, *, is_link: bool
+) -> None:
+    """Some systems have platform-specific packages in a directory of their own."""
+    entry = house.entry("a")
+    library = house.install("e", "copy", entry)
+    lib64 = house.path / "e" / "lib64"
+    if is_link:
+        lib64.symlink_to("lib")
+    else:
+        shutil.copytree(house.path / "e" / "lib", lib64, copy_function=os.link)
+    other = lib64 / library.relative_to(house.path / "e" / "lib")
+    register(str(house.root), str(other), entry.sha256, "copy")
+    edit(library / "a" / "data")
+    found = look(house)
+    found.repair()
+    assert only(found).outcome == "left alone: nobody shares it"
+    assert set(environments(only(found))) == {"e"}
+    assert (library / "a" / "data").read_text().startswith("edited")
+
+
+def test_environment_of_two_paths_shares_with_nobody(house: House) -> None:
+    (house.path / "home").symlink_to("data")
+    entry = house.entry("a")
+    library = house.install("data/e", "copy", entry)
+    alias = str(library).replace("/data/", "/home/")
+    register(str(house.root), alias, entry.sha256, "copy")
+    edit(library / "a" / "data")
+    found = look(house)
+    found.repair()
+    assert only(found).outcome == "left alone: nobody shares it"
+    look(house, "home/e").repair()
+    assert (library / "a" / "data").read_text() == "a" * 9000
+
+
+def test_record_of_an_environment_of_two_paths_is_judged_by_its_entry(
+    house: House,
+) -> None:
+    (house.path / "home").symlink_to("data")
+    library = house.install("data/e", "copy", house.entry("a"))
+    record = library / "a-1.0.dist-info" / "RECORD"
+    digest = hashlib.sha256(b"a" * 9000).digest()
+    right = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    record.write_text(record.read_text().replace(right, "A" * len(right)))
+    assert look(house, "home/e").damages == []
+
+
+# --- bytecode, and what nobody has ----------------------------------------------------
 
 
 def test_bytecode_is_removed_to_be_compiled_again(house: House) -> None:
