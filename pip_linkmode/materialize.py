@@ -94,6 +94,8 @@ class Materializing:
                     yield path, os.stat(path).st_size
                 except OSError:  # told when its turn comes
                     yield path, 0
+            elif status.st_nlink > 1 and self._sites[library].is_inside(path):
+                yield path, 0
         elif (
             stat.S_ISREG(status.st_mode)
             and status.st_nlink > 1
@@ -122,20 +124,21 @@ class Materializing:
     ) -> None:
         report, replacer = self._reports[library], Replacer(Linker())
         site = self._sites[library]
-        witnessed = os.path.join(environments.root(library), "pyvenv.cfg")
+        witnessed = environments.witnessed(library)
         for path, size in files.items():
-            if path != witnessed:
+            if path not in witnessed:
                 _own(replacer, site, path, report)
             advance(size)
-        told = {witnessed, *report.dangling}
+        told = {*witnessed, *report.dangling}
         for path, _ in self._look(library):
             if path not in told:
                 report.failed.setdefault(path, "it was linked in the meantime")
         if report.dangling or report.failed:
             return  # it depends on the store as before
         self._release(library, report)
-        if witnessed in files:  # by a store that nobody has named, if it still is
-            _own(replacer, site, witnessed, report)
+        for path in files:
+            if path in witnessed:  # by a store that nobody has named, if it still is
+                _own(replacer, site, path, report)
 
     def _release(self, library: str, report: Materialized) -> None:
         for store in self._stores:
@@ -154,7 +157,11 @@ def _own(replacer: Replacer, site: Site, path: str, report: Materialized) -> Non
     try:
         # What was seen first may have been edited since.
         old = os.lstat(path)
-        if not stat.S_ISLNK(old.st_mode) and old.st_nlink == 1:
+        is_link = stat.S_ISLNK(old.st_mode)
+        if is_link and not environments.inside_a_store(path):
+            _renew(site, path, old)
+            return
+        if not is_link and old.st_nlink == 1:
             return
         if site.is_inside(path) and os.path.basename(path).startswith(TEMPORARY):
             os.unlink(path)
@@ -179,6 +186,25 @@ def _own(replacer: Replacer, site: Site, path: str, report: Materialized) -> Non
     else:
         report.files += 1
         report.bytes += status.st_size
+
+
+def _renew(site: Site, path: str, old: os.stat_result) -> None:
+    """Give a symlink an inode of its own.
+
+    :param old: its own status
+    :raises OSError: if that cannot be done
+    """
+    if old.st_nlink == 1 or not site.is_inside(path):
+        return
+    beside = os.path.join(os.path.dirname(path), TEMPORARY + os.urandom(8).hex())
+    os.symlink(os.readlink(path), beside)
+    try:
+        if hasattr(os, "lchown"):  # pragma: no branch  # Windows
+            os.lchown(beside, old.st_uid, old.st_gid)
+        os.replace(beside, path)
+    except OSError:
+        os.unlink(beside)
+        raise
 
 
 def _why_not(

@@ -1368,11 +1368,42 @@ def test_store_behind_symlinks_need_not_be_named(bench: Bench, library: Path) ->
     assert found.released == [bench.store.root]
 
 
-def test_store_that_nobody_named_keeps_no_inode(bench: Bench, library: Path) -> None:
+@pytest.mark.parametrize("copies", [False, True])
+@pytest.mark.parametrize("named", [False, True])
+def test_no_store_keeps_an_inode_whether_it_is_named_or_not(
+    bench: Bench, library: Path, *, named: bool, copies: bool
+) -> None:
+    interpreter = library.parents[2] / "bin/python"
+    if copies:
+        shutil.copy2(interpreter, interpreter.with_name("copy"))
+        interpreter.with_name("copy").replace(interpreter)
+    before = interpreter.resolve()
     bench.relink(library)
-    (found,) = Materializing([str(library)], []).run()
-    assert found.released == []
+    assert interpreter.lstat().st_nlink == 2
+    stores = [bench.store.root] if named else []
+    (found,) = Materializing([str(library)], stores).run()
+    assert (found.released, found.failed) == (stores, {})
     assert (library.parents[2] / "pyvenv.cfg").stat().st_nlink == 1
+    assert interpreter.lstat().st_nlink == 1
+    assert interpreter.resolve() == before
+    assert not list(interpreter.parent.glob(f"{TEMPORARY}*"))
+
+
+def test_symlink_that_cannot_be_made_anew_is_told(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.relink(library)
+    interpreter, replace = str(library.parents[2] / "bin/python"), os.replace
+
+    def refuse(source: str, target: str) -> None:
+        if target == interpreter:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    (found,) = Materializing([str(library)], []).run()
+    assert found.failed == {interpreter: os.strerror(errno.EIO)}
+    assert not list(Path(interpreter).parent.glob(f"{TEMPORARY}*"))
 
 
 def test_link_that_leads_nowhere_stays(bench: Bench, library: Path) -> None:
