@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from pip_linkmode import environments, skeleton
-from pip_linkmode.adoption import adopt, planned, sha256_of
+from pip_linkmode.adoption import adopt, candidates, planned, sha256_of
 from pip_linkmode.bytecode import Compiled
 from pip_linkmode.entry import BYTECODE, FILES, MANIFEST, Entry, use
 from pip_linkmode.errors import (
@@ -347,10 +347,10 @@ class Relinking:
         report = member.environment.report
         try:
             for _ in range(_ATTEMPTS):
-                found = self._find(member)
+                found = self._find(member, members)
                 if found is None:
                     self._adopt(member, members)
-                    found = self._find(member, enough=0)
+                    found = self._find(member, members, enough=0)
                 if found is None:
                     break
                 with self._registered(member, *found[:2]) as is_there:
@@ -397,11 +397,14 @@ class Relinking:
             yield is_there
 
     def _find(
-        self, member: _Member, enough: float = _ENOUGH
+        self, member: _Member, members: Sequence[_Member], enough: float = _ENOUGH
     ) -> tuple[Store, Entry, Layout] | None:
         """Return the entry that has most of a distribution, if it has enough.
 
         One of a wheel is preferred: the next installation of it is linked to it too.
+
+        :param members: the environments of which another entry could be made
+        :param enough: the part of its bytes
         """
         found = []
         for store, entry in self._entries[member.distribution.dist_info]:
@@ -416,16 +419,40 @@ class Relinking:
                     and file.sha256 == target.file.sha256
                     and file.mode == target.file.mode
                 )
-                if common and common >= enough * member.bytes:
+                if common:
                     found.append((common, bool(entry.wheel), store, entry, layout))
-        for *_, store, entry, layout in sorted(
+        for common, _, store, entry, layout in sorted(
             found, key=lambda f: f[:2], reverse=True
         ):
+            if common < enough * member.bytes:
+                givers = self._givers(member, members, store)
+                if not self._has_all(entry, givers):
+                    continue
             with contextlib.suppress(EntryDamagedError):
                 if entry.path:
                     entry.check()
                 return store, entry, layout
         return None
+
+    @staticmethod
+    def _givers(
+        member: _Member, members: Sequence[_Member], store: Store
+    ) -> list[_Member]:
+        """Return of which environments an entry of a store may be made."""
+        return [member, *(m for m in members if store in m.environment.stores)]
+
+    def _has_all(self, entry: Entry, givers: Sequence[_Member]) -> bool:
+        """Tell whether an entry lacks nothing that is as its RECORD says."""
+        stored = {(file.path, file.sha256, file.mode) for file in entry.files}
+        had = set()
+        for path, file in candidates(givers):
+            if (file.path, file.sha256, file.mode) in stored:
+                had.add(file.path)
+            elif file.path not in had:
+                with contextlib.suppress(FileNotFoundError):
+                    if self._digest(path, os.lstat(path)) == file.sha256:
+                        return False
+        return True
 
     def _adopt(self, member: _Member, members: Sequence[_Member]) -> None:
         """Make an entry of installed files, if there is a store for it.
@@ -439,13 +466,16 @@ class Relinking:
         if not self._can_take(member, store):
             _count(member.environment.report.kept, _FOREIGN, len(member.files))
             return
-        givers = [member, *(m for m in members if store in m.environment.stores)]
+        givers = self._givers(member, members, store)
         if self.report.dry_run:
-            entry = planned(store, givers)
+            entry, is_new = planned(store, givers)
         else:
-            entry = adopt(store, givers, self._known)
+            entry, is_new = adopt(store, givers, self._known)
         if entry is None:
             self._rest(member)
+            return
+        self._entries[entry.dist_info].append((store, entry))
+        if not is_new or entry.sha256 in {one.sha256 for one in self.report.adopted}:
             return
         if self.report.dry_run:
             size = sum(-(-file.size // _PAGE) * _PAGE for file in entry.files)
@@ -453,7 +483,6 @@ class Relinking:
             size = sum(
                 _allocated(os.lstat(entry.source(file.path))) for file in entry.files
             )
-        self._entries[entry.dist_info].append((store, entry))
         self.report.bytes_stored += size
         self.report.adopted.append(
             Adopted(entry.name, entry.version, entry.sha256, size)
@@ -692,7 +721,10 @@ class Relinking:
 
     def _digest(self, path: str, status: os.stat_result) -> str:
         known, digest = self._known.get(path, ((), ""))
-        return digest if known == stamp(status) else sha256_of(path)
+        if known != stamp(status):
+            digest = sha256_of(path)
+            self._known[path] = stamp(status), digest
+        return digest
 
     def _replace(
         self, environment: _Environment, link: Link, old: os.stat_result

@@ -395,6 +395,69 @@ def test_dry_run_counts_what_another_environment_gives(
     assert_alike(told, bench.relink(library, other))
 
 
+@pytest.fixture
+def edited_alike(bench: Bench, library: Path) -> tuple[Path, Path]:
+    """Two environments in which most of a package is edited."""
+    other = bench.environment("two")
+    for one in (library, other):
+        (one / BIG).write_text("edited")
+    return library, other
+
+
+def test_what_is_stored_already_is_neither_copied_nor_counted(
+    bench: Bench, edited_alike: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promised = bench.relink(*edited_alike, dry_run=True)
+    first = bench.relink(*edited_alike)
+    assert_alike(promised, first)
+    assert len(promised.adopted) == len(first.adopted) == 1
+    monkeypatch.setattr(relink, "adopt", pytest.fail)
+    for dry_run in (True, False):
+        again = bench.relink(*edited_alike, dry_run=dry_run)
+        assert (again.adopted, again.bytes_stored, again.bytes_freed) == ([], 0, 0)
+        for one, library in zip(again.environments, edited_alike, strict=True):
+            assert one.edited == [str(library / BIG)]
+            assert one.files == {}
+
+
+def test_what_another_environment_has_intact_is_adopted_at_last(
+    bench: Bench, edited_alike: tuple[Path, Path]
+) -> None:
+    bench.relink(*edited_alike)
+    intact = bench.environment("three")
+    for dry_run in (True, False):
+        again = bench.relink(*edited_alike, intact, dry_run=dry_run)
+        assert len(again.adopted) == 1
+    assert bench.is_shared(intact / BIG)
+
+
+def test_entry_that_came_in_the_meantime_is_not_counted(
+    bench: Bench, edited_alike: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.relink(*edited_alike)
+    monkeypatch.setattr(Relinking, "_index", lambda _: None)
+    for dry_run in (True, False):
+        again = bench.relink(*edited_alike, dry_run=dry_run)
+        assert (again.adopted, again.bytes_stored) == ([], 0)
+
+
+def test_file_that_goes_while_it_is_looked_for_is_not_missed(
+    bench: Bench, edited_alike: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.relink(*edited_alike)
+    digest = Relinking._digest
+
+    def remove(relinking: Relinking, path: str, status: os.stat_result) -> str:
+        if path == str(edited_alike[0] / BIG):
+            os.unlink(path)
+        return digest(relinking, path, status)
+
+    monkeypatch.setattr(Relinking, "_digest", remove)
+    again = bench.relink(*edited_alike)
+    assert [one.failed for one in again.environments] == [{}, {}]
+    assert again.adopted == []
+
+
 def test_directory_that_is_read_only_keeps_its_files_and_no_others(
     bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
