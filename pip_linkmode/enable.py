@@ -91,7 +91,7 @@ def enable(environment: str) -> Enabled:
     """
     library = _library(environment)
     _check(library)
-    with _alone_in(library):
+    with _swept(library):
         return _enable(library)
 
 
@@ -152,7 +152,7 @@ def _plan(
 
 
 @contextlib.contextmanager
-def _alone_in(library: str) -> Iterator[None]:
+def _swept(library: str) -> Iterator[None]:
     """Keep others of us out, and remove what one who was killed had only begun.
 
     :raises EnvironmentBusyError: if another process is at work there
@@ -403,7 +403,7 @@ def disable(environment: str) -> Disabled:
     :raises OSError: if the environment cannot be written
     """
     library = _library(environment)
-    with _alone_in(library):
+    with _swept(library):
         return _disable(library)
 
 

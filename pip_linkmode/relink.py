@@ -39,6 +39,7 @@ from pip_linkmode.errors import (
     WheelDeclinedError,
 )
 from pip_linkmode.installed import Installed, Site, files_of, is_bytecode, why_not
+from pip_linkmode.ledger import allocated
 from pip_linkmode.link import (
     CHAINS,
     PRIMITIVES,
@@ -66,14 +67,12 @@ if TYPE_CHECKING:
 
     from pip_linkmode.bytecode import Bytecode, Interpreter
     from pip_linkmode.installed import Claims, File
-    from pip_linkmode.skeleton import Layout
+    from pip_linkmode.skeleton import Layout, Target
     from pip_linkmode.store import Store
     from pip_linkmode.wheel import StoredFile
 
 
 _PAGE = 4096
-_BLOCK = 512
-"""The unit of ``st_blocks``, whatever the file system's is (:manpage:`stat(2)`)."""
 _ATTEMPTS = 3
 _FOREIGN = "would get another owner or group"
 _ENOUGH = 0.9
@@ -138,11 +137,6 @@ class Report:
 # --- files ----------------------------------------------------------------------------
 
 
-def _allocated(status: os.stat_result) -> int:
-    blocks: int | None = getattr(status, "st_blocks", None)  # not on Windows
-    return status.st_size if blocks is None else blocks * _BLOCK
-
-
 @dataclass
 class _Environment(Site):
     """One environment, and the ways to it."""
@@ -200,8 +194,10 @@ class Relinking:
         """By name of the dist-info directory."""
         self._workers: dict[str, Workers] = {}
         """By name of the interpreter: those of several environments are as good."""
-        self._foreseen: set[tuple[str, str]] = set()
-        """Of what a dry run has counted the bytecode."""
+        self._foreseen: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+        """What a dry run has counted: by entry and interpreter, bytecode by source."""
+        self._chains: dict[str, tuple[str, str, Store]] = {}
+        """By target, the chain, the area and the store of the links that are made."""
         self._environments: list[_Environment] = []
         self._groups: dict[tuple[str, Claims], list[_Member]] = defaultdict(list)
         """What has the same claims, and may share one entry."""
@@ -264,11 +260,11 @@ class Relinking:
                     if member.environment.stores:
                         self._one(member, members)
                     advance(member.bytes)
-        for replaced, names, allocated in self._replaced.values():
+        for replaced, names, size in self._replaced.values():
             if replaced == names:
-                self.report.bytes_freed += allocated
+                self.report.bytes_freed += size
             else:
-                self.report.bytes_held += allocated
+                self.report.bytes_held += size
         return self.report
 
     def _stop(self) -> None:
@@ -448,11 +444,15 @@ class Relinking:
         for path, file in candidates(givers):
             if (file.path, file.sha256, file.mode) in stored:
                 had.add(file.path)
-            elif file.path not in had:
-                with contextlib.suppress(FileNotFoundError):
-                    if self._digest(path, os.lstat(path)) == file.sha256:
-                        return False
+            elif file.path not in had and self._is_intact(path, file):
+                return False
         return True
+
+    def _is_intact(self, path: str, file: File) -> bool:
+        try:
+            return self._digest(path, os.lstat(path)) == file.sha256
+        except FileNotFoundError:
+            return False
 
     def _adopt(self, member: _Member, members: Sequence[_Member]) -> None:
         """Make an entry of installed files, if there is a store for it.
@@ -481,7 +481,7 @@ class Relinking:
             size = sum(-(-file.size // _PAGE) * _PAGE for file in entry.files)
         else:
             size = sum(
-                _allocated(os.lstat(entry.source(file.path))) for file in entry.files
+                allocated(os.lstat(entry.source(file.path))) for file in entry.files
             )
         self.report.bytes_stored += size
         self.report.adopted.append(
@@ -569,9 +569,8 @@ class Relinking:
         }
         compiled = self._compile(python, store, entry) if found else None
         is_foreseen = compiled is None and self.report.dry_run
-        if is_foreseen and (entry.sha256, python.name) not in self._foreseen:
-            self._foreseen.add((entry.sha256, python.name))
-            self.report.bytes_stored += sum(map(_size_on_disk, found.values()))
+        if is_foreseen:
+            self._foresee(self._foreseen[entry.sha256, python.name], found)
         plans: dict[str, Link | str] = {}
         for target, path in found.items():
             if compiled is not None:
@@ -595,6 +594,18 @@ class Relinking:
                 )
         return plans
 
+    def _foresee(self, known: dict[str, int], found: Mapping[Target, str]) -> None:
+        """Count what bytecode will take, once for all environments that have some.
+
+        :param known: receives its bytes on the disk, by source
+        :param found: what is installed, by absolute path
+        """
+        for target, path in found.items():
+            source = target.file.path
+            before = known.get(source, 0)
+            known[source] = max(before, _size_on_disk(path))
+            self.report.bytes_stored += known[source] - before
+
     def _compile(
         self, python: Interpreter, store: Store, entry: Entry
     ) -> Bytecode | None:
@@ -608,7 +619,7 @@ class Relinking:
         compiled = self._workers[python.name].bytecode(store, entry)
         if compiled is not None and fresh:
             self.report.bytes_stored += sum(
-                _allocated(os.lstat(compiled.source(source)))
+                allocated(os.lstat(compiled.source(source)))
                 for source in compiled.files
             )
         return compiled
@@ -762,7 +773,7 @@ class Relinking:
         _count(report.files, primitive)
         report.bytes += link.size
         if stat.S_ISREG(old.st_mode):
-            seen = [0, old.st_nlink, _allocated(old)]
+            seen = [0, old.st_nlink, allocated(old)]
             self._replaced.setdefault((old.st_dev, old.st_ino), seen)[0] += 1
         return True
 
@@ -847,7 +858,7 @@ def _foreseen(source: StoredFile, pyc: str) -> Compiled:
 
 def _size_on_disk(path: str) -> int:
     with contextlib.suppress(FileNotFoundError):
-        return _allocated(os.stat(path))
+        return allocated(os.stat(path))
     return _PAGE  # of what dangles nothing is known
 
 

@@ -104,6 +104,7 @@ IMPORTS: dict[str, set[str]] = {
         "environments",
         "errors",
         "installed",
+        "ledger",
         "link",
         "placement",
         "replacement",

@@ -395,12 +395,26 @@ def test_dry_run_counts_what_another_environment_gives(
     assert_alike(told, bench.relink(library, other))
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_dry_run_counts_bytecode_that_only_another_environment_has(
+    bench: Bench, library: Path, *, is_first: bool
+) -> None:
+    """As ``uv`` makes environments: what was imported is compiled."""
+    bare = bench.environment("bare")
+    for pyc in bare.rglob("*.pyc"):
+        if "module" not in pyc.name:
+            pyc.unlink()
+    both = (bare, library) if is_first else (library, bare)
+    told = bench.relink(*both, dry_run=True)
+    assert_alike(told, bench.relink(*both))
+
+
 @pytest.fixture
 def edited_alike(bench: Bench, library: Path) -> tuple[Path, Path]:
     """Two environments in which most of a package is edited."""
     other = bench.environment("two")
     for one in (library, other):
-        (one / BIG).write_text("edited")
+        (one / BIG).write_text("edited" * 1000)
     return library, other
 
 
@@ -418,6 +432,14 @@ def test_what_is_stored_already_is_neither_copied_nor_counted(
         for one, library in zip(again.environments, edited_alike, strict=True):
             assert one.edited == [str(library / BIG)]
             assert one.files == {}
+
+
+def test_permissions_of_one_environment_are_no_reason_to_store_anew(
+    bench: Bench, edited_alike: tuple[Path, Path]
+) -> None:
+    (edited_alike[1] / "package/tool").chmod(0o700)
+    bench.relink(*edited_alike)
+    assert bench.relink(*edited_alike).adopted == []
 
 
 def test_what_another_environment_has_intact_is_adopted_at_last(
