@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pip_linkmode import environments
-from pip_linkmode.errors import RecordInvalidError
+from pip_linkmode.errors import EnvironmentBusyError, RecordInvalidError, sentence
 from pip_linkmode.installed import OUTSIDE, Site
 from pip_linkmode.link import TEMPORARY, Link, Linker
 from pip_linkmode.replacement import ChangedError, Replacer, alone_in
@@ -38,6 +38,8 @@ class Materialized:
     """What could not be done, by path."""
     released: list[str] = field(default_factory=list)
     """Stores that the environment was registered in."""
+    refused: str | None = None
+    """Why it could not be done, or not to its end, in one sentence."""
 
 
 class Materializing:
@@ -48,18 +50,24 @@ class Materializing:
 
         :param libraries: absolute paths of site-packages directories
         :param stores: absolute paths of those that may know the environments
-        :raises OSError: if an environment cannot be read
         """
         self._stores = dict.fromkeys(stores)
         self._sites = {library: Site(library) for library in libraries}
         self._reports = {library: Materialized(library) for library in libraries}
-        self._shared = {library: dict(self._look(library)) for library in self._sites}
+        self._shared = {library: self._see(library) for library in self._sites}
         """By site-packages, what has to get a file of its own, and its size."""
 
     @property
     def bytes(self) -> int:
         """How much there is to do."""
         return sum(sum(files.values()) for files in self._shared.values())
+
+    def _see(self, library: str) -> dict[str, int]:
+        try:
+            return dict(self._look(library))
+        except OSError as error:
+            self._reports[library].refused = sentence(error)
+            return {}
 
     def _look(self, library: str) -> Iterator[tuple[str, int]]:
         trees = environments.trees(library)
@@ -109,11 +117,15 @@ class Materializing:
         """Do it.
 
         :param advance: called with the number of bytes that were copied
-        :raises EnvironmentBusyError: if another process is at work in one of them
         """
         for library, files in self._shared.items():
-            with alone_in(library):
-                self._materialize(library, files, advance)
+            report = self._reports[library]
+            if report.refused is None:
+                try:
+                    with alone_in(library):
+                        self._materialize(library, files, advance)
+                except (EnvironmentBusyError, OSError) as error:
+                    report.refused = sentence(error)
         return list(self._reports.values())
 
     def _materialize(

@@ -37,6 +37,7 @@ from pip_linkmode.errors import (
     EntryGoneError,
     EnvironmentBusyError,
     WheelDeclinedError,
+    sentence,
 )
 from pip_linkmode.installed import Installed, Site, files_of, is_bytecode, why_not
 from pip_linkmode.ledger import allocated
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
 _PAGE = 4096
 _ATTEMPTS = 3
 _FOREIGN = "would get another owner or group"
+_STALE = "have bytecode that would be stale"
 _ENOUGH = 0.9
 """The part of a distribution's bytes that an entry must have to be worth a link."""
 _FLAGS = slice(4, 8)
@@ -282,7 +284,7 @@ class Relinking:
         try:
             stack.enter_context(alone_in(environment.library))
         except (EnvironmentBusyError, OSError) as error:
-            report.refused = str(error)
+            report.refused = sentence(error)
             return
         if not self.report.dry_run:
             self._sweep(environment)
@@ -357,10 +359,8 @@ class Relinking:
             reason = "were to be linked to an entry that was removed in the meantime"
             _count(report.kept, reason, len(member.files))
         except (EntryDamagedError, OSError) as error:
-            reason = str(error)
-            if isinstance(error, OSError):
-                reason = f"{error.strerror}: {error.filename}"
-            _count(report.failed, f"cannot be shared: {reason}", len(member.files))
+            reason = f"cannot be shared: {sentence(error)}"
+            _count(report.failed, reason, len(member.files))
 
     @contextlib.contextmanager
     def _registered(
@@ -552,9 +552,7 @@ class Relinking:
         """
         python = member.environment.python
         if python is None:
-            reason = (
-                "their bytecode would be stale, and the interpreter does not answer"
-            )
+            reason = f"{_STALE}, since the interpreter does not answer"
             return {
                 target.path: reason
                 for target in layout.linked
@@ -587,11 +585,9 @@ class Relinking:
                     source, path, pyc.size, pyc.mtime_ns, pyc.mode, wanted
                 )
             elif compiled is None:
-                plans[target.path] = "their bytecode would be stale, and cannot be made"
+                plans[target.path] = f"{_STALE}, since it cannot be made"
             else:
-                plans[target.path] = (
-                    "their bytecode would be stale: they do not compile"
-                )
+                plans[target.path] = f"{_STALE}, since they do not compile"
         return plans
 
     def _foresee(self, known: dict[str, int], found: Mapping[Target, str]) -> None:

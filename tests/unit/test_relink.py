@@ -951,7 +951,7 @@ def test_without_the_interpreter_only_what_has_no_bytecode_is_shared(
     assert bench.is_shared(library / BIG)
     assert not bench.is_shared(library / "package/module.py")
     assert_valid_bytecode(library)
-    reason = "their bytecode would be stale, and the interpreter does not answer"
+    reason = "have bytecode that would be stale, since the interpreter does not answer"
     assert found.kept == {reason: 3}
 
 
@@ -992,7 +992,9 @@ def test_where_bytecode_cannot_be_made_sources_stay(
     monkeypatch.setattr(Workers, "bytecode", lambda *_: None)
     found = bench.one(library)
     assert not bench.is_shared(library / "package/module.py")
-    assert found.kept == {"their bytecode would be stale, and cannot be made": 3}
+    assert found.kept == {
+        "have bytecode that would be stale, since it cannot be made": 3
+    }
     assert_valid_bytecode(library)
 
 
@@ -1007,7 +1009,9 @@ def test_bytecode_of_what_does_not_compile_is_somebody_elses(bench: Bench) -> No
     pyc = library / "__pycache__" / f"bad{PYC}"
     pyc.write_bytes(bytes(16))
     found = bench.one(library)
-    assert found.kept == {"their bytecode would be stale: they do not compile": 1}
+    assert found.kept == {
+        "have bytecode that would be stale, since they do not compile": 1
+    }
     assert not bench.is_shared(library / "bad.py")
 
 
@@ -1180,6 +1184,17 @@ def test_environment_where_another_is_at_work_is_refused(
     assert not bench.is_shared(library / BIG)
 
 
+def test_error_that_names_no_file_is_told_without_one(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "the result is not a copy")
+
+    monkeypatch.setattr(adoption, "_copy", refuse)
+    reason = "cannot be shared: the result is not a copy"
+    assert list(bench.one(library).failed) == [reason]
+
+
 def test_full_disk_leaves_everything(
     bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1189,7 +1204,7 @@ def test_full_disk_leaves_everything(
     monkeypatch.setattr(adoption, "_copy", refuse)
     before = content(library)
     found = bench.one(library)
-    reason = f"cannot be shared: {os.strerror(errno.ENOSPC)}: store"
+    reason = f"cannot be shared: store: {os.strerror(errno.ENOSPC)}"
     assert list(found.failed) == [reason]
     assert content(library) == before
     assert os.listdir(os.path.join(bench.store.root, "v1", "staging")) == []
