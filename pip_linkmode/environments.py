@@ -256,6 +256,21 @@ class Registration:
             }
         return set()
 
+    def forget_symlinks(self, sha256s: Iterable[str]) -> None:
+        """Forget that entries were linked by symlinks.
+
+        :raises OSError: if the store cannot be changed
+        """
+        for sha256 in sha256s:
+            os.unlink(os.path.join(self.directory, f"{sha256}{_SYMLINK}"))
+
+    def is_of(self, library: str) -> bool:
+        """Tell whether it was made for a directory, by any of its paths.
+
+        :param library: absolute path of a site-packages directory
+        """
+        return os.path.realpath(self.site_packages) == os.path.realpath(library)
+
     def release(self) -> None:
         """Forget the environment, and with it what it uses."""
         with contextlib.suppress(FileNotFoundError):

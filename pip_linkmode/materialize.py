@@ -155,7 +155,7 @@ class Materializing:
     def _release(self, library: str, report: Materialized) -> None:
         for store in self._stores:
             for registration in environments.registrations(store):
-                if _is_one(registration.site_packages, library):
+                if registration.is_of(library):
                     try:
                         registration.release()
                     except OSError as error:
@@ -234,11 +234,6 @@ def _why_not(
     if not stat.S_ISREG(status.st_mode):
         return "it leads to no regular file"
     return None
-
-
-def _is_one(one: str, other: str) -> bool:
-    """Tell whether two paths are of one directory."""
-    return one == other or os.path.realpath(one) == os.path.realpath(other)
 
 
 def _tree(root: str) -> Iterator[str]:

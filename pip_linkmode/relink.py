@@ -36,6 +36,7 @@ from pip_linkmode.errors import (
     EntryDamagedError,
     EntryGoneError,
     EnvironmentBusyError,
+    RecordInvalidError,
     WheelDeclinedError,
     sentence,
 )
@@ -53,6 +54,7 @@ from pip_linkmode.link import (
 )
 from pip_linkmode.placement import Place, by_chain
 from pip_linkmode.replacement import ChangedError, KeptError, Replacer, alone_in, keep
+from pip_linkmode.users import forget_symlinks
 from pip_linkmode.wheel import current_umask, stamp
 from pip_linkmode.workers import Workers
 
@@ -148,6 +150,8 @@ class _Environment(Site):
     """Those from which a file can be linked to it, in the order of look-up."""
     ways: dict[str, dict[str, str | None]] = field(default_factory=dict)
     """By store, what :meth:`pip_linkmode.store.Store.probe` says of each primitive."""
+    linked: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """By store, the entries that it is linked to now, by sha256."""
 
     def __post_init__(self) -> None:
         self.report = Relinked(self.library)
@@ -262,12 +266,23 @@ class Relinking:
                     if member.environment.stores:
                         self._one(member, members)
                     advance(member.bytes)
+            for environment in self._environments:
+                self._forget_symlinks(environment)
         for replaced, names, size in self._replaced.values():
             if replaced == names:
                 self.report.bytes_freed += size
             else:
                 self.report.bytes_held += size
         return self.report
+
+    def _forget_symlinks(self, environment: _Environment) -> None:
+        """Let no store take for symlinks what was replaced by other links."""
+        for store in environment.stores:
+            linked = environment.linked[store.root]
+            if linked and self._mode != "symlink":
+                # What is noted and is not so keeps an entry, and breaks nothing.
+                with contextlib.suppress(OSError, RecordInvalidError):
+                    forget_symlinks(store, environment.library, linked)
 
     def _stop(self) -> None:
         for workers in self._workers.values():
@@ -383,6 +398,7 @@ class Relinking:
                 pass  # what we may not write to is not ours to clean up either
             else:
                 use(entry.path)
+                member.environment.linked[store.root].add(entry.sha256)
             if self._mode == "symlink":
                 pin = os.path.join(library, TEMPORARY + os.urandom(8).hex())
                 os.symlink(manifest, pin)

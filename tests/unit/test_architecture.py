@@ -109,6 +109,7 @@ IMPORTS: dict[str, set[str]] = {
         "placement",
         "replacement",
         "skeleton",
+        "users",
         "wheel",
         "workers",
     },

@@ -1428,6 +1428,108 @@ def test_prefix_without_a_configuration_has_an_interpreter(bench: Bench) -> None
     assert_valid_bytecode(library)
 
 
+# --- from symlinks to other links -----------------------------------------------------
+
+
+@pytest.fixture
+def depending(bench: Bench, library: Path) -> Entry:
+    """Return an entry to which an environment has symlinks."""
+    bench.relink(library, mode="symlink")
+    (entry,) = bench.entries()
+    assert noted(bench) == ({entry.sha256}, {entry.sha256})
+    return entry
+
+
+def noted(bench: Bench) -> tuple[set[str], set[str]]:
+    """Return what an environment uses, and what of it by symlinks, as is noted."""
+    (one,) = environments.registrations(bench.store.root)
+    return one.entries(), one.entries(depends=True)
+
+
+def test_symlinks_that_were_replaced_are_forgotten(
+    bench: Bench, library: Path, depending: Entry
+) -> None:
+    bench.relink(library, mode="hardlink", dry_run=True)
+    assert noted(bench) == ({depending.sha256}, {depending.sha256})
+    bench.relink(library, mode="hardlink")
+    assert noted(bench) == ({depending.sha256}, set())
+    # Nobody's edit is behind a symlink, so what is damaged can be made anew.
+    os.truncate(depending.source(BIG), 1)
+    assert bench.one(bench.environment("two")).failed == {}
+
+
+def leave_inside(library: Path, source: str) -> None:
+    (library / "another").symlink_to(source)
+
+
+def leave_outside(library: Path, source: str) -> None:
+    outside = library.parents[3] / "outside"
+    outside.mkdir()
+    (outside / "another").symlink_to(source)
+    (library / "elsewhere").symlink_to(outside)
+    with (library / "package-1.0.dist-info/RECORD").open("a") as record:
+        record.write("elsewhere/another,,\n")
+
+
+def leave_unknown(library: Path, source: str) -> None:
+    del source
+    (library / "broken-1.0.dist-info").mkdir()
+    (library / "broken-1.0.dist-info/RECORD").write_bytes(b"a,b,c\n")
+
+
+@pytest.mark.parametrize("leave", [leave_inside, leave_outside, leave_unknown])
+def test_symlinks_that_are_left_are_not_forgotten(
+    bench: Bench,
+    library: Path,
+    depending: Entry,
+    leave: Callable[[Path, str], None],
+) -> None:
+    leave(library, depending.source(BIG))
+    bench.relink(library, mode="hardlink")
+    assert depending.sha256 in noted(bench)[1]
+
+
+def test_symlinks_that_auto_leaves_are_not_forgotten(
+    bench: Bench, library: Path, depending: Entry
+) -> None:
+    bench.relink(library, mode="auto")
+    assert depending.sha256 in noted(bench)[1]
+
+
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_symlinks_that_come_while_it_is_looked_are_not_forgotten(
+    bench: Bench,
+    library: Path,
+    depending: Entry,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_seen: bool,
+) -> None:
+    forget = environments.Registration.forget_symlinks
+
+    def forget_late(one: environments.Registration, sha256s: set[str]) -> None:
+        forget(one, sha256s)
+        leave = leave_inside if is_seen else leave_unknown
+        leave(library, depending.source(BIG))
+
+    monkeypatch.setattr(environments.Registration, "forget_symlinks", forget_late)
+    bench.relink(library, mode="hardlink")
+    assert depending.sha256 in noted(bench)[1]
+
+
+def test_symlinks_of_an_environment_that_was_moved_are_not_forgotten(
+    bench: Bench, library: Path, depending: Entry
+) -> None:
+    environment = library.parents[2]
+    environment.rename(environment.with_name("moved"))
+    bench.environment()
+    bench.relink(library, mode="hardlink")
+    found = environments.registrations(bench.store.root)
+    assert sorted(len(one.entries(depends=True)) for one in found) == [0, 1]
+    assert (environment.with_name("moved") / library.relative_to(environment)).is_dir()
+    assert os.path.lexists(depending.source(BIG))
+
+
 # --- and back -------------------------------------------------------------------------
 
 
