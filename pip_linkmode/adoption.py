@@ -34,13 +34,15 @@ if TYPE_CHECKING:
 _METADATA = ("METADATA", "WHEEL", "RECORD")
 
 
-def adopt(store: Store, members: Sequence[Installed], known: Known) -> Entry | None:
+def adopt(
+    store: Store, members: Sequence[Installed], known: Known
+) -> tuple[Entry | None, bool]:
     """Make an entry of installed files.
 
     :param store: writable
     :param members: one distribution in several environments, not none
     :param known: receives the digests of files by path, with their stamps
-    :returns: ``None`` if not one file is as its RECORD says
+    :returns: ``None`` if not one file is as its RECORD says; and whether it is new
     :raises EntryDamagedError: if the entry is there, damaged, and depended on
     :raises OSError: if it cannot be read, or cannot be kept
     """
@@ -49,37 +51,40 @@ def adopt(store: Store, members: Sequence[Installed], known: Known) -> Entry | N
         mtime = int(time.time())
         files = _collect(staged, members, mtime, known)
         if not files:
-            return None
+            return None, False
         sha256 = adopted_digest(distribution.dist_info, files)
         files += _metadata(staged, distribution, mtime)
         manifest = _manifest(distribution, files, mtime)
         replace = _is_to_be_replaced(store, sha256)
-        store.publish_entry(staged, sha256, manifest, replace=replace)
-    return store.entry(sha256)
+        is_new = store.publish_entry(staged, sha256, manifest, replace=replace)
+    return store.entry(sha256), is_new
 
 
-def planned(store: Store, members: Sequence[Installed]) -> Entry | None:
+def planned(store: Store, members: Sequence[Installed]) -> tuple[Entry | None, bool]:
     """Return the entry that :func:`adopt` would make, by the sizes of the files.
 
-    :returns: it has no path; ``None`` if there would be none
+    :returns: if it is new, it has no path; ``None`` if there would be none; and whether
+        it is new
     :raises EntryDamagedError: as :func:`adopt`
     :raises OSError: as :func:`adopt`, as far as it can be foreseen
     """
     distribution = members[0].distribution
     found: dict[str, StoredFile] = {}
-    for _, file in _candidates(members):
+    for _, file in candidates(members):
         if file.is_as_long:
             stored = StoredFile(file.path, file.size, file.sha256 or "", file.mode)
             found.setdefault(file.path, stored)
     if not found:
-        return None
+        return None, False
     sha256 = adopted_digest(distribution.dist_info, found.values())
     for name in _METADATA:
         size = len(distribution.read(name))
         path = f"{distribution.dist_info}/{name}"
         found[path] = StoredFile(path, size, "", 0o644)
-    _is_to_be_replaced(store, sha256)
-    return Entry(
+    present = None if _is_to_be_replaced(store, sha256) else store.entry(sha256)
+    if present is not None:
+        return present, False
+    entry = Entry(
         path="",
         store=store.root,
         sha256=sha256,
@@ -92,9 +97,10 @@ def planned(store: Store, members: Sequence[Installed]) -> Entry | None:
         mtime=0,
         files=tuple(found.values()),
     )
+    return entry, True
 
 
-def _candidates(members: Sequence[Installed]) -> Iterator[tuple[str, File]]:
+def candidates(members: Sequence[Installed]) -> Iterator[tuple[str, File]]:
     """Yield what an entry could be made of, with its absolute path."""
     for member in members:
         for source, file in member.files.items():
@@ -109,7 +115,7 @@ def _collect(
 ) -> list[StoredFile]:
     """Copy each file that is as RECORD says into a staging directory."""
     found: dict[str, StoredFile] = {}
-    for source, file in _candidates(members):
+    for source, file in candidates(members):
         if file.path in found:
             continue
         target = os.path.join(staged, FILES, file.path)

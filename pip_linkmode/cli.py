@@ -19,7 +19,12 @@ from typing import TYPE_CHECKING
 import pip_linkmode
 from pip_linkmode import cli_environments, cli_inspect, cli_store
 from pip_linkmode.command import FOUND, MEANINGLESS, Command, Result
-from pip_linkmode.errors import EnvironmentUnknownError, LinkmodeError, SettingsError
+from pip_linkmode.errors import (
+    EnvironmentUnknownError,
+    LinkmodeError,
+    SettingsError,
+    sentence,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         result: Result = options.run(options)
     except (EnvironmentUnknownError, SettingsError) as error:
-        return _fail(error, MEANINGLESS)
+        return _fail(sentence(error), MEANINGLESS)
     except (LinkmodeError, OSError) as error:
-        return _fail(error, FOUND)
+        return _fail(sentence(error), FOUND)
     except KeyboardInterrupt:
         return _fail("interrupted", FOUND)
     try:
@@ -62,9 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return result.code
 
 
-def _fail(reason: object, code: int) -> int:
-    if isinstance(reason, OSError) and reason.strerror:
-        reason = ": ".join(filter(None, (reason.filename, reason.strerror)))
+def _fail(reason: str, code: int) -> int:
     sys.stderr.write(f"ERROR: {reason}\n")
     return code
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pip_linkmode.command import FINE, FOUND, Command, Result, as_data, make_stores
 from pip_linkmode.configuration import in_force
 from pip_linkmode.console import Progress, plural, size
-from pip_linkmode.enable import disable, enable
+from pip_linkmode.enable import Disabled, Enabled, disable, enable, library_of
 from pip_linkmode.environments import find
-from pip_linkmode.errors import SettingsError
+from pip_linkmode.errors import LinkmodeError, SettingsError, sentence
 from pip_linkmode.materialize import Materializing
 from pip_linkmode.relink import Relinking
 from pip_linkmode.settings import ALIASES, SHARING, why_no_symlinks
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from pip_linkmode.relink import Report
 
+_Changed = TypeVar("_Changed", Enabled, Disabled)
 
 # --- relink ---------------------------------------------------------------------------
 
@@ -131,20 +133,46 @@ def _materialize(options: argparse.Namespace) -> Result:
         lines += [
             one.site_packages,
             f"  {plural(one.files, 'file')} ({size(one.bytes)}) made private",
+            *([f"  not done: {one.refused}"] if one.refused else []),
             *(f"  leads nowhere: {path}" for path in one.dangling),
             *(f"  {path}: {reason}" for path, reason in one.failed.items()),
         ]
-    code = FOUND if any(one.dangling or one.failed for one in found) else FINE
+    bad = any(one.refused or one.dangling or one.failed for one in found)
+    code = FOUND if bad else FINE
     return Result([as_data(one) for one in found], "\n".join(lines), code)
 
 
 # --- enable and disable ---------------------------------------------------------------
 
 
+def _each(
+    options: argparse.Namespace,
+    change: Callable[[str], _Changed],
+    refused: Callable[[str], _Changed],
+) -> list[_Changed]:
+    """Change environments one by one; what one of them refuses the others do not.
+
+    :param refused: makes a report of a library in which nothing is done yet
+    :raises EnvironmentUnknownError: if one is none; then nothing is done
+    """
+    found = []
+    for library in dict.fromkeys(map(library_of, options.environments)):
+        try:
+            one = change(library)
+        except (LinkmodeError, OSError) as error:
+            one = refused(library)
+            one.refused = sentence(error)
+        found.append(one)
+    return found
+
+
 def _enable(options: argparse.Namespace) -> Result:
-    found = [enable(path) for path in options.environments]
+    found = _each(options, enable, Enabled)
     lines = []
     for one in found:
+        if one.refused:
+            lines.append(f"{one.site_packages}: not enabled: {one.refused}")
+            continue
         parts = [
             f"{', '.join(names)} {what}"
             for names, what in ((one.linked, "linked"), (one.already, "was there"))
@@ -152,20 +180,24 @@ def _enable(options: argparse.Namespace) -> Result:
         ]
         lines.append(f"{one.site_packages}: {'; '.join(parts)}")
         lines += [f"  WARNING: {warning}" for warning in one.warnings]
-    code = FOUND if any(one.warnings for one in found) else FINE
+    code = FOUND if any(one.refused or one.warnings for one in found) else FINE
     return Result([as_data(one) for one in found], "\n".join(lines), code)
 
 
 def _disable(options: argparse.Namespace) -> Result:
-    found = [disable(path) for path in options.environments]
+    found = _each(options, disable, Disabled)
     lines = []
     for one in found:
+        if one.refused:
+            lines.append(f"{one.site_packages}: not disabled: {one.refused}")
+            continue
         names = ", ".join(one.removed)
         lines.append(
             f"{one.site_packages}: {f'{names} removed' if names else 'was not there'}"
         )
         lines += [f"  left, since others need it: {name}" for name in one.left]
-    return Result([as_data(one) for one in found], "\n".join(lines))
+    code = FOUND if any(one.refused for one in found) else FINE
+    return Result([as_data(one) for one in found], "\n".join(lines), code)
 
 
 COMMANDS = (

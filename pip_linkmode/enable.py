@@ -36,7 +36,7 @@ from pip_linkmode import environments
 from pip_linkmode.bytecode import Interpreter
 from pip_linkmode.environments import Distribution
 from pip_linkmode.errors import EnableRefusedError
-from pip_linkmode.installed import Site
+from pip_linkmode.installed import Site, why_not
 from pip_linkmode.link import TEMPORARY, Link, Linker
 from pip_linkmode.replacement import alone_in
 from pip_linkmode.wheel import WRITTEN_BY_PIP
@@ -66,6 +66,8 @@ class Enabled:
     """Distributions that were there."""
     files: int = 0
     warnings: list[str] = field(default_factory=list)
+    refused: str | None = None
+    """Why it could not be done, in one sentence."""
 
 
 @dataclass
@@ -76,6 +78,8 @@ class Disabled:
     removed: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     """Distributions that came with it, and that others need."""
+    refused: str | None = None
+    """Why it could not be done, in one sentence."""
 
 
 # --- in -------------------------------------------------------------------------------
@@ -90,9 +94,9 @@ def enable(environment: str) -> Enabled:
     :raises EnvironmentBusyError: if another process is at work there
     :raises OSError: if the environment cannot be written
     """
-    library = _library(environment)
+    library = library_of(environment)
     _check(library)
-    with _alone_in(library):
+    with _swept(library):
         return _enable(library)
 
 
@@ -153,7 +157,7 @@ def _plan(
 
 
 @contextlib.contextmanager
-def _alone_in(library: str) -> Iterator[None]:
+def _swept(library: str) -> Iterator[None]:
     """Keep others of us out, and remove what one who was killed had only begun.
 
     :raises EnvironmentBusyError: if another process is at work there
@@ -195,8 +199,12 @@ def _refuse_to_replace(
                 raise EnableRefusedError(msg)
 
 
-def _library(environment: str) -> str:
-    """Return the site-packages directory that has pip, if there are several."""
+def library_of(environment: str) -> str:
+    """Return the site-packages directory that has pip, if there are several.
+
+    :param environment: a path as for :func:`pip_linkmode.environments.find`
+    :raises EnvironmentUnknownError: if it is none
+    """
     found = environments.find(environment)
     return next((one for one in found if _find(one, "pip")), found[0])
 
@@ -235,7 +243,14 @@ def _running(name: str) -> Distribution:
     for file in found.files or ():
         top, _, rest = str(file).replace(os.sep, "/").partition("/")
         if top.endswith(".dist-info") and rest == "RECORD":
-            return Distribution(os.path.abspath(str(found.locate_file(""))), top)
+            running = Distribution(os.path.abspath(str(found.locate_file(""))), top)
+            if why_not(running) == "is editable":
+                msg = (
+                    f"{name} is editable where this runs, in {sys.prefix}, so its "
+                    "files are elsewhere; install it there without --editable first"
+                )
+                raise EnableRefusedError(msg)
+            return running
     msg = (
         f"{name} has no RECORD where this runs, in {sys.prefix}; "
         "install it with pip in a virtual environment, and enable from there"
@@ -398,8 +413,8 @@ def disable(environment: str) -> Disabled:
     :raises EnvironmentBusyError: if another process is at work there
     :raises OSError: if the environment cannot be written
     """
-    library = _library(environment)
-    with _alone_in(library):
+    library = library_of(environment)
+    with _swept(library):
         return _disable(library)
 
 

@@ -4,18 +4,22 @@ Each environment that has files from a store is one directory there::
 
     <store>/v1/environments/<key>/environment.json   {"site_packages": path, "place": …}
                                   <sha256>.<mode>    an entry it was linked to, and how
-                                  witness-<inode>    a hard link to its pyvenv.cfg
+                                  witness-<inode>    a hard link to its pyvenv.cfg,
+                                                     and one to its bin/python
 
 ``<key>`` is the sha256 of path and place.  A registration is of a *directory* and not
 of a path: the same path may be another environment tomorrow, or on another host.  All
 of it is written before the first link is, so that no clean-up can miss a user of an
-entry.  The witness tells an environment that was deleted from one that was moved away:
-its file has another name as long as the environment is anywhere on the file system.
+entry.  The witnesses tell an environment that was deleted from one that was moved away:
+a file has another name as long as the environment is anywhere on the file system.  One
+is not enough: who moves an environment edits its ``pyvenv.cfg``, and ``sed -i`` writes
+another file.  The name of the interpreter, mostly a symlink, stays what it is.
 
-That name may also be the witness of another store.  A store by itself cannot tell: an
-environment that is in two stores and was deleted, and one that is in one store and was
-moved, both leave a witness with two names and a path with nothing there.  So all names
-have to be seen, which needs all stores that have one, and until then it is *moved*.
+That other name may also be the witness of another store.  A store by itself cannot
+tell: an environment that is in two stores and was deleted, and one that is in one store
+and was moved, both leave a witness with two names and a path with nothing there.  So
+all names of all witnesses have to be seen, which needs all stores that have one, and
+until then it is *moved*.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ import os
 import re
 import socket
 import stat
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -49,6 +54,8 @@ if TYPE_CHECKING:
 DIRECTORY = os.path.join(LAYOUT, "environments")
 _NAME = "environment.json"
 _WITNESS = "witness-"
+_CONFIGURATION = "pyvenv.cfg"
+_INTERPRETER = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
 _LEVELS = 3
 """How far above site-packages an environment's ``pyvenv.cfg`` is, at most."""
 _NOT_YET = 0
@@ -90,7 +97,7 @@ def register(store: str, site_packages: str, sha256: str, mode: str) -> None:
         raise NotADirectoryError(errno.ENOTDIR, "Is a link", directory)
     if not known:
         _introduce(directory, site_packages, place)
-    _call_witness(directory, site_packages)
+    _call_witnesses(directory, site_packages)
     with contextlib.suppress(FileExistsError):
         os.close(os.open(marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
 
@@ -127,45 +134,42 @@ def _introduce(directory: str, site_packages: str, place: str) -> None:
     os.replace(unfinished, os.path.join(directory, _NAME))
 
 
-def _configuration(site_packages: str) -> tuple[str, os.stat_result] | None:
-    """Return the ``pyvenv.cfg`` of an environment, if it has one."""
-    root = site_packages
-    for _ in range(_LEVELS):
-        root = os.path.dirname(root)
-        path = os.path.join(root, "pyvenv.cfg")
+def _call_witnesses(directory: str, site_packages: str) -> None:
+    """Give files of an environment a second name each, where that can be done."""
+    present, is_new = set(), False
+    for path, status in witnessed(site_packages).items():
+        # A copy of the store has witnesses that are none: the inode does not match.
+        name = f"{_WITNESS}{status.st_ino}"
+        witness = os.path.join(directory, name)
         with contextlib.suppress(OSError):
-            return path, os.lstat(path)
-    return None
+            if not os.path.lexists(witness):
+                os.link(path, witness, follow_symlinks=False)
+                made, is_new = os.lstat(witness), True
+                # BeeGFS fakes hard links; and elsewhere a link may be followed.
+                if made.st_nlink == 1 or not os.path.samestat(made, status):
+                    os.unlink(witness)
+                    continue
+            present.add(name)
+    if present and is_new:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(directory):
+                if name.startswith(_WITNESS) and name not in present:
+                    os.unlink(os.path.join(directory, name))
 
 
-def _call_witness(directory: str, site_packages: str) -> None:
-    """Give the environment's ``pyvenv.cfg`` a second name, if that can be done."""
-    found = _configuration(site_packages)
-    if found is None:
-        return
-    configuration, status = found
-    # A copy of the store has a witness that is none; the inode in the name shows it.
-    witness = os.path.join(directory, f"{_WITNESS}{status.st_ino}")
-    with contextlib.suppress(OSError):
-        if os.path.lexists(witness):
-            return
-        os.link(configuration, witness, follow_symlinks=False)
-        if os.lstat(witness).st_nlink == 1:  # BeeGFS fakes hard links
-            os.unlink(witness)
-            return
-        for name in os.listdir(directory):
-            if name.startswith(_WITNESS) and name != os.path.basename(witness):
-                os.unlink(os.path.join(directory, name))
-
-
-def _witness(directory: str) -> os.stat_result | None:
+def _witnesses(directory: str) -> list[os.stat_result]:
+    found = []
     with contextlib.suppress(OSError):
         for name in os.listdir(directory):
             if name.startswith(_WITNESS):
                 status = os.lstat(os.path.join(directory, name))
                 if name == f"{_WITNESS}{status.st_ino}":
-                    return status
-    return None
+                    found.append(status)
+    return found
+
+
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 @dataclass(frozen=True)
@@ -187,29 +191,29 @@ class Registration:
             system; ``missing`` if it cannot be told which; ``unreadable`` if it is not
             to be had for another reason
         """
-        witness = _witness(self.directory)
+        witnesses = _witnesses(self.directory)
         try:
             os.listdir(self.site_packages)
-            if self._is_it(witness):
+            if self._is_it(witnesses):
                 return "present"
         except (FileNotFoundError, NotADirectoryError):
             pass
         except OSError:
             return "unreadable"
-        if witness is not None:
-            return "gone" if self._has_all_names(witness) else "moved"
+        if witnesses:
+            return "gone" if self._has_all_names(witnesses) else "moved"
         # pip itself removes the directory in which it prepares --target.
         prepared = "pip-target-" in self.site_packages and self._host() == _host()
         return "gone" if prepared else "missing"
 
-    def _is_it(self, witness: os.stat_result | None) -> bool:
+    def _is_it(self, witnesses: list[os.stat_result]) -> bool:
         """Tell whether what is at the path now is what was linked.
 
         It may be another environment: made anew after the old one was moved away, or
         on another host that has the same store.
         """
-        found = _configuration(self.site_packages)
-        if witness and found and os.path.samestat(witness, found[1]):
+        found = map(_inode, witnessed(self.site_packages).values())
+        if not set(found).isdisjoint(map(_inode, witnesses)):
             return True
         # That of --target is made when all is installed.
         return self.place in (_place(self.site_packages), f"{_host()}:{_NOT_YET}")
@@ -217,32 +221,32 @@ class Registration:
     def _host(self) -> str:
         return self.place.rpartition(":")[0]
 
-    def _has_all_names(self, witness: os.stat_result) -> bool:
-        """Tell whether each name of a witness is one that was seen in a store."""
-        names = self._names(witness)
-        again = _witness(self.directory)
+    def _has_all_names(self, witnesses: list[os.stat_result]) -> bool:
+        """Tell whether each name of each witness is one that was seen in a store."""
+        names = self._names()
+        again = _witnesses(self.directory)
         # Another store may have let go of a name that was counted.
-        return again is not None and max(witness.st_nlink, again.st_nlink) <= names
+        return len(again) == len(witnesses) and all(
+            one.st_nlink <= names[_inode(one)] for one in (*witnesses, *again)
+        )
 
-    def _names(self, witness: os.stat_result) -> int:
-        """Count the names of a witness in the stores; lib64 has one of its own."""
-        found, counted = 0, set()
+    def _names(self) -> Counter[tuple[int, int]]:
+        """Count the names of witnesses in the stores; lib64 has its own."""
+        found, counted = Counter[tuple[int, int]](), set()
         paths = (os.path.join(store, DIRECTORY) for store in self.beside)
         for path in (os.path.dirname(self.directory), *paths):
             with contextlib.suppress(OSError):
                 status = os.stat(path)
                 # By any of its paths, a store counts once.
-                if (status.st_dev, status.st_ino) not in counted:
-                    counted.add((status.st_dev, status.st_ino))
-                    others = (_witness(f"{path}/{name}") for name in os.listdir(path))
-                    found += sum(
-                        bool(o and os.path.samestat(o, witness)) for o in others
-                    )
+                if _inode(status) not in counted:
+                    counted.add(_inode(status))
+                    for name in os.listdir(path):
+                        found.update(map(_inode, _witnesses(f"{path}/{name}")))
         return found
 
     def refresh(self) -> None:
         """Look for a witness anew, in an environment that is present."""
-        _call_witness(self.directory, self.site_packages)
+        _call_witnesses(self.directory, self.site_packages)
 
     def entries(self, *, depends: bool = False) -> set[str]:
         """Return the entries that were linked, by sha256.
@@ -257,6 +261,21 @@ class Registration:
                 and (name.endswith(_SYMLINK) or not depends)
             }
         return set()
+
+    def forget_symlinks(self, sha256s: Iterable[str]) -> None:
+        """Forget that entries were linked by symlinks.
+
+        :raises OSError: if the store cannot be changed
+        """
+        for sha256 in sha256s:
+            os.unlink(os.path.join(self.directory, f"{sha256}{_SYMLINK}"))
+
+    def is_of(self, library: str) -> bool:
+        """Tell whether it was made for a directory, by any of its paths.
+
+        :param library: absolute path of a site-packages directory
+        """
+        return os.path.realpath(self.site_packages) == os.path.realpath(library)
 
     def release(self) -> None:
         """Forget the environment, and with it what it uses."""
@@ -484,8 +503,34 @@ def root(library: str) -> str:
     :param library: absolute path of a site-packages directory
     :returns: that of the virtual environment; else *library* itself
     """
-    found = _configuration(library)
-    return os.path.dirname(found[0]) if found else library
+    directory = library
+    for _ in range(_LEVELS):
+        directory = os.path.dirname(directory)
+        if os.path.lexists(os.path.join(directory, _CONFIGURATION)):
+            return directory
+    return library
+
+
+def witnessed(library: str) -> dict[str, os.stat_result]:
+    """Return the files of a virtual environment of which a store keeps a second name.
+
+    None is of somebody else: root may look after an environment that is hostile.
+
+    :param library: absolute path of a site-packages directory
+    :returns: their own status, by absolute path
+    """
+    whole, found = root(library), {}
+    if whole != library:
+        scripts = os.path.join(whole, _INTERPRETER[0])
+        paths = [os.path.join(whole, _CONFIGURATION)]
+        if not os.path.islink(scripts):  # which may lead outside
+            paths.append(os.path.join(scripts, _INTERPRETER[1]))
+        for path in paths:
+            with contextlib.suppress(OSError):
+                status = os.lstat(path)
+                if status.st_uid == os.stat(whole).st_uid:
+                    found[path] = status
+    return found
 
 
 def inside(*directories: str) -> Callable[[str], bool]:

@@ -12,6 +12,13 @@ class LinkmodeError(Exception):
     """A reason, in one sentence, not to link."""
 
 
+def sentence(error: Exception) -> str:
+    """Return what an error says, without a number."""
+    if isinstance(error, OSError) and error.strerror:
+        return ": ".join(filter(None, (error.filename, error.strerror)))
+    return str(error)
+
+
 class WheelDeclinedError(LinkmodeError):
     """The wheel is not of the plain shape that can be stored; pip must judge it."""
 

@@ -325,6 +325,8 @@ class Session:
             if mode == "symlink":
                 # A clean-up may have looked here before the links were there.
                 os.lstat(os.path.join(entry.path, MANIFEST))
+                # And a relink too, which forgets symlinks where it finds none.
+                self._register(entry, layout.library, mode)
         except OSError as error:
             if error.errno not in GONE:
                 raise

@@ -160,7 +160,7 @@ class Ledger:
         device = self._device(status.st_dev, path)
         inodes, bit, tells_inodes = device.inodes, account.bit, device.tells_inodes
         per_name, per_inode = device.overhead.name, device.overhead.inode
-        own = logical = _allocated(status) + per_name + per_inode
+        own = logical = allocated(status) + per_name + per_inode
         with os.scandir(path if descriptor is None else descriptor) as entries:
             for entry in entries:
                 known = inodes.get(entry.inode()) if tells_inodes else None
@@ -180,14 +180,14 @@ class Ledger:
                 own += per_name
                 logical += per_name
                 if known is None:
-                    allocated = _allocated(status) + per_inode
+                    size = allocated(status) + per_inode
                     is_data = device.clones and stat.S_ISREG(status.st_mode)
                     is_data = is_data and bool(status.st_size)
                     if status.st_nlink == 1 and not is_data:
-                        own += allocated
-                        logical += allocated
+                        own += size
+                        logical += size
                         continue
-                    known = [allocated, status.st_nlink, 0, 0]
+                    known = [size, status.st_nlink, 0, 0]
                     if status.st_nlink > 1:
                         inodes[status.st_ino] = known
                     if is_data:
@@ -221,7 +221,7 @@ class Ledger:
             behind = None
             if leads_to.startswith(self._prefixes):
                 try:
-                    behind = _allocated(os.stat(leads_to))
+                    behind = allocated(os.stat(leads_to))
                 except OSError:
                     behind = 0  # it dangles
             path = f"{directory}{os.sep}{entry.name}"
@@ -273,7 +273,7 @@ class Ledger:
             own, logical = overhead.inode, 0.0
             extents = link.extents(path)
             if extents is None:
-                own += _allocated(status)
+                own += allocated(status)
                 extents = []
             for start, length, is_compressed, is_shared in extents:
                 if start is None:
@@ -339,14 +339,15 @@ def _size_of_link(path: str, leads_to: str, device: _Device) -> int:
     """Return what a symlink takes; some file systems keep it in their own trees."""
     overhead, length = device.overhead, len(os.fsencode(leads_to))
     if length not in device.link_sizes:
-        content = _allocated(os.lstat(path))
+        content = allocated(os.lstat(path))
         if overhead.inline:
             content = overhead.inline + round(length * overhead.inline_factor)
         device.link_sizes[length] = content + overhead.name + overhead.inode
     return device.link_sizes[length]
 
 
-def _allocated(status: os.stat_result) -> int:
+def allocated(status: os.stat_result) -> int:
+    """Return what a file takes on the disk, in bytes."""
     blocks: int | None = getattr(status, "st_blocks", None)  # not on Windows
     return status.st_size if blocks is None else blocks * _BLOCK
 

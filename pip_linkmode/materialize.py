@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pip_linkmode import environments
-from pip_linkmode.errors import RecordInvalidError
+from pip_linkmode.errors import EnvironmentBusyError, RecordInvalidError, sentence
 from pip_linkmode.installed import OUTSIDE, Site
 from pip_linkmode.link import TEMPORARY, Link, Linker
 from pip_linkmode.replacement import ChangedError, Replacer, alone_in
@@ -38,6 +38,8 @@ class Materialized:
     """What could not be done, by path."""
     released: list[str] = field(default_factory=list)
     """Stores that the environment was registered in."""
+    refused: str | None = None
+    """Why it could not be done, or not to its end, in one sentence."""
 
 
 class Materializing:
@@ -48,18 +50,24 @@ class Materializing:
 
         :param libraries: absolute paths of site-packages directories
         :param stores: absolute paths of those that may know the environments
-        :raises OSError: if an environment cannot be read
         """
         self._stores = dict.fromkeys(stores)
         self._sites = {library: Site(library) for library in libraries}
         self._reports = {library: Materialized(library) for library in libraries}
-        self._shared = {library: dict(self._look(library)) for library in self._sites}
+        self._shared = {library: self._see(library) for library in self._sites}
         """By site-packages, what has to get a file of its own, and its size."""
 
     @property
     def bytes(self) -> int:
         """How much there is to do."""
         return sum(sum(files.values()) for files in self._shared.values())
+
+    def _see(self, library: str) -> dict[str, int]:
+        try:
+            return dict(self._look(library))
+        except OSError as error:
+            self._reports[library].refused = sentence(error)
+            return {}
 
     def _look(self, library: str) -> Iterator[tuple[str, int]]:
         trees = environments.trees(library)
@@ -94,6 +102,8 @@ class Materializing:
                     yield path, os.stat(path).st_size
                 except OSError:  # told when its turn comes
                     yield path, 0
+            elif status.st_nlink > 1 and self._sites[library].is_inside(path):
+                yield path, 0
         elif (
             stat.S_ISREG(status.st_mode)
             and status.st_nlink > 1
@@ -107,11 +117,15 @@ class Materializing:
         """Do it.
 
         :param advance: called with the number of bytes that were copied
-        :raises EnvironmentBusyError: if another process is at work in one of them
         """
         for library, files in self._shared.items():
-            with alone_in(library):
-                self._materialize(library, files, advance)
+            report = self._reports[library]
+            if report.refused is None:
+                try:
+                    with alone_in(library):
+                        self._materialize(library, files, advance)
+                except (EnvironmentBusyError, OSError) as error:
+                    report.refused = sentence(error)
         return list(self._reports.values())
 
     def _materialize(
@@ -122,25 +136,26 @@ class Materializing:
     ) -> None:
         report, replacer = self._reports[library], Replacer(Linker())
         site = self._sites[library]
-        witnessed = os.path.join(environments.root(library), "pyvenv.cfg")
+        witnessed = environments.witnessed(library)
         for path, size in files.items():
-            if path != witnessed:
+            if path not in witnessed:
                 _own(replacer, site, path, report)
             advance(size)
-        told = {witnessed, *report.dangling}
+        told = {*witnessed, *report.dangling}
         for path, _ in self._look(library):
             if path not in told:
                 report.failed.setdefault(path, "it was linked in the meantime")
         if report.dangling or report.failed:
             return  # it depends on the store as before
         self._release(library, report)
-        if witnessed in files:  # by a store that nobody has named, if it still is
-            _own(replacer, site, witnessed, report)
+        for path in files:
+            if path in witnessed:  # by a store that nobody has named, if it still is
+                _own(replacer, site, path, report)
 
     def _release(self, library: str, report: Materialized) -> None:
         for store in self._stores:
             for registration in environments.registrations(store):
-                if _is_one(registration.site_packages, library):
+                if registration.is_of(library):
                     try:
                         registration.release()
                     except OSError as error:
@@ -154,7 +169,11 @@ def _own(replacer: Replacer, site: Site, path: str, report: Materialized) -> Non
     try:
         # What was seen first may have been edited since.
         old = os.lstat(path)
-        if not stat.S_ISLNK(old.st_mode) and old.st_nlink == 1:
+        is_link = stat.S_ISLNK(old.st_mode)
+        if is_link and not environments.inside_a_store(path):
+            _renew(site, path, old)
+            return
+        if not is_link and old.st_nlink == 1:
             return
         if site.is_inside(path) and os.path.basename(path).startswith(TEMPORARY):
             os.unlink(path)
@@ -181,6 +200,25 @@ def _own(replacer: Replacer, site: Site, path: str, report: Materialized) -> Non
         report.bytes += status.st_size
 
 
+def _renew(site: Site, path: str, old: os.stat_result) -> None:
+    """Give a symlink an inode of its own.
+
+    :param old: its own status
+    :raises OSError: if that cannot be done
+    """
+    if old.st_nlink == 1 or not site.is_inside(path):
+        return
+    beside = os.path.join(os.path.dirname(path), TEMPORARY + os.urandom(8).hex())
+    os.symlink(os.readlink(path), beside)
+    try:
+        if hasattr(os, "lchown"):  # pragma: no branch  # Windows
+            os.lchown(beside, old.st_uid, old.st_gid)
+        os.replace(beside, path)
+    except OSError:
+        os.unlink(beside)
+        raise
+
+
 def _why_not(
     site: Site, path: str, old: os.stat_result, source: str, status: os.stat_result
 ) -> str | None:
@@ -196,11 +234,6 @@ def _why_not(
     if not stat.S_ISREG(status.st_mode):
         return "it leads to no regular file"
     return None
-
-
-def _is_one(one: str, other: str) -> bool:
-    """Tell whether two paths are of one directory."""
-    return one == other or os.path.realpath(one) == os.path.realpath(other)
 
 
 def _tree(root: str) -> Iterator[str]:

@@ -29,16 +29,19 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from pip_linkmode import environments, skeleton
-from pip_linkmode.adoption import adopt, planned, sha256_of
+from pip_linkmode.adoption import adopt, candidates, planned, sha256_of
 from pip_linkmode.bytecode import Compiled
 from pip_linkmode.entry import BYTECODE, FILES, MANIFEST, Entry, use
 from pip_linkmode.errors import (
     EntryDamagedError,
     EntryGoneError,
     EnvironmentBusyError,
+    RecordInvalidError,
     WheelDeclinedError,
+    sentence,
 )
 from pip_linkmode.installed import Installed, Site, files_of, is_bytecode, why_not
+from pip_linkmode.ledger import allocated
 from pip_linkmode.link import (
     CHAINS,
     PRIMITIVES,
@@ -51,6 +54,7 @@ from pip_linkmode.link import (
 )
 from pip_linkmode.placement import Place, by_chain
 from pip_linkmode.replacement import ChangedError, KeptError, Replacer, alone_in, keep
+from pip_linkmode.users import forget_symlinks
 from pip_linkmode.wheel import current_umask, stamp
 from pip_linkmode.workers import Workers
 
@@ -66,16 +70,15 @@ if TYPE_CHECKING:
 
     from pip_linkmode.bytecode import Bytecode, Interpreter
     from pip_linkmode.installed import Claims, File
-    from pip_linkmode.skeleton import Layout
+    from pip_linkmode.skeleton import Layout, Target
     from pip_linkmode.store import Store
     from pip_linkmode.wheel import StoredFile
 
 
 _PAGE = 4096
-_BLOCK = 512
-"""The unit of ``st_blocks``, whatever the file system's is (:manpage:`stat(2)`)."""
 _ATTEMPTS = 3
 _FOREIGN = "would get another owner or group"
+_STALE = "have bytecode that would be stale"
 _ENOUGH = 0.9
 """The part of a distribution's bytes that an entry must have to be worth a link."""
 _FLAGS = slice(4, 8)
@@ -138,11 +141,6 @@ class Report:
 # --- files ----------------------------------------------------------------------------
 
 
-def _allocated(status: os.stat_result) -> int:
-    blocks: int | None = getattr(status, "st_blocks", None)  # not on Windows
-    return status.st_size if blocks is None else blocks * _BLOCK
-
-
 @dataclass
 class _Environment(Site):
     """One environment, and the ways to it."""
@@ -152,6 +150,8 @@ class _Environment(Site):
     """Those from which a file can be linked to it, in the order of look-up."""
     ways: dict[str, dict[str, str | None]] = field(default_factory=dict)
     """By store, what :meth:`pip_linkmode.store.Store.probe` says of each primitive."""
+    linked: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """By store, the entries that it is linked to now, by sha256."""
 
     def __post_init__(self) -> None:
         self.report = Relinked(self.library)
@@ -200,8 +200,10 @@ class Relinking:
         """By name of the dist-info directory."""
         self._workers: dict[str, Workers] = {}
         """By name of the interpreter: those of several environments are as good."""
-        self._foreseen: set[tuple[str, str]] = set()
-        """Of what a dry run has counted the bytecode."""
+        self._foreseen: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+        """What a dry run has counted: by entry and interpreter, bytecode by source."""
+        self._chains: dict[str, tuple[str, str, Store]] = {}
+        """By target, the chain, the area and the store of the links that are made."""
         self._environments: list[_Environment] = []
         self._groups: dict[tuple[str, Claims], list[_Member]] = defaultdict(list)
         """What has the same claims, and may share one entry."""
@@ -264,12 +266,23 @@ class Relinking:
                     if member.environment.stores:
                         self._one(member, members)
                     advance(member.bytes)
-        for replaced, names, allocated in self._replaced.values():
+            for environment in self._environments:
+                self._forget_symlinks(environment)
+        for replaced, names, size in self._replaced.values():
             if replaced == names:
-                self.report.bytes_freed += allocated
+                self.report.bytes_freed += size
             else:
-                self.report.bytes_held += allocated
+                self.report.bytes_held += size
         return self.report
+
+    def _forget_symlinks(self, environment: _Environment) -> None:
+        """Let no store take for symlinks what was replaced by other links."""
+        for store in environment.stores:
+            linked = environment.linked[store.root]
+            if linked and self._mode != "symlink":
+                # What is noted and is not so keeps an entry, and breaks nothing.
+                with contextlib.suppress(OSError, RecordInvalidError):
+                    forget_symlinks(store, environment.library, linked)
 
     def _stop(self) -> None:
         for workers in self._workers.values():
@@ -286,7 +299,7 @@ class Relinking:
         try:
             stack.enter_context(alone_in(environment.library))
         except (EnvironmentBusyError, OSError) as error:
-            report.refused = str(error)
+            report.refused = sentence(error)
             return
         if not self.report.dry_run:
             self._sweep(environment)
@@ -347,10 +360,10 @@ class Relinking:
         report = member.environment.report
         try:
             for _ in range(_ATTEMPTS):
-                found = self._find(member)
+                found = self._find(member, members)
                 if found is None:
                     self._adopt(member, members)
-                    found = self._find(member, enough=0)
+                    found = self._find(member, members, enough=0)
                 if found is None:
                     break
                 with self._registered(member, *found[:2]) as is_there:
@@ -361,10 +374,8 @@ class Relinking:
             reason = "were to be linked to an entry that was removed in the meantime"
             _count(report.kept, reason, len(member.files))
         except (EntryDamagedError, OSError) as error:
-            reason = str(error)
-            if isinstance(error, OSError):
-                reason = f"{error.strerror}: {error.filename}"
-            _count(report.failed, f"cannot be shared: {reason}", len(member.files))
+            reason = f"cannot be shared: {sentence(error)}"
+            _count(report.failed, reason, len(member.files))
 
     @contextlib.contextmanager
     def _registered(
@@ -387,6 +398,7 @@ class Relinking:
                 pass  # what we may not write to is not ours to clean up either
             else:
                 use(entry.path)
+                member.environment.linked[store.root].add(entry.sha256)
             if self._mode == "symlink":
                 pin = os.path.join(library, TEMPORARY + os.urandom(8).hex())
                 os.symlink(manifest, pin)
@@ -397,11 +409,14 @@ class Relinking:
             yield is_there
 
     def _find(
-        self, member: _Member, enough: float = _ENOUGH
+        self, member: _Member, members: Sequence[_Member], enough: float = _ENOUGH
     ) -> tuple[Store, Entry, Layout] | None:
         """Return the entry that has most of a distribution, if it has enough.
 
         One of a wheel is preferred: the next installation of it is linked to it too.
+
+        :param members: the environments of which another entry could be made
+        :param enough: the part of its bytes
         """
         found = []
         for store, entry in self._entries[member.distribution.dist_info]:
@@ -416,16 +431,44 @@ class Relinking:
                     and file.sha256 == target.file.sha256
                     and file.mode == target.file.mode
                 )
-                if common and common >= enough * member.bytes:
+                if common:
                     found.append((common, bool(entry.wheel), store, entry, layout))
-        for *_, store, entry, layout in sorted(
+        for common, _, store, entry, layout in sorted(
             found, key=lambda f: f[:2], reverse=True
         ):
+            if common < enough * member.bytes:
+                givers = self._givers(member, members, store)
+                if not self._has_all(entry, givers):
+                    continue
             with contextlib.suppress(EntryDamagedError):
                 if entry.path:
                     entry.check()
                 return store, entry, layout
         return None
+
+    @staticmethod
+    def _givers(
+        member: _Member, members: Sequence[_Member], store: Store
+    ) -> list[_Member]:
+        """Return of which environments an entry of a store may be made."""
+        return [member, *(m for m in members if store in m.environment.stores)]
+
+    def _has_all(self, entry: Entry, givers: Sequence[_Member]) -> bool:
+        """Tell whether an entry lacks nothing that is as its RECORD says."""
+        stored = {(file.path, file.sha256, file.mode) for file in entry.files}
+        had = set()
+        for path, file in candidates(givers):
+            if (file.path, file.sha256, file.mode) in stored:
+                had.add(file.path)
+            elif file.path not in had and self._is_intact(path, file):
+                return False
+        return True
+
+    def _is_intact(self, path: str, file: File) -> bool:
+        try:
+            return self._digest(path, os.lstat(path)) == file.sha256
+        except FileNotFoundError:
+            return False
 
     def _adopt(self, member: _Member, members: Sequence[_Member]) -> None:
         """Make an entry of installed files, if there is a store for it.
@@ -439,21 +482,23 @@ class Relinking:
         if not self._can_take(member, store):
             _count(member.environment.report.kept, _FOREIGN, len(member.files))
             return
-        givers = [member, *(m for m in members if store in m.environment.stores)]
+        givers = self._givers(member, members, store)
         if self.report.dry_run:
-            entry = planned(store, givers)
+            entry, is_new = planned(store, givers)
         else:
-            entry = adopt(store, givers, self._known)
+            entry, is_new = adopt(store, givers, self._known)
         if entry is None:
             self._rest(member)
+            return
+        self._entries[entry.dist_info].append((store, entry))
+        if not is_new or entry.sha256 in {one.sha256 for one in self.report.adopted}:
             return
         if self.report.dry_run:
             size = sum(-(-file.size // _PAGE) * _PAGE for file in entry.files)
         else:
             size = sum(
-                _allocated(os.lstat(entry.source(file.path))) for file in entry.files
+                allocated(os.lstat(entry.source(file.path))) for file in entry.files
             )
-        self._entries[entry.dist_info].append((store, entry))
         self.report.bytes_stored += size
         self.report.adopted.append(
             Adopted(entry.name, entry.version, entry.sha256, size)
@@ -523,9 +568,7 @@ class Relinking:
         """
         python = member.environment.python
         if python is None:
-            reason = (
-                "their bytecode would be stale, and the interpreter does not answer"
-            )
+            reason = f"{_STALE}, since the interpreter does not answer"
             return {
                 target.path: reason
                 for target in layout.linked
@@ -540,9 +583,8 @@ class Relinking:
         }
         compiled = self._compile(python, store, entry) if found else None
         is_foreseen = compiled is None and self.report.dry_run
-        if is_foreseen and (entry.sha256, python.name) not in self._foreseen:
-            self._foreseen.add((entry.sha256, python.name))
-            self.report.bytes_stored += sum(map(_size_on_disk, found.values()))
+        if is_foreseen:
+            self._foresee(self._foreseen[entry.sha256, python.name], found)
         plans: dict[str, Link | str] = {}
         for target, path in found.items():
             if compiled is not None:
@@ -559,12 +601,22 @@ class Relinking:
                     source, path, pyc.size, pyc.mtime_ns, pyc.mode, wanted
                 )
             elif compiled is None:
-                plans[target.path] = "their bytecode would be stale, and cannot be made"
+                plans[target.path] = f"{_STALE}, since it cannot be made"
             else:
-                plans[target.path] = (
-                    "their bytecode would be stale: they do not compile"
-                )
+                plans[target.path] = f"{_STALE}, since they do not compile"
         return plans
+
+    def _foresee(self, known: dict[str, int], found: Mapping[Target, str]) -> None:
+        """Count what bytecode will take, once for all environments that have some.
+
+        :param known: receives its bytes on the disk, by source
+        :param found: what is installed, by absolute path
+        """
+        for target, path in found.items():
+            source = target.file.path
+            before = known.get(source, 0)
+            known[source] = max(before, _size_on_disk(path))
+            self.report.bytes_stored += known[source] - before
 
     def _compile(
         self, python: Interpreter, store: Store, entry: Entry
@@ -579,7 +631,7 @@ class Relinking:
         compiled = self._workers[python.name].bytecode(store, entry)
         if compiled is not None and fresh:
             self.report.bytes_stored += sum(
-                _allocated(os.lstat(compiled.source(source)))
+                allocated(os.lstat(compiled.source(source)))
                 for source in compiled.files
             )
         return compiled
@@ -692,7 +744,10 @@ class Relinking:
 
     def _digest(self, path: str, status: os.stat_result) -> str:
         known, digest = self._known.get(path, ((), ""))
-        return digest if known == stamp(status) else sha256_of(path)
+        if known != stamp(status):
+            digest = sha256_of(path)
+            self._known[path] = stamp(status), digest
+        return digest
 
     def _replace(
         self, environment: _Environment, link: Link, old: os.stat_result
@@ -730,7 +785,7 @@ class Relinking:
         _count(report.files, primitive)
         report.bytes += link.size
         if stat.S_ISREG(old.st_mode):
-            seen = [0, old.st_nlink, _allocated(old)]
+            seen = [0, old.st_nlink, allocated(old)]
             self._replaced.setdefault((old.st_dev, old.st_ino), seen)[0] += 1
         return True
 
@@ -815,7 +870,7 @@ def _foreseen(source: StoredFile, pyc: str) -> Compiled:
 
 def _size_on_disk(path: str) -> int:
     with contextlib.suppress(FileNotFoundError):
-        return _allocated(os.stat(path))
+        return allocated(os.stat(path))
     return _PAGE  # of what dangles nothing is known
 
 

@@ -221,7 +221,7 @@ class Store:
 
     def publish_entry(
         self, staged: str, sha256: str, manifest: dict[str, Any], *, replace: bool
-    ) -> None:
+    ) -> bool:
         """Make an entry of a staged directory that holds an unpacked wheel.
 
         Of several processes that do this at once, one wins, and all get its entry.
@@ -229,12 +229,13 @@ class Store:
         :param staged: a staging directory of this store, with :data:`FILES` in it
         :param manifest: what :func:`pip_linkmode.wheel.unpack` says, and the file name
         :param replace: set aside the entry that is there, because it is damaged
+        :returns: as :meth:`publish`
         :raises OSError: if it cannot be written
         """
         final = self.path(sha256)
         manifest = {"manifest": MANIFEST_VERSION, "sha256": sha256, **manifest}
         write_manifest(os.path.join(staged, MANIFEST), manifest)
-        self.publish(staged, final, replace=replace)
+        return self.publish(staged, final, replace=replace)
 
     def publish(self, staged: str, final: str, *, replace: bool = False) -> bool:
         """Move a staged directory to its place by one rename.

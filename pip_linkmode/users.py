@@ -17,6 +17,7 @@ from pip_linkmode.environments import (
     distributions,
     entries_behind_symlinks,
     inside,
+    register,
     registrations,
     root,
     trees,
@@ -109,6 +110,36 @@ def _behind_symlinks(store: str, library: str) -> set[str]:
     for directory in trees(library):
         found |= entries_behind_symlinks(store, directory)
     return found
+
+
+def forget_symlinks(store: Store, library: str, linked: set[str]) -> None:
+    """Forget that an environment had symlinks, as far as none is left.
+
+    A note goes only before a second look: an installation that makes symlinks is seen
+    by it, or finds afterwards that the note is gone, and writes another one.
+
+    :param library: absolute path of its site-packages directory
+    :param linked: entries that are linked in another way now, by sha256
+    :raises RecordInvalidError: if it cannot be told; then nothing is forgotten
+    :raises OSError: likewise
+    """
+    for registration in registrations(store.root):
+        # Where another environment has been, the note is of that one.
+        if not registration.is_of(library) or registration.state() != "present":
+            continue
+        noted = linked & registration.entries(depends=True)
+        if noted:
+            missed = spare = noted - _anywhere(store.root, library)
+            try:
+                registration.forget_symlinks(spare)
+                missed = spare & _anywhere(store.root, library)
+            finally:
+                for sha256 in missed:
+                    register(store.root, registration.site_packages, sha256, "symlink")
+
+
+def _anywhere(store: str, library: str) -> set[str]:
+    return _behind_symlinks(store, library) | _outside(store, library)
 
 
 def _is_elsewhere(registration: Registration, shares: set[str]) -> bool:

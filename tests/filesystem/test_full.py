@@ -152,8 +152,8 @@ def fill_up(place: Path, *, leave: int = 0) -> None:
         file.write(bytes(size))
 
 
-REGISTRATION = 5
-"""Inodes: two directories, the name, the witness and a marker."""
+REGISTRATION = 6
+"""Inodes: two directories, the name, two witnesses and a marker."""
 
 # --- the target is full: pip's own error ----------------------------------------------
 

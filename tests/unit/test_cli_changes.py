@@ -11,10 +11,12 @@ import pytest
 
 from pip_linkmode import cli_environments
 from pip_linkmode import store as store_module
-from pip_linkmode.enable import Disabled, Enabled
+from pip_linkmode.enable import Disabled, Enabled, disable
 from pip_linkmode.replacement import Replacer
+from pip_linkmode.store import locked
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.house import House
@@ -143,19 +145,79 @@ def test_materialize_says_what_came_of_it(
 
 
 def test_enable_and_disable_say_what_came_of_it(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+    run: Run, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    enabled = Enabled("/env", ["pip-linkmode 1.0"], ["wrapt 2.0"], 3, ["pip is old"])
+    path = str(library)
+    enabled = Enabled(path, ["pip-linkmode 1.0"], ["wrapt 2.0"], 3, ["pip is old"])
     monkeypatch.setattr(cli_environments, "enable", lambda _: enabled)
-    text = run.text("enable", "/env", code=1)
-    assert text == (
-        "/env: pip-linkmode 1.0 linked; wrapt 2.0 was there\n  WARNING: pip is old\n"
+    assert run.text("enable", path, code=1) == (
+        f"{path}: pip-linkmode 1.0 linked; wrapt 2.0 was there\n  WARNING: pip is old\n"
     )
-    disabled = Disabled("/env", ["pip-linkmode 1.0"], ["wrapt 2.0"])
+    disabled = Disabled(path, ["pip-linkmode 1.0"], ["wrapt 2.0"])
     monkeypatch.setattr(cli_environments, "disable", lambda _: disabled)
-    text = run.text("disable", "/env")
-    assert text == (
-        "/env: pip-linkmode 1.0 removed\n  left, since others need it: wrapt 2.0\n"
+    assert run.text("disable", path) == (
+        f"{path}: pip-linkmode 1.0 removed\n  left, since others need it: wrapt 2.0\n"
     )
     monkeypatch.setattr(cli_environments, "disable", Disabled)
-    assert run.text("disable", "/env") == "/env: was not there\n"
+    assert run.text("disable", path) == f"{path}: was not there\n"
+
+
+# --- several, and one that refuses ----------------------------------------------------
+
+
+@pytest.fixture
+def several(house: House, library: Path) -> list[str]:
+    """Libraries of which another process is at work in the second."""
+    alpha = house.entry("alpha")
+    others = [house.install(name, "hardlink", alpha) for name in ("two", "three")]
+    return [str(one) for one in (library, *others)]
+
+
+@pytest.mark.parametrize("command", ["enable", "disable", "materialize"])
+def test_one_that_refuses_does_not_stop_the_others(
+    run: Run, several: list[str], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def enable(path: str) -> Enabled:
+        disable(path)  # which is as busy
+        return Enabled(path)
+
+    # This may run from a development install, which cannot be put anywhere.
+    monkeypatch.setattr(cli_environments, "enable", enable)
+    busy = several[1]
+    with locked(busy):
+        told = run.data(command, *several, code=1)
+        text = run.text(command, *several, code=1)
+    assert [one["site_packages"] for one in told] == several
+    reason = f"another pip-linkmode is at work in {busy}"
+    assert [one["refused"] for one in told] == [None, reason, None]
+    verb = {"materialize": "done"}.get(command, f"{command}d")
+    assert text.count(f"not {verb}: {reason}") == 1
+    assert text.count(several[2]) == 1
+
+
+@pytest.mark.parametrize("command", ["enable", "disable", "materialize", "relink"])
+def test_one_that_is_no_environment_stops_all_before_the_first(
+    house: House, run: Run, several: list[str], command: str
+) -> None:
+    nothing = str(house.path / "nothing")
+    said = run.error(command, *several, nothing, code=2)
+    assert f"{nothing} is no environment" in said
+    assert os.stat(f"{several[2]}/alpha/data").st_nlink > 1
+    assert not os.path.lexists(f"{several[0]}/pip_linkmode")
+
+
+def test_error_in_one_environment_is_its_own(
+    run: Run, several: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refuse(path: str) -> Iterator[os.DirEntry[str]]:
+        if path == f"{several[1]}/alpha":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    told = run.data("materialize", *several, code=1)
+    reason = f"{several[1]}/alpha: {os.strerror(errno.EACCES)}"
+    assert [one["refused"] for one in told] == [None, reason, None]
+    assert [one["files"] > 0 for one in told] == [False, False, True]

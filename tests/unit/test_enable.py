@@ -186,6 +186,16 @@ def test_twice_is_as_good_as_once(bench: Bench) -> None:
     assert sorted(found.already) == ["packaging 26.0", "pip-linkmode 1.0", "wrapt 2.0"]
 
 
+def test_what_is_editable_here_cannot_be_put_elsewhere(bench: Bench) -> None:
+    """Only its start-up file would be linked, which leads to what is not there."""
+    origin = bench.running / "pip_linkmode-1.0.dist-info" / "direct_url.json"
+    origin.write_text('{"url": "file:///source", "dir_info": {"editable": true}}')
+    before = bench.tree()
+    with pytest.raises(EnableRefusedError, match="pip-linkmode is editable where"):
+        enable(path_of(bench))
+    assert bench.tree() == before
+
+
 def test_what_is_there_is_left_alone(bench: Bench) -> None:
     bench.add("wrapt", "1.14")
     found = enable(path_of(bench))

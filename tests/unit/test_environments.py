@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,10 @@ from pip_linkmode.environments import (
 from pip_linkmode.errors import EnvironmentUnknownError, RecordInvalidError
 
 if TYPE_CHECKING:
+    from collections import Counter
     from pathlib import Path
+
+    Names = Counter[tuple[int, int]]
 
 ONE, TWO = "1" * 64, "2" * 64
 
@@ -45,9 +49,16 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
     path = tmp_path / "env" / "lib" / "python3.11" / "site-packages"
-    path.mkdir(parents=True)
-    (tmp_path / "env" / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    remake(path)
     return path
+
+
+def remake(library: Path) -> None:
+    library.mkdir(parents=True)
+    environment = library.parents[2]
+    (environment / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    (environment / "bin").mkdir()
+    (environment / "bin" / "python").symlink_to(sys.executable)
 
 
 def registered(store: Path) -> list[str]:
@@ -178,6 +189,120 @@ def test_environment_that_was_moved(store: Path, library: Path, tmp_path: Path) 
     assert the_only(store).state() == "present"
 
 
+@pytest.fixture(params=["symlink", "copy"])
+def interpreter(library: Path, request: pytest.FixtureRequest) -> Path:
+    """Return the interpreter's name, as ``venv`` makes it."""
+    path = library.parents[2] / "bin" / "python"
+    if request.param == "copy":
+        path.unlink()
+        path.write_text("#!/bin/sh\n")
+    return path
+
+
+def edit(configuration: Path) -> None:
+    """As ``sed -i`` does."""
+    edited = configuration.with_name("sedK1x2")
+    edited.write_text("home = /elsewhere\n")
+    edited.replace(configuration)
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_environment_that_was_moved_and_edited(
+    store: Path, library: Path, tmp_path: Path
+) -> None:
+    register(str(store), str(library), ONE, "symlink")
+    library.parents[2].rename(tmp_path / "moved")
+    edit(tmp_path / "moved" / "pyvenv.cfg")
+    assert the_only(store).state() == "moved"
+    shutil.rmtree(tmp_path / "moved")
+    assert the_only(store).state() == "gone"
+
+
+def test_interpreter_is_a_witness_of_its_own(
+    store: Path, library: Path, interpreter: Path
+) -> None:
+    register(str(store), str(library), ONE, "symlink")
+    (directory,) = (store / DIRECTORY).iterdir()
+    status = interpreter.lstat()
+    assert status.st_nlink == 2
+    assert (directory / f"witness-{status.st_ino}").lstat().st_ino == status.st_ino
+
+
+def test_registration_of_old_gets_its_second_witness(
+    store: Path, library: Path, interpreter: Path, tmp_path: Path
+) -> None:
+    register(str(store), str(library), ONE, "symlink")
+    (witness,) = store.glob(f"{DIRECTORY}/*/witness-{interpreter.lstat().st_ino}")
+    witness.unlink()
+    registration = the_only(store)
+    assert registration.state() == "present"
+    registration.refresh()
+    library.parents[2].rename(tmp_path / "moved")
+    edit(tmp_path / "moved" / "pyvenv.cfg")
+    assert registration.state() == "moved"
+
+
+def test_where_a_symlink_has_one_name_the_configuration_is_the_witness(
+    store: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS."""
+    link = os.link
+
+    def refuse(source: str, target: str, **options: bool) -> None:
+        if os.path.islink(source):
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), source)
+        link(source, target, **options)
+
+    monkeypatch.setattr(os, "link", refuse)
+    register(str(store), str(library), ONE, "symlink")
+    environment = library.parents[2]
+    environment.rename(environment.with_name("moved"))
+    assert the_only(store).state() == "moved"
+    shutil.rmtree(environment.with_name("moved"))
+    assert the_only(store).state() == "gone"
+
+
+def test_link_that_was_followed_is_no_witness(
+    store: Path, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "outside").touch()
+    interpreter = library.parents[2] / "bin" / "python"
+    interpreter.unlink()
+    interpreter.symlink_to(tmp_path / "outside")
+    link = os.link
+    monkeypatch.setattr(
+        os, "link", lambda source, target, **_: link(os.path.realpath(source), target)
+    )
+    register(str(store), str(library), ONE, "symlink")
+    assert (tmp_path / "outside").stat().st_nlink == 1
+
+
+def test_nothing_outside_of_an_environment_is_a_witness(
+    store: Path, library: Path, tmp_path: Path
+) -> None:
+    scripts = library.parents[2] / "bin"
+    scripts.rename(tmp_path / "outside")
+    scripts.symlink_to(tmp_path / "outside")
+    register(str(store), str(library), ONE, "symlink")
+    assert (tmp_path / "outside" / "python").lstat().st_nlink == 1
+
+
+def test_what_belongs_to_somebody_else_is_no_witness(
+    store: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpreter, lstat = library.parents[2] / "bin" / "python", os.lstat
+
+    def somebody_elses(path: str) -> os.stat_result:
+        status = lstat(path)
+        if path != str(interpreter):
+            return status
+        return os.stat_result([*status[:4], status.st_uid + 1, *status[5:]])
+
+    monkeypatch.setattr(os, "lstat", somebody_elses)
+    register(str(store), str(library), ONE, "symlink")
+    assert lstat(interpreter).st_nlink == 1
+
+
 def test_environment_without_a_witness(store: Path, library: Path) -> None:
     (library.parents[2] / "pyvenv.cfg").unlink()
     register(str(store), str(library), ONE, "symlink")
@@ -205,11 +330,6 @@ def test_target_that_is_made_later_is_present(store: Path, tmp_path: Path) -> No
 
 
 # --- the same path is not the same environment ----------------------------------------
-
-
-def remake(library: Path) -> None:
-    library.mkdir(parents=True)
-    (library.parents[2] / "pyvenv.cfg").write_text("home = /usr/bin\n")
 
 
 def states(store: Path) -> list[str]:
@@ -326,8 +446,8 @@ def test_store_that_lets_go_meanwhile_does_not_make_it_gone(
     library.parents[2].rename(tmp_path / "aside")
     count = Registration._names
 
-    def count_and_let_go(registration: Registration, *args: os.stat_result) -> int:
-        names = count(registration, *args)
+    def count_and_let_go(registration: Registration) -> Names:
+        names = count(registration)
         next(registrations(str(other))).release()
         return names
 
@@ -551,8 +671,6 @@ def test_record_that_is_none_is_an_error(
 def test_environment_is_found_by_each_of_its_names(library: Path) -> None:
     environment = library.parents[2]
     (environment / "lib64").symlink_to("lib")
-    (environment / "bin").mkdir()
-    (environment / "bin" / "python").touch()
     for path in (environment, environment / "bin" / "python", library):
         assert find(str(path)) == [str(library)]
 

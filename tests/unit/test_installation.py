@@ -809,6 +809,24 @@ def test_entry_that_is_cleared_away_while_it_is_linked_is_unpacked_again(
     bench.entry().check()
 
 
+def test_symlinks_that_a_relink_forgets_before_they_are_made_are_noted_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register, forgotten = environments.register, list[str]()
+
+    def forget(*arguments: str) -> None:
+        register(*arguments)
+        if not forgotten:
+            (one,) = environments.registrations(str(bench.store))
+            forgotten.extend(one.entries(depends=True))
+            one.forget_symlinks(forgotten)
+
+    monkeypatch.setattr(environments, "register", forget)
+    bench.run(bench.settings("symlink"))
+    (one,) = environments.registrations(str(bench.store))
+    assert one.entries(depends=True) == set(forgotten) == {bench.entry().sha256}
+
+
 @pytest.mark.parametrize("mask", [0o077, 0o002])
 def test_modes_are_those_of_the_umask_in_force(bench: Bench, mask: int) -> None:
     bench.run(pycompile=True)

@@ -395,6 +395,91 @@ def test_dry_run_counts_what_another_environment_gives(
     assert_alike(told, bench.relink(library, other))
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_dry_run_counts_bytecode_that_only_another_environment_has(
+    bench: Bench, library: Path, *, is_first: bool
+) -> None:
+    """As ``uv`` makes environments: what was imported is compiled."""
+    bare = bench.environment("bare")
+    for pyc in bare.rglob("*.pyc"):
+        if "module" not in pyc.name:
+            pyc.unlink()
+    both = (bare, library) if is_first else (library, bare)
+    told = bench.relink(*both, dry_run=True)
+    assert_alike(told, bench.relink(*both))
+
+
+@pytest.fixture
+def edited_alike(bench: Bench, library: Path) -> tuple[Path, Path]:
+    """Two environments in which most of a package is edited."""
+    other = bench.environment("two")
+    for one in (library, other):
+        (one / BIG).write_text("edited" * 1000)
+    return library, other
+
+
+def test_what_is_stored_already_is_neither_copied_nor_counted(
+    bench: Bench, edited_alike: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promised = bench.relink(*edited_alike, dry_run=True)
+    first = bench.relink(*edited_alike)
+    assert_alike(promised, first)
+    assert len(promised.adopted) == len(first.adopted) == 1
+    monkeypatch.setattr(relink, "adopt", pytest.fail)
+    for dry_run in (True, False):
+        again = bench.relink(*edited_alike, dry_run=dry_run)
+        assert (again.adopted, again.bytes_stored, again.bytes_freed) == ([], 0, 0)
+        for one, library in zip(again.environments, edited_alike, strict=True):
+            assert one.edited == [str(library / BIG)]
+            assert one.files == {}
+
+
+def test_permissions_of_one_environment_are_no_reason_to_store_anew(
+    bench: Bench, edited_alike: tuple[Path, Path]
+) -> None:
+    (edited_alike[1] / "package/tool").chmod(0o700)
+    bench.relink(*edited_alike)
+    assert bench.relink(*edited_alike).adopted == []
+
+
+def test_what_another_environment_has_intact_is_adopted_at_last(
+    bench: Bench, edited_alike: tuple[Path, Path]
+) -> None:
+    bench.relink(*edited_alike)
+    intact = bench.environment("three")
+    for dry_run in (True, False):
+        again = bench.relink(*edited_alike, intact, dry_run=dry_run)
+        assert len(again.adopted) == 1
+    assert bench.is_shared(intact / BIG)
+
+
+def test_entry_that_came_in_the_meantime_is_not_counted(
+    bench: Bench, edited_alike: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.relink(*edited_alike)
+    monkeypatch.setattr(Relinking, "_index", lambda _: None)
+    for dry_run in (True, False):
+        again = bench.relink(*edited_alike, dry_run=dry_run)
+        assert (again.adopted, again.bytes_stored) == ([], 0)
+
+
+def test_file_that_goes_while_it_is_looked_for_is_not_missed(
+    bench: Bench, edited_alike: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.relink(*edited_alike)
+    digest = Relinking._digest
+
+    def remove(relinking: Relinking, path: str, status: os.stat_result) -> str:
+        if path == str(edited_alike[0] / BIG):
+            os.unlink(path)
+        return digest(relinking, path, status)
+
+    monkeypatch.setattr(Relinking, "_digest", remove)
+    again = bench.relink(*edited_alike)
+    assert [one.failed for one in again.environments] == [{}, {}]
+    assert again.adopted == []
+
+
 def test_directory_that_is_read_only_keeps_its_files_and_no_others(
     bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -866,7 +951,7 @@ def test_without_the_interpreter_only_what_has_no_bytecode_is_shared(
     assert bench.is_shared(library / BIG)
     assert not bench.is_shared(library / "package/module.py")
     assert_valid_bytecode(library)
-    reason = "their bytecode would be stale, and the interpreter does not answer"
+    reason = "have bytecode that would be stale, since the interpreter does not answer"
     assert found.kept == {reason: 3}
 
 
@@ -907,7 +992,9 @@ def test_where_bytecode_cannot_be_made_sources_stay(
     monkeypatch.setattr(Workers, "bytecode", lambda *_: None)
     found = bench.one(library)
     assert not bench.is_shared(library / "package/module.py")
-    assert found.kept == {"their bytecode would be stale, and cannot be made": 3}
+    assert found.kept == {
+        "have bytecode that would be stale, since it cannot be made": 3
+    }
     assert_valid_bytecode(library)
 
 
@@ -922,7 +1009,9 @@ def test_bytecode_of_what_does_not_compile_is_somebody_elses(bench: Bench) -> No
     pyc = library / "__pycache__" / f"bad{PYC}"
     pyc.write_bytes(bytes(16))
     found = bench.one(library)
-    assert found.kept == {"their bytecode would be stale: they do not compile": 1}
+    assert found.kept == {
+        "have bytecode that would be stale, since they do not compile": 1
+    }
     assert not bench.is_shared(library / "bad.py")
 
 
@@ -1095,6 +1184,17 @@ def test_environment_where_another_is_at_work_is_refused(
     assert not bench.is_shared(library / BIG)
 
 
+def test_error_that_names_no_file_is_told_without_one(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "the result is not a copy")
+
+    monkeypatch.setattr(adoption, "_copy", refuse)
+    reason = "cannot be shared: the result is not a copy"
+    assert list(bench.one(library).failed) == [reason]
+
+
 def test_full_disk_leaves_everything(
     bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1104,7 +1204,7 @@ def test_full_disk_leaves_everything(
     monkeypatch.setattr(adoption, "_copy", refuse)
     before = content(library)
     found = bench.one(library)
-    reason = f"cannot be shared: {os.strerror(errno.ENOSPC)}: store"
+    reason = f"cannot be shared: store: {os.strerror(errno.ENOSPC)}"
     assert list(found.failed) == [reason]
     assert content(library) == before
     assert os.listdir(os.path.join(bench.store.root, "v1", "staging")) == []
@@ -1328,6 +1428,108 @@ def test_prefix_without_a_configuration_has_an_interpreter(bench: Bench) -> None
     assert_valid_bytecode(library)
 
 
+# --- from symlinks to other links -----------------------------------------------------
+
+
+@pytest.fixture
+def depending(bench: Bench, library: Path) -> Entry:
+    """Return an entry to which an environment has symlinks."""
+    bench.relink(library, mode="symlink")
+    (entry,) = bench.entries()
+    assert noted(bench) == ({entry.sha256}, {entry.sha256})
+    return entry
+
+
+def noted(bench: Bench) -> tuple[set[str], set[str]]:
+    """Return what an environment uses, and what of it by symlinks, as is noted."""
+    (one,) = environments.registrations(bench.store.root)
+    return one.entries(), one.entries(depends=True)
+
+
+def test_symlinks_that_were_replaced_are_forgotten(
+    bench: Bench, library: Path, depending: Entry
+) -> None:
+    bench.relink(library, mode="hardlink", dry_run=True)
+    assert noted(bench) == ({depending.sha256}, {depending.sha256})
+    bench.relink(library, mode="hardlink")
+    assert noted(bench) == ({depending.sha256}, set())
+    # Nobody's edit is behind a symlink, so what is damaged can be made anew.
+    os.truncate(depending.source(BIG), 1)
+    assert bench.one(bench.environment("two")).failed == {}
+
+
+def leave_inside(library: Path, source: str) -> None:
+    (library / "another").symlink_to(source)
+
+
+def leave_outside(library: Path, source: str) -> None:
+    outside = library.parents[3] / "outside"
+    outside.mkdir()
+    (outside / "another").symlink_to(source)
+    (library / "elsewhere").symlink_to(outside)
+    with (library / "package-1.0.dist-info/RECORD").open("a") as record:
+        record.write("elsewhere/another,,\n")
+
+
+def leave_unknown(library: Path, source: str) -> None:
+    del source
+    (library / "broken-1.0.dist-info").mkdir()
+    (library / "broken-1.0.dist-info/RECORD").write_bytes(b"a,b,c\n")
+
+
+@pytest.mark.parametrize("leave", [leave_inside, leave_outside, leave_unknown])
+def test_symlinks_that_are_left_are_not_forgotten(
+    bench: Bench,
+    library: Path,
+    depending: Entry,
+    leave: Callable[[Path, str], None],
+) -> None:
+    leave(library, depending.source(BIG))
+    bench.relink(library, mode="hardlink")
+    assert depending.sha256 in noted(bench)[1]
+
+
+def test_symlinks_that_auto_leaves_are_not_forgotten(
+    bench: Bench, library: Path, depending: Entry
+) -> None:
+    bench.relink(library, mode="auto")
+    assert depending.sha256 in noted(bench)[1]
+
+
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_symlinks_that_come_while_it_is_looked_are_not_forgotten(
+    bench: Bench,
+    library: Path,
+    depending: Entry,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_seen: bool,
+) -> None:
+    forget = environments.Registration.forget_symlinks
+
+    def forget_late(one: environments.Registration, sha256s: set[str]) -> None:
+        forget(one, sha256s)
+        leave = leave_inside if is_seen else leave_unknown
+        leave(library, depending.source(BIG))
+
+    monkeypatch.setattr(environments.Registration, "forget_symlinks", forget_late)
+    bench.relink(library, mode="hardlink")
+    assert depending.sha256 in noted(bench)[1]
+
+
+def test_symlinks_of_an_environment_that_was_moved_are_not_forgotten(
+    bench: Bench, library: Path, depending: Entry
+) -> None:
+    environment = library.parents[2]
+    environment.rename(environment.with_name("moved"))
+    bench.environment()
+    bench.relink(library, mode="hardlink")
+    found = environments.registrations(bench.store.root)
+    assert sorted(len(one.entries(depends=True)) for one in found) == [0, 1]
+    assert (environment.with_name("moved") / library.relative_to(environment)).is_dir()
+    assert os.path.lexists(depending.source(BIG))
+
+
 # --- and back -------------------------------------------------------------------------
 
 
@@ -1368,11 +1570,42 @@ def test_store_behind_symlinks_need_not_be_named(bench: Bench, library: Path) ->
     assert found.released == [bench.store.root]
 
 
-def test_store_that_nobody_named_keeps_no_inode(bench: Bench, library: Path) -> None:
+@pytest.mark.parametrize("copies", [False, True])
+@pytest.mark.parametrize("named", [False, True])
+def test_no_store_keeps_an_inode_whether_it_is_named_or_not(
+    bench: Bench, library: Path, *, named: bool, copies: bool
+) -> None:
+    interpreter = library.parents[2] / "bin/python"
+    if copies:
+        shutil.copy2(interpreter, interpreter.with_name("copy"))
+        interpreter.with_name("copy").replace(interpreter)
+    before = interpreter.resolve()
     bench.relink(library)
-    (found,) = Materializing([str(library)], []).run()
-    assert found.released == []
+    assert interpreter.lstat().st_nlink == 2
+    stores = [bench.store.root] if named else []
+    (found,) = Materializing([str(library)], stores).run()
+    assert (found.released, found.failed) == (stores, {})
     assert (library.parents[2] / "pyvenv.cfg").stat().st_nlink == 1
+    assert interpreter.lstat().st_nlink == 1
+    assert interpreter.resolve() == before
+    assert not list(interpreter.parent.glob(f"{TEMPORARY}*"))
+
+
+def test_symlink_that_cannot_be_made_anew_is_told(
+    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.relink(library)
+    interpreter, replace = str(library.parents[2] / "bin/python"), os.replace
+
+    def refuse(source: str, target: str) -> None:
+        if target == interpreter:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    (found,) = Materializing([str(library)], []).run()
+    assert found.failed == {interpreter: os.strerror(errno.EIO)}
+    assert not list(Path(interpreter).parent.glob(f"{TEMPORARY}*"))
 
 
 def test_link_that_leads_nowhere_stays(bench: Bench, library: Path) -> None:
