@@ -201,6 +201,8 @@ def _is_to_be_replaced(store: Store, sha256: str) -> bool:
         if entry is not None:
             entry.check()
     except EntryDamagedError as error:
+        if not os.path.lexists(os.path.join(store.path(sha256), FILES)):
+            return True  # it was removed, or is bytecode that came too late
         # Not where symlinks are now: one may be behind a link to a directory.
         dependents = [
             root(one.site_packages)

@@ -1242,6 +1242,19 @@ def test_damaged_entry_that_has_the_edit_of_who_depends_on_it_stays(
     assert (library / BIG).read_text().endswith("edited")
 
 
+def test_what_is_left_of_an_entry_that_was_removed_is_in_nobodys_way(
+    bench: Bench, library: Path
+) -> None:
+    """Though symlinks lead there: what they were edited to is gone with it."""
+    bench.relink(library, mode="symlink")
+    (entry,) = bench.entries()
+    for name in ("files", "manifest.json"):
+        os.rename(os.path.join(entry.path, name), bench.root / name)
+    found = bench.one(bench.environment("two"))
+    assert (found.failed, found.files) == ({}, {"hardlink": 8})
+    assert len(bench.entries()) == 1
+
+
 @pytest.mark.parametrize("mode", ["hardlink", "symlink"])
 def test_edit_of_a_tree_that_two_environments_lead_to_stays(
     bench: Bench, mode: str
