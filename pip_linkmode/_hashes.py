@@ -6,7 +6,7 @@ pip reads every wheel once to check it against the index, a ``--hash`` or its ow
 digest where the user has pinned another), so only digests of bytes that went through
 ``hashlib`` in this process count, for a file that has not been touched since.
 
-The light half of what knows pip: standard library only.
+The light half of what knows pip: the standard library, and what needs no more.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import threading
 from functools import wraps
 from typing import TYPE_CHECKING
 
+from pip_linkmode.reading import stamp
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
-    Stamp: TypeAlias = tuple[int, int, int, int, int]
+    Stamp: TypeAlias = tuple[int, ...]
 
 _NAME = "sha256"
 _PROMISE = "Return (hash, length) for path using hashlib.sha256()"
@@ -121,15 +123,8 @@ def _remember(path: str, before: Stamp | None, hashed: Any) -> None:
 
 
 def _stamp(path: str) -> Stamp | None:
-    """Return what changes if a file does; nobody can set a ctime."""
+    """Return what changes if a file does; ``None`` if it is not there."""
     try:
-        status = os.stat(path)
+        return stamp(os.stat(path))
     except OSError:
         return None
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )

@@ -13,7 +13,7 @@ from functools import partial
 from pip_linkmode import _worker, bytecode
 from pip_linkmode.entry import BYTECODE, IMPOSSIBLE, MANIFEST, load_entry
 from pip_linkmode.errors import EntryDamagedError
-from pip_linkmode.wheel import stamp
+from pip_linkmode.reading import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

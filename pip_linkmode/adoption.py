@@ -19,8 +19,8 @@ from pip_linkmode.entry import FILES, Entry, adopted_digest
 from pip_linkmode.environments import registrations, root
 from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.link import Link, Linker
-from pip_linkmode.reading import open_regular
-from pip_linkmode.wheel import StoredFile, file_digest, make_directory, stamp
+from pip_linkmode.reading import open_regular, stamp
+from pip_linkmode.wheel import StoredFile, file_digest, make_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -36,7 +36,7 @@ from pip_linkmode import environments
 from pip_linkmode.bytecode import Interpreter
 from pip_linkmode.environments import Distribution
 from pip_linkmode.errors import EnableRefusedError
-from pip_linkmode.installed import Site, why_not
+from pip_linkmode.installed import Site, is_editable
 from pip_linkmode.link import TEMPORARY, Link, Linker
 from pip_linkmode.replacement import alone_in
 from pip_linkmode.wheel import WRITTEN_BY_PIP
@@ -127,7 +127,7 @@ def _plan(
     found = here.get(canonicalize_name(NAME))
     if found and _is_whole(found) and found.version == ours.version:
         report.already.append(_title(found))
-    elif found and _installer(found) != NAME:
+    elif found and found.installer != NAME:
         msg = (
             f"{library} has {_title(found)}, which somebody else has installed; "
             f"upgrade it there with pip"
@@ -142,7 +142,7 @@ def _plan(
             report.warnings += _about_pip(library, found)
         elif found is None:
             wanted.append(_running(requirement.name))
-        elif _installer(found) == NAME and not _is_whole(found):
+        elif found.installer == NAME and not _is_whole(found):
             wanted.append(_running(requirement.name))
             going.append(found)
         elif _is_enough(requirement, found.version):
@@ -244,7 +244,7 @@ def _running(name: str) -> Distribution:
         top, _, rest = str(file).replace(os.sep, "/").partition("/")
         if top.endswith(".dist-info") and rest == "RECORD":
             running = Distribution(os.path.abspath(str(found.locate_file(""))), top)
-            if why_not(running) == "is editable":
+            if is_editable(running):
                 msg = (
                     f"{name} is editable where this runs, in {sys.prefix}, so its "
                     "files are elsewhere; install it there without --editable first"
@@ -291,10 +291,6 @@ def _about_pip(library: str, found: Distribution | None) -> list[str]:
 
 def _title(distribution: Distribution) -> str:
     return f"{canonicalize_name(distribution.name)} {distribution.version}"
-
-
-def _installer(distribution: Distribution) -> str:
-    return distribution.installer
 
 
 def _is_whole(distribution: Distribution) -> bool:
@@ -428,7 +424,7 @@ def _disable(library: str) -> Disabled:
         _remove(found)
         report.removed.append(_title(found))
     here = environments.distributions(library)
-    ours = [one for one in here if _installer(one) == NAME]
+    ours = [one for one in here if one.installer == NAME]
     # One of ours may be needed by another one of ours only.
     while free := [one for one in ours if not any(_needs(o, one.name) for o in here)]:
         for one in free:

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 from pip_linkmode.errors import EntryDamagedError, EntryGoneError
 from pip_linkmode.link import below
-from pip_linkmode.wheel import StoredFile, compiled_sources, is_plain, stamp
+from pip_linkmode.reading import stamp
+from pip_linkmode.wheel import StoredFile, compiled_sources, is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -58,7 +59,7 @@ class Seen:
     """What was as it should be a moment ago, and need not be looked at again."""
 
     stamps: Mapping[str, tuple[int, ...]]
-    """Of manifests (:func:`pip_linkmode.wheel.stamp`), by directory."""
+    """Of manifests (:func:`pip_linkmode.reading.stamp`), by directory."""
 
     def covers(self, directory: str) -> bool:
         """Tell whether it was the files of this directory, by this manifest.

@@ -133,7 +133,7 @@ class Installed:
 
 def why_not(distribution: Distribution) -> str | None:
     """Return why a distribution is not to be touched, if it is not."""
-    if _is_editable(distribution):
+    if is_editable(distribution):
         return "is editable"
     if distribution.installer in _SYSTEMS:
         return f"belongs to {distribution.installer}"
@@ -192,7 +192,8 @@ def _prefix(library: str) -> str:
     return os.path.dirname(os.path.dirname(parent) if has_version else parent)
 
 
-def _is_editable(distribution: Distribution) -> bool:
+def is_editable(distribution: Distribution) -> bool:
+    """Tell whether the files of a distribution are elsewhere (:pep:`610`)."""
     try:
         found = re.search(
             r'"editable"\s*:\s*true', distribution.text("direct_url.json")

@@ -1,4 +1,4 @@
-"""Read regular files, and nothing else.
+"""Read regular files, and tell whether one was written to.
 
 Who owns an environment decides what is at its paths: in the place of a file there may
 be a pipe, for which a reader would wait for ever, or a link to a device without end.
@@ -50,3 +50,14 @@ def read_regular(path: str, limit: int) -> bytes:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
         # No more than that: of what the kernel makes up there may be no end.
         return file.read(size)
+
+
+def stamp(status: os.stat_result) -> tuple[int, ...]:
+    """Return what tells whether a file was written to; nobody can set a ctime."""
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )

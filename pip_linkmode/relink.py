@@ -53,9 +53,10 @@ from pip_linkmode.link import (
     file_system,
 )
 from pip_linkmode.placement import Place, by_chain
+from pip_linkmode.reading import open_regular, stamp
 from pip_linkmode.replacement import ChangedError, KeptError, Replacer, alone_in, keep
 from pip_linkmode.users import forget_symlinks
-from pip_linkmode.wheel import current_umask, stamp
+from pip_linkmode.wheel import current_umask
 from pip_linkmode.workers import Workers
 
 if TYPE_CHECKING:
@@ -889,7 +890,7 @@ def _count(counts: dict[str, int], what: str, by: int = 1) -> None:
 def _is_stamped(pyc: str) -> bool:
     """Tell whether bytecode is there, and valid by its source's mtime."""
     try:
-        with open(pyc, "rb") as file:
+        with open_regular(pyc) as file:
             return not any(file.read(_FLAGS.stop)[_FLAGS])
     except OSError:
         return os.path.lexists(pyc)

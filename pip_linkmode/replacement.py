@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from pip_linkmode.errors import EnvironmentBusyError, LinkmodeError
 from pip_linkmode.link import TEMPORARY, Link, Linker, attributes, dress
-from pip_linkmode.reading import open_regular
+from pip_linkmode.reading import open_regular, stamp
 from pip_linkmode.store import locked
-from pip_linkmode.wheel import file_digest, stamp
+from pip_linkmode.wheel import file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,6 +22,7 @@ from io import UnsupportedOperation
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from pip_linkmode.errors import WheelDeclinedError
+from pip_linkmode.reading import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -304,17 +305,6 @@ def make_directory(path: str) -> None:
         make_directory(os.path.dirname(path))
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o755)
-
-
-def stamp(status: os.stat_result) -> tuple[int, ...]:
-    """Return what tells whether a file was written to; nobody can set a ctime."""
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
 
 
 def _stamp(wheel: BinaryIO) -> tuple[int, ...] | None:

@@ -779,6 +779,16 @@ def test_clone_has_the_owner_of_the_file(bench: Bench, library: Path) -> None:
     assert (library / BIG).stat().st_mtime_ns == entry.mtime * 10**9
 
 
+def test_pipe_in_the_place_of_bytecode_is_not_waited_for(
+    bench: Bench, library: Path
+) -> None:
+    (pyc,) = (library / "package/__pycache__").glob("module.*.pyc")
+    pyc.unlink()
+    os.mkfifo(pyc)
+    bench.relink(library)
+    assert bench.is_shared(library / BIG)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
 def test_owner_stays(bench: Bench, library: Path) -> None:
     os.chown(library / BIG, 12345, 12345)
