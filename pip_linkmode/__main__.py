@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from pip_linkmode.cli import main
+from pip_linkmode.cli.main import main
 
 sys.exit(main())

@@ -18,11 +18,11 @@ _COMMANDS = "pip._internal.commands."
 WATCHED = {
     **dict.fromkeys(
         (f"{_COMMANDS}{name}" for name in ("install", "wheel", "download", "lock")),
-        "pip_linkmode._options",
+        "pip_linkmode.hooks.options",
     ),
-    "pip._internal.req.req_uninstall": "pip_linkmode._uninstall",
-    "pip._internal.build_env": "pip_linkmode._runner",
-    "pip._internal.utils.misc": "pip_linkmode._runner",
+    "pip._internal.req.req_uninstall": "pip_linkmode.hooks.uninstall",
+    "pip._internal.build_env": "pip_linkmode.hooks.runner",
+    "pip._internal.utils.misc": "pip_linkmode.hooks.runner",
 }
 """The modules of pip that matter, and the module of ours that patches each."""
 

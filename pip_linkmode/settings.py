@@ -14,8 +14,10 @@ import tempfile
 from dataclasses import dataclass, replace
 
 from pip_linkmode.errors import SettingsError
+from pip_linkmode.files import is_temporary
 
 TYPE_CHECKING = False
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
@@ -118,16 +120,6 @@ def parse_stores(value: str) -> tuple[str, ...]:
             )
             raise SettingsError(msg)
     return tuple(os.path.normpath(path) for path in stores)
-
-
-def _is_within(path: str, directory: str) -> bool:
-    real, parent = os.path.realpath(path), os.path.realpath(directory)
-    return real == parent or real.startswith(os.path.join(parent, ""))
-
-
-def is_temporary(path: str) -> bool:
-    """Tell whether a path is in the directory for temporary files."""
-    return _is_within(path, tempfile.gettempdir())
 
 
 def why_no_symlinks(stores: Sequence[str], root: object = None) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.environments import Bed
+from tests.support.environments import Bed
 
 _MEMORY = Path("/dev/shm")
 _ENOUGH = 4 << 30

@@ -17,10 +17,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pip_linkmode import environments
-from pip_linkmode.entry import FILES, MANIFEST, write_manifest
-from pip_linkmode.link import CHAINS, Link, Linker
-from pip_linkmode.store import Store
+from pip_linkmode.environments import registry
+from pip_linkmode.link.linker import CHAINS, Linker
+from pip_linkmode.link.primitives import Link
+from pip_linkmode.store.layout import FILES, MANIFEST
+from pip_linkmode.store.manifest import write_manifest
+from pip_linkmode.store.store import Store
 
 CHECKOUT = Path(__file__).parents[2]
 MODULES = 8
@@ -70,7 +72,7 @@ def make_environment(
     (path / "pyvenv.cfg").write_text("home = /usr/bin\n")
     linker, links = Linker(), []
     for sha256, info in entries:
-        environments.register(store.root, str(library), sha256, mode)
+        registry.register(store.root, str(library), sha256, mode)
         files = Path(store.path(sha256)) / FILES
         for file in files.rglob("*"):
             target = library / file.relative_to(files)

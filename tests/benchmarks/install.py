@@ -30,8 +30,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pip_linkmode.link import file_system, sharing
-from tests.environments import Bed, Environment, run_outside
+from pip_linkmode.link.filesystems import file_system, sharing
+from tests.support.environments import Bed, Environment, run_outside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

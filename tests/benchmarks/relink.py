@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.benchmarks.install import free
-from tests.environments import run_outside
+from tests.support.environments import run_outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable

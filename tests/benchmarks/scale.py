@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.environments import Bed
-from tests.wheels import make_wheel
+from tests.support.environments import Bed
+from tests.support.wheels import make_wheel
 
 
 def multiply(store: Path, count: int) -> None:

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.compat.matrix import PIPS
-from tests.environments import NEWEST, Bed
-from tests.wheels import make_wheel
+from tests.support.environments import NEWEST, Bed
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.environments import Environment
+    from tests.support.environments import Environment
 
 CHEAP = 10
 """How many times more often the bare interpreter runs: it is that much shorter."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from packaging.version import Version
 
-from tests.environments import CHECKOUT
+from tests.support.environments import CHECKOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

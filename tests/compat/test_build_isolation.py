@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.compat.matrix import PIPS, pythons
-from tests.environments import NEWEST
 from tests.functional.projects import make_project, make_sdist
-from tests.parity import store_digest
-from tests.wheels import make_wheel
+from tests.support.environments import NEWEST
+from tests.support.parity import store_digest
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.environments import Bed
+    from tests.support.environments import Bed
 
 pytestmark = pytest.mark.compat
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environments import NEWEST, Environment, run_outside
-from tests.parity import differences, perform, store_digest
-from tests.wheels import TRAITS, make_wheel
+from tests.support.environments import NEWEST, Environment, run_outside
+from tests.support.parity import differences, perform, store_digest
+from tests.support.wheels import TRAITS, make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.environments import Bed
+    from tests.support.environments import Bed
 
 SYSTEM = Path("/usr/bin/python3")
 MANAGED = "--break-system-packages"

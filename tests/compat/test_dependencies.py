@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.requirements import Requirement
 
-from tests.environments import NEWEST, run_outside
-from tests.parity import assert_parity
-from tests.wheels import TRAITS
+from tests.support.environments import NEWEST, run_outside
+from tests.support.parity import assert_parity
+from tests.support.wheels import TRAITS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.environments import Bed, Environment
+    from tests.support.environments import Bed, Environment
 
 pytestmark = pytest.mark.compat
 

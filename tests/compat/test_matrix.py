@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.compat.matrix import MARKS, PIPS, combinations
-from tests.environments import CHECKOUT, NEWEST
-from tests.parity import assert_parity, delta, store_digest
-from tests.wheels import TRAITS, make_wheel
+from tests.support.environments import CHECKOUT, NEWEST
+from tests.support.parity import assert_parity, delta, store_digest
+from tests.support.wheels import TRAITS, make_wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.compat.matrix import Combination
-    from tests.environments import Bed, Environment
-    from tests.parity import Step
-    from tests.snapshot import Entry
+    from tests.support.environments import Bed, Environment
+    from tests.support.parity import Step
+    from tests.support.snapshot import Entry
 
 pytestmark = pytest.mark.compat
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environments import NEWEST, Environment, run_outside
 from tests.functional.projects import make_project
-from tests.wheels import make_wheel
+from tests.support.environments import NEWEST, Environment, run_outside
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
-    from tests.environments import Bed
+    from tests.support.environments import Bed
 
 pytestmark = [pytest.mark.compat, pytest.mark.index]
 

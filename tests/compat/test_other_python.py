@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.compat.matrix import pythons
-from tests.environments import NEWEST
 from tests.functional.projects import make_project, make_sdist
-from tests.parity import delta, store_digest
-from tests.wheels import TRAITS, make_wheel
+from tests.support.environments import NEWEST
+from tests.support.parity import delta, store_digest
+from tests.support.wheels import TRAITS, make_wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.environments import Bed, Environment
+    from tests.support.environments import Bed, Environment
 
 pytestmark = pytest.mark.compat
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environments import CHECKOUT, NEWEST
-from tests.parity import delta, store_digest
-from tests.wheels import TRAITS, make_wheel
+from tests.support.environments import CHECKOUT, NEWEST
+from tests.support.parity import delta, store_digest
+from tests.support.wheels import TRAITS, make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.environments import Bed, Environment
+    from tests.support.environments import Bed, Environment
 
 pytestmark = pytest.mark.compat
 

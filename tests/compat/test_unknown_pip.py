@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environments import NEWEST
-from tests.wheels import make_wheel
+from tests.support.environments import NEWEST
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.environments import Bed, Environment
+    from tests.support.environments import Bed, Environment
 
 pytestmark = pytest.mark.compat
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.containers.engine import Buildah
-from tests.environments import CHECKOUT, NEWEST
 from tests.filesystem import mounts
 from tests.filesystem.conftest import private_namespace  # noqa: F401  # a fixture
 from tests.filesystem.test_clusters import make_wheels
+from tests.support.environments import CHECKOUT, NEWEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.environments import Bed
+    from tests.support.environments import Bed
 
 
 @pytest.fixture(scope="session")

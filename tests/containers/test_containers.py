@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.containers.engine import BASE
-from tests.environments import CHECKOUT
 from tests.filesystem.test_clusters import PACKAGES, PROGRAM
+from tests.support.environments import CHECKOUT
 
 if TYPE_CHECKING:
     from pathlib import Path

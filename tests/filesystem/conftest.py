@@ -19,7 +19,7 @@ from tests.filesystem.support import under
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.environments import Environment
+    from tests.support.environments import Environment
 
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 

@@ -16,7 +16,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pip_linkmode.link import Link, Linker
+from pip_linkmode.link.linker import Linker
+from pip_linkmode.link.primitives import Link
 from tests.filesystem import mounts
 
 if TYPE_CHECKING:

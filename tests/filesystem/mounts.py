@@ -20,10 +20,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from pip_linkmode.intake import Intake
-from pip_linkmode.store import Store
-from pip_linkmode.wheel import current_umask
-from tests.wheels import make_wheel
+from pip_linkmode.files import current_umask
+from pip_linkmode.prepare.preparer import Intake
+from pip_linkmode.store.store import Store
+from tests.support.wheels import make_wheel
 
 PREFIX = "PIP_LINKMODE_TEST_"
 _CLONE_NEWNS = 0x00020000

@@ -13,16 +13,16 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.environments import Environment
 from tests.filesystem.matrix import seen
-from tests.parity import _comparable, assert_parity, delta
+from tests.support.environments import Environment
+from tests.support.parity import _comparable, assert_parity, delta
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from subprocess import CompletedProcess
 
-    from tests.environments import Bed
+    from tests.support.environments import Bed
 
 INSTALL = ("install", "--no-index", "--ignore-installed")
 

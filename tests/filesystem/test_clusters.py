@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pip_linkmode.store import Store
+from pip_linkmode.store.store import Store
 from tests.filesystem import mounts
 from tests.filesystem.support import settings
-from tests.wheels import make_wheel
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.environments import Bed, Environment
     from tests.filesystem.conftest import FileSystems
+    from tests.support.environments import Bed, Environment
 
 ENVIRONMENTS = 200
 STOCK = 6

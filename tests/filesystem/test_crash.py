@@ -26,15 +26,15 @@ from tests.filesystem.support import (
     start,
     under,
 )
-from tests.wheels import make_wheel
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.environments import Bed, Environment
-    from tests.snapshot import Entry
+    from tests.support.environments import Bed, Environment
+    from tests.support.snapshot import Entry
 
 MODES = ("auto", "clone", "hardlink", "symlink", "copy")
 KILLS = 20
@@ -84,7 +84,7 @@ def patch(module):
 
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name != "pip_linkmode.installation":
+        if name != "pip_linkmode.install.session":
             return None
         spec = PathFinder.find_spec(name, path)
         execute = spec.loader.exec_module

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.hostile.bench import FILES, MODULE, Bench
-from tests.parity import store_digest
-from tests.wheels import make_wheel
+from tests.support.parity import store_digest
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.environments import Bed
+    from tests.support.environments import Bed
 
 SHARED = ("hardlink", "symlink")
 """Modes in which an edit reaches the store."""

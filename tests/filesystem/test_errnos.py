@@ -23,13 +23,13 @@ from tests.filesystem.support import (
     settings,
     under,
 )
-from tests.wheels import make_wheel
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.environments import Bed, Environment
     from tests.filesystem.support import Compared
+    from tests.support.environments import Bed, Environment
 
 
 @pytest.fixture

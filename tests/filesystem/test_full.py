@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pip_linkmode._worker import answer
+from pip_linkmode.prepare.worker import answer
 from tests.filesystem import mounts
 from tests.filesystem.support import (
     INSTALL,
@@ -19,15 +19,15 @@ from tests.filesystem.support import (
     primitives,
     settings,
 )
-from tests.parity import differences, perform
-from tests.wheels import make_wheel
+from tests.support.parity import differences, perform
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.environments import Bed
-    from tests.parity import Outcome
+    from tests.support.environments import Bed
+    from tests.support.parity import Outcome
 
 FULL = "No space left on device"
 KILO = 1 << 10

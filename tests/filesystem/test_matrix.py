@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environments import CHECKOUT
 from tests.filesystem import mounts
 from tests.filesystem.matrix import Results, observe, table, written
 from tests.filesystem.support import INSTALL, compare, primitives, settings
-from tests.wheels import make_wheel
+from tests.support.environments import CHECKOUT
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.environments import Bed
     from tests.filesystem.conftest import FileSystems
+    from tests.support.environments import Bed
 
 DOCUMENT = CHECKOUT / "docs" / "filesystems.md"
 

@@ -11,13 +11,13 @@ import pytest
 
 from tests.filesystem import mounts
 from tests.filesystem.support import INSTALL, Compared, bits, compare, settings
-from tests.wheels import make_wheel
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.environments import Bed, Environment
+    from tests.support.environments import Bed, Environment
 
 MODES = ("auto", "clone", "hardlink", "symlink", "copy")
 STAFF = 12345

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.filesystem.support import INSTALL, entries, left_over, settings, under
-from tests.parity import delta
-from tests.wheels import make_wheel
+from tests.support.parity import delta
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.environments import Bed, Environment
-    from tests.snapshot import Entry
+    from tests.support.environments import Bed, Environment
+    from tests.support.snapshot import Entry
 
 MODES = ("auto", "clone", "hardlink", "symlink", "copy")
 PIPS = 16

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pip_linkmode import link
+from pip_linkmode.link import filesystems
 from tests.filesystem import mounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.environments import Bed, Environment
+    from tests.support.environments import Bed, Environment
 
 
 def occupied(path: Path) -> int:
@@ -55,9 +55,9 @@ def test_clones_share_blocks_and_nothing_else(
     assert [environment.snapshot() for environment in made] == snapshots
     path = "pkg/data.bin"
     first, second = (one.site_packages / path for one in made[:2])
-    ours = link.extents(str(first))
+    ours = filesystems.extents(str(first))
     assert ours
-    assert ours == link.extents(str(second))
+    assert ours == filesystems.extents(str(second))
     assert first.stat().st_nlink == 1
     first.write_bytes(b"edited")
     assert second.read_bytes() != b"edited"

@@ -15,13 +15,13 @@ import pytest
 
 from tests.filesystem import mounts
 from tests.filesystem.support import INSTALL, settings
-from tests.wheels import make_wheel
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.environments import Bed, Environment
     from tests.filesystem.conftest import FileSystems
+    from tests.support.environments import Bed, Environment
 
 MKFS = {
     "ext4": ("mkfs.ext4", "-q", "-F"),

@@ -12,15 +12,15 @@ import pytest
 
 from tests.filesystem import mounts
 from tests.filesystem.support import entries, left_over, settings, under
-from tests.parity import delta
-from tests.wheels import make_wheel
+from tests.support.parity import delta
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.environments import Bed, Environment
     from tests.filesystem.conftest import FileSystems
+    from tests.support.environments import Bed, Environment
 
 INSTALL = ("install", "--no-index")
 GROUP = 54321

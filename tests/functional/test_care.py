@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.environments import NEWEST
-from tests.wheels import make_wheel
+from tests.support.environments import NEWEST
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
     from subprocess import CompletedProcess
 
-    from tests.environments import Bed, Environment
-    from tests.wheels import Files
+    from tests.support.environments import Bed, Environment
+    from tests.support.wheels import Files
 
 NAMES = ("one", "two")
 

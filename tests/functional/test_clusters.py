@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.environments import CHECKOUT, run_outside
-from tests.wheels import make_wheel
+from tests.support.environments import CHECKOUT, run_outside
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.environments import Bed
+    from tests.support.environments import Bed
 
 EXAMPLES = CHECKOUT / "examples"
 SCRIPTS = sorted((EXAMPLES / "slurm").glob("*.sh"))

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.functional.projects import make_project, make_sdist
-from tests.parity import assert_parity, store_digest
-from tests.wheels import make_wheel
+from tests.support.parity import assert_parity, store_digest
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.environments import Bed, Environment
-    from tests.parity import Step
+    from tests.support.environments import Bed, Environment
+    from tests.support.parity import Step
 
 MODES = ("hardlink", "symlink", "copy")
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.parity import assert_parity, store_digest
-from tests.wheels import TRAITS
+from tests.support.parity import assert_parity, store_digest
+from tests.support.wheels import TRAITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tests.environments import Bed, Environment
-    from tests.parity import Step
+    from tests.support.environments import Bed, Environment
+    from tests.support.parity import Step
 
 MODES = ("auto", "clone", "hardlink", "symlink", "copy")
 

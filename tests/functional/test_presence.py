@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pip_linkmode.store import Store
-from tests.environments import NEWEST, OLDEST
-from tests.wheels import TRAITS, make_wheel
+from pip_linkmode.store.store import Store
+from tests.support.environments import NEWEST, OLDEST
+from tests.support.wheels import TRAITS, make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.environments import Bed
+    from tests.support.environments import Bed
 
 
 @pytest.mark.parametrize("pip", ["26.1.2", "26.2.1", "26.3"])
@@ -55,7 +55,8 @@ def test_uninstalling_removes_everything(bed: Bed, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "lost", ["pip_linkmode", "pip_linkmode/_bootstrap.py", "pip_linkmode/_options.py"]
+    "lost",
+    ["pip_linkmode", "pip_linkmode/_bootstrap.py", "pip_linkmode/hooks/options.py"],
 )
 def test_what_an_incomplete_removal_leaves_says_nothing(
     bed: Bed, tmp_path: Path, lost: str
@@ -94,7 +95,7 @@ def test_a_broken_installation_of_ours_never_breaks_pip(
     bed: Bed, tmp_path: Path
 ) -> None:
     environment = bed.environment(tmp_path / "environment", shim=True)
-    module = environment.site_packages / "pip_linkmode" / "_patches.py"
+    module = environment.site_packages / "pip_linkmode" / "hooks" / "install_wheel.py"
     module.write_text("raise ValueError('broken')\n")
     wheel = str(make_wheel(tmp_path, "pkg", files={"pkg.py": ""}))
     result = environment.pip("install", "--no-index", wheel)
@@ -106,8 +107,8 @@ def test_a_broken_installation_of_ours_never_breaks_pip(
 
 _NEVER_AGAIN = """\
 import sys
-from pip_linkmode import intake
-intake.file_digest = None
+from pip_linkmode.prepare import preparer
+preparer.file_digest = None
 from pip._internal.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """

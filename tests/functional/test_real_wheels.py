@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environments import CHECKOUT, NEWEST, run_outside
-from tests.parity import differences, perform, store_digest
+from tests.support.environments import CHECKOUT, NEWEST, run_outside
+from tests.support.parity import differences, perform, store_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.environments import Bed
-    from tests.parity import Outcome
+    from tests.support.environments import Bed
+    from tests.support.parity import Outcome
 
 pytestmark = pytest.mark.index
 

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.parity import delta, store_digest
-from tests.wheels import TRAITS, make_wheel
+from tests.support.parity import delta, store_digest
+from tests.support.wheels import TRAITS, make_wheel
 
 if TYPE_CHECKING:
-    from tests.environments import Bed, Environment
-    from tests.snapshot import Entry
+    from tests.support.environments import Bed, Environment
+    from tests.support.snapshot import Entry
 
 MODES = ("hardlink", "symlink")
 MIB = 1 << 20
@@ -445,13 +445,13 @@ def test_enabled_environment_links_and_can_be_disabled(
     wheels = ("--no-index", "--find-links", house, "big==1.0")
     assert "Linked 1 package" in one.pip("install", *wheels, env=env).stdout
     one.pip("uninstall", "--yes", "big")
-    assert (tool.site_packages / "pip_linkmode/cli.py").samefile(
-        one.site_packages / "pip_linkmode/cli.py"
+    assert (tool.site_packages / "pip_linkmode/cli/main.py").samefile(
+        one.site_packages / "pip_linkmode/cli/main.py"
     )
     bench.command("disable", one.path)
     left = delta(before, one.snapshot())
     assert {entry and entry[0] for entry in left.values()} <= {"dir"}
-    assert (tool.site_packages / "pip_linkmode/cli.py").exists()
+    assert (tool.site_packages / "pip_linkmode/cli/main.py").exists()
 
 
 def test_pip_uninstalls_what_was_enabled(bench: Bench) -> None:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.parity import blocks
-from tests.wheels import TRAITS, make_wheel
+from tests.support.parity import blocks
+from tests.support.wheels import TRAITS, make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from subprocess import CompletedProcess
 
-    from tests.environments import Bed, Environment
+    from tests.support.environments import Bed, Environment
 
 COMMANDS = ("install", "wheel", "download", "lock")
 

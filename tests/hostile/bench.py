@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pip_linkmode.installation import Session
+from pip_linkmode.install.session import Session
 from pip_linkmode.settings import Settings
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from tests.wheels import Files
+    from tests.support.wheels import Files
 
 Member = tuple[str | zipfile.ZipInfo, bytes]
 Edit = tuple[int, str, int]

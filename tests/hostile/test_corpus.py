@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pip_linkmode.store import Store
-from tests import parity
-from tests.environments import NEWEST, OLDEST
+from pip_linkmode.store.store import Store
 from tests.hostile.corpus import (
     CORPUS,
     NEIGHBOUR,
@@ -22,16 +20,18 @@ from tests.hostile.corpus import (
     good_files,
     module_of,
 )
-from tests.parity import assert_parity, delta, store_digest
-from tests.wheels import make_wheel
+from tests.support import parity
+from tests.support.environments import NEWEST, OLDEST
+from tests.support.parity import assert_parity, delta, store_digest
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from tests.environments import Bed, Environment
-    from tests.parity import Step
-    from tests.snapshot import Entry
+    from tests.support.environments import Bed, Environment
+    from tests.support.parity import Step
+    from tests.support.snapshot import Entry
 
 BY_NAME = {one.name: one for one in CORPUS}
 APART = "manifest-of-bytecode"
@@ -409,7 +409,7 @@ def test_wheels_that_take_our_place(bed: Bed, tmp_path: Path) -> None:
     members: dict[str, tuple[str, bytes]] = {
         "start-up": ("pip_linkmode.pth", b"import sys\n"),
         "package": ("pip_linkmode/__init__.py", b"raise ValueError\n"),
-        "worker": ("pip_linkmode/_worker.py", b"raise SystemExit(3)\n"),
+        "worker": ("pip_linkmode/prepare/worker.py", b"raise SystemExit(3)\n"),
         "dependency": ("wrapt/__init__.py", b"raise ValueError\n"),
     }
     runs = Runs(tmp_path)

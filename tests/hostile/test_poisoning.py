@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pip_linkmode import intake as intake_module
-from pip_linkmode import wheel as wheel_module
-from pip_linkmode.workers import Workers, WorkersError
+from pip_linkmode import files
+from pip_linkmode.prepare import preparer
+from pip_linkmode.prepare import wheel as wheel_module
+from pip_linkmode.prepare.pool import Workers, WorkersError
 from tests.hostile.bench import FILES, MODULE, Bench, look
 from tests.hostile.corpus import build
-from tests.parity import assert_parity, store_digest
-from tests.wheels import make_wheel
+from tests.support.parity import assert_parity, store_digest
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.environments import Bed, Environment
-    from tests.parity import Step
+    from tests.support.environments import Bed, Environment
+    from tests.support.parity import Step
 
 EVIL = MODULE.replace("pristine", "poisoned")
 assert len(EVIL) == len(MODULE)
@@ -115,8 +116,8 @@ def test_wheel_that_changes_is_not_stored_under_the_hash_it_had(
     os.utime(good, (0, 0))
     bench = Bench(tmp_path, good)
     sha256, content = bench.sha256, evil.read_bytes()
-    module: Any = intake_module if moment == "before unpacking" else wheel_module
-    stock = wheel_module.file_digest
+    module: Any = preparer if moment == "before unpacking" else wheel_module
+    stock = files.file_digest
 
     def digest_and_change(wheel: Any) -> str:
         found = stock(wheel)

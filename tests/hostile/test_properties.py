@@ -18,19 +18,22 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pip_linkmode import bytecode, skeleton
+from pip_linkmode.environments import layout as layout_module
+from pip_linkmode.environments.layout import lay_out
 from pip_linkmode.errors import EntryDamagedError, WheelDeclinedError
-from pip_linkmode.skeleton import lay_out
-from pip_linkmode.store import Store
-from pip_linkmode.wheel import is_plain, unpack
+from pip_linkmode.install import skeleton
+from pip_linkmode.prepare.wheel import unpack
+from pip_linkmode.store import bytecode
+from pip_linkmode.store.paths import is_plain
+from pip_linkmode.store.store import Store
 from tests.hostile.bench import FILES, Bench
 from tests.hostile.corpus import build, entry
-from tests.wheels import make_wheel
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pip_linkmode.entry import Entry
+    from pip_linkmode.store.entry import Entry
 
 SCHEME = {
     "purelib": "/env/lib/python3/site-packages",
@@ -300,7 +303,7 @@ def test_any_manifest_that_is_loaded_leads_nowhere_else(
         assert source.startswith(f"{bench.entry}/files/")
         assert os.path.abspath(target.path) == target.path
         assert target.path.startswith(f"{target.area}/")
-    for _, pyc, _ in skeleton.bytecode_targets(layout):
+    for _, pyc, _ in layout_module.bytecode_targets(layout):
         assert os.path.abspath(pyc).startswith("/env/")
 
 

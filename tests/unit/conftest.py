@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pip_linkmode.cli import main
-from tests.house import House
+from pip_linkmode.cli.main import main
+from tests.support.house import House
 
 if TYPE_CHECKING:
     from pathlib import Path

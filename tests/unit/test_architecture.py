@@ -12,152 +12,71 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 PACKAGE = CHECKOUT / "pip_linkmode"
-MODULES = sorted(PACKAGE.glob("*.py"))
+MODULES = sorted(PACKAGE.rglob("*.py"))
 START_UP_FILES = ["pip_linkmode.pth", "pip_linkmode.start"]
 
-IMPORTS: dict[str, set[str]] = {
+GROUND = {"errors", "files"}
+"""What every room may import."""
+ROOMS: dict[str, set[str]] = {
+    "link": set(),
+    "store": {"interpreters"},
+    "prepare": {"store", "interpreters"},
+    "environments": {"store", "interpreters"},
+    "install": {
+        *("prepare", "environments", "store", "link"),
+        *("settings", "text", "interpreters"),
+    },
+    "relink": {"prepare", "environments", "store", "link", "interpreters"},
+    "hooks": {"install", "settings", "store"},
+    "maintenance": {
+        *("prepare", "environments", "store", "link"),
+        *("interpreters", "pip_config"),
+    },
+    "cli": {
+        *("maintenance", "relink", "environments", "store"),
+        *("settings", "pip_config", "text"),
+    },
+    # Ground.
+    "errors": set(),
+    "files": set(),
+    "text": set(),
+    "interpreters": set(),
+    "settings": set(),
+    "pip_config": {"settings"},
+    # Doors.
     "__init__": set(),
     "__main__": {"cli"},
     "_bootstrap": set(),
-    "_hashes": {"reading"},
-    "_options": {"_hashes", "errors", "settings"},
-    "_patches": {"_hashes", "errors", "installation"},
-    "_pip": set(),
-    "_runner": set(),
-    "_uninstall": set(),
-    "_looker": {"_worker", "bytecode", "entry", "errors", "reading"},
-    "_worker": {"errors", "wheel"},
-    "adoption": {"entry", "environments", "errors", "link", "reading", "wheel"},
-    "bytecode": {"entry", "errors", "wheel"},
-    "cli": {"cli_environments", "cli_inspect", "cli_store", "command", "errors"},
-    "cli_environments": {
-        "command",
-        "configuration",
-        "console",
-        "enable",
-        "environments",
-        "errors",
-        "materialize",
-        "relink",
-        "settings",
-    },
-    "cli_inspect": {
-        "command",
-        "console",
-        "inventory",
-        "ledger",
-        "status",
-        "usage",
-        "users",
-        "verify",
-    },
-    "cli_store": {
-        "command",
-        "configuration",
-        "console",
-        "errors",
-        "fill",
-        "prune",
-    },
-    "command": {"configuration", "errors", "store"},
-    "configuration": {"_pip", "settings"},
-    "console": {"_pip"},
-    "enable": {
-        "bytecode",
-        "environments",
-        "errors",
-        "installed",
-        "link",
-        "replacement",
-        "wheel",
-    },
-    "entry": {"errors", "link", "reading", "wheel"},
-    "environments": {"errors", "reading", "store", "wheel"},
-    "errors": set(),
-    "fill": {"bytecode", "errors", "intake", "wheel", "workers"},
-    "hook": {"environments"},
-    "installation": {
-        "bytecode",
-        "entry",
-        "environments",
-        "errors",
-        "intake",
-        "link",
-        "placement",
-        "settings",
-        "skeleton",
-        "store",
-        "wheel",
-    },
-    "installed": {"environments", "wheel", "workers"},
-    "intake": {"entry", "errors", "lookahead", "wheel", "workers"},
-    "inventory": {"entry", "environments", "errors"},
-    "ledger": {"link"},
-    "link": {"reading"},
-    "lookahead": {"entry", "workers"},
-    "materialize": {"environments", "errors", "installed", "link", "replacement"},
-    "placement": {"link"},
-    "prune": {"entry", "environments", "errors", "inventory", "ledger", "users"},
-    "reading": set(),
-    "relink": {
-        "adoption",
-        "bytecode",
-        "entry",
-        "environments",
-        "errors",
-        "installed",
-        "ledger",
-        "link",
-        "placement",
-        "reading",
-        "replacement",
-        "skeleton",
-        "users",
-        "wheel",
-        "workers",
-    },
-    "replacement": {"errors", "link", "reading", "store", "wheel"},
-    "settings": {"errors"},
-    "skeleton": {"errors", "wheel"},
-    "status": {
-        "configuration",
-        "environments",
-        "errors",
-        "hook",
-        "ledger",
-        "link",
-        "store",
-    },
-    "store": {"entry", "errors", "link", "wheel"},
-    "usage": {"environments", "ledger"},
-    "users": {"entry", "environments", "errors", "settings"},
-    "verify": {
-        "bytecode",
-        "entry",
-        "environments",
-        "errors",
-        "installed",
-        "link",
-        "reading",
-        "replacement",
-        "wheel",
-    },
-    "wheel": {"errors", "reading"},
-    "workers": {"bytecode", "entry", "errors"},
 }
-"""What each module may import of ours at run time."""
-
+"""Rooms, and modules at the top: what each may import of the package at run time."""
+EXCEPTIONS = {
+    "environments/probe": {"link"},
+    "hooks/inspection": {"environments"},
+    "maintenance/enable": {"hooks/inspection"},
+    "maintenance/status": {"hooks/inspection"},
+}
+"""What single modules may import besides."""
 OTHERS = {
-    "__init__": set[str](),
-    "_bootstrap": {"sys"},
-    "_patches": {"pip", "wrapt"},
-    "_pip": {"pip"},
-    "enable": {"packaging"},
-    "installation": {"packaging"},
-    "installed": {"packaging"},
-    "relink": {"packaging"},
+    "cli/progress": {"pip"},
+    "hooks/install_wheel": {"pip", "wrapt"},
+    "install/linking": {"packaging"},
+    "install/session": {"packaging"},
+    "maintenance/enable": {"packaging"},
+    "pip_config": {"pip"},
+    "relink/relink": {"packaging"},
+    "relink/survey": {"packaging"},
 }
-"""What else they may import: the first two nothing but this, the others also this."""
+"""What modules may import that is not in the standard library."""
+STARTED = {"__init__": set[str](), "_bootstrap": {"sys"}}
+"""What every interpreter loads, and all that it may import."""
+LONGEST_MODULE, LONGEST_CLASS = 330, 220
+UNDIVIDED = {
+    "maintenance/enable",
+    "maintenance/ledger",
+    "maintenance/verify",
+    "relink/relink",
+}
+MOST_AT_THE_TOP = 10
 
 
 def is_type_checking(node: ast.AST) -> bool:
@@ -196,15 +115,40 @@ def imports_of(module: Path) -> set[str]:
     return imported(at_run_time(parse(module)))
 
 
+def name_of(module: Path) -> str:
+    """Return a module's path in the package, without the suffix."""
+    return module.relative_to(PACKAGE).with_suffix("").as_posix()
+
+
+def ours(module: Path) -> set[str]:
+    """Return which modules of the package a module imports, by path."""
+    found = set()
+    for name in imports_of(module):
+        if name.startswith("pip_linkmode."):
+            path = name.removeprefix("pip_linkmode.").replace(".", "/")
+            while not (PACKAGE / f"{path}.py").exists() and "/" in path:
+                path = path.rpartition("/")[0]
+            found.add(path)
+    return found - {"__version__"}
+
+
 def needed_by(name: str) -> set[str]:
-    """Return a module and all that it imports of ours."""
-    return {name}.union(*map(needed_by, IMPORTS[name]))
+    """Return a module and all of the package that it imports, by path."""
+    found, waiting = set(), [name]
+    while waiting:
+        one = waiting.pop()
+        if one not in found:
+            found.add(one)
+            waiting += ours(PACKAGE / f"{one}.py")
+            if "/" in one:
+                waiting.append(f"{one.partition('/')[0]}/__init__")
+    return found
 
 
-each_module = pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+each_module = pytest.mark.parametrize("module", MODULES, ids=name_of)
 
 
-@pytest.mark.parametrize("name", sorted(needed_by("_worker")))
+@pytest.mark.parametrize("name", sorted(needed_by("prepare/worker")))
 def test_worker_is_of_use_to_old_interpreters(name: str) -> None:
     """Environments that are linked may have one that pip-linkmode does not run on."""
     source = (PACKAGE / f"{name}.py").read_text(encoding="utf-8")
@@ -212,23 +156,57 @@ def test_worker_is_of_use_to_old_interpreters(name: str) -> None:
 
 
 @each_module
-def test_modules_import_what_the_house_allows(module: Path) -> None:
-    names = imports_of(module)
-    ours = {name.split(".")[1] for name in names if name.startswith("pip_linkmode.")}
-    assert ours <= IMPORTS[module.stem]
+def test_rooms_import_what_the_house_allows(module: Path) -> None:
+    name = name_of(module)
+    room = name.partition("/")[0]
+    allowed = {room, *GROUND, *ROOMS[room], *EXCEPTIONS.get(name, ())}
+    assert [
+        one
+        for one in ours(module)
+        if one not in allowed and one.partition("/")[0] not in allowed
+    ] == []
+
+
+def test_imports_have_no_circle() -> None:
+    for module in MODULES:
+        name = name_of(module)
+        reached = set[str]().union(*(needed_by(one) for one in ours(module)))
+        assert name not in reached
+
+
+@pytest.mark.parametrize("room", sorted(PACKAGE.glob("*/__init__.py")), ids=str)
+def test_rooms_say_what_they_are_for_and_nothing_else(room: Path) -> None:
+    (docstring,) = parse(room).body
+    assert isinstance(docstring, ast.Expr)
+
+
+@each_module
+def test_modules_and_classes_are_read_in_one_sitting(module: Path) -> None:
+    text = module.read_text(encoding="utf-8")
+    if name_of(module) in UNDIVIDED:
+        return
+    assert len(text.splitlines()) <= LONGEST_MODULE
+    for node in ast.walk(parse(module)):
+        if isinstance(node, ast.ClassDef):
+            assert (node.end_lineno or 0) - node.lineno < LONGEST_CLASS, node.name
+
+
+def test_the_top_is_small() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= MOST_AT_THE_TOP
+    assert len(list(PACKAGE.glob("*/__init__.py"))) <= MOST_AT_THE_TOP
 
 
 @each_module
 def test_only_the_seams_know_more_than_the_standard_library(module: Path) -> None:
     tops = {name.split(".")[0] for name in imports_of(module)}
     others = tops - sys.stdlib_module_names - {"pip_linkmode"}
-    assert others <= OTHERS.get(module.stem, set())
+    assert others <= OTHERS.get(name_of(module), set())
 
 
-@pytest.mark.parametrize("name", ["__init__", "_bootstrap"])
-def test_what_every_interpreter_loads_imports_next_to_nothing(name: str) -> None:
+@pytest.mark.parametrize("name", STARTED)
+def test_modules_of_every_start_up_import_next_to_nothing(name: str) -> None:
     tops = {name.split(".")[0] for name in imports_of(PACKAGE / f"{name}.py")}
-    assert tops - {"__future__"} <= OTHERS[name]
+    assert tops - {"__future__"} <= STARTED[name]
 
 
 @each_module
@@ -246,7 +224,7 @@ def test_what_runs_in_a_blocked_pip_is_imported_before() -> None:
             for node in ast.walk(parse(module))
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         ]
-        if module.stem not in ("_bootstrap", "_options"):
+        if name_of(module) not in ("_bootstrap", "hooks/options"):
             assert "__import__" not in calls
         assert "import_module" not in calls
 
@@ -298,7 +276,7 @@ def metadata(wheel: Path) -> set[str]:
 
 
 def test_wheel_has_the_package_and_the_start_up_files_at_its_root(wheel: Path) -> None:
-    package = {f"pip_linkmode/{module.name}" for module in MODULES}
+    package = {f"pip_linkmode/{name_of(module)}.py" for module in MODULES}
     expected = {
         *package,
         "pip_linkmode/py.typed",

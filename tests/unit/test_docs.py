@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pip_linkmode.cli import COMMANDS, _parser
+from pip_linkmode.cli.main import COMMANDS, _parser
 
 if TYPE_CHECKING:
-    from pip_linkmode.command import Command
+    from pip_linkmode.cli.command import Command
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/care.md")

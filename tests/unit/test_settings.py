@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pip_linkmode import settings
+from pip_linkmode import settings as settings_module
 from pip_linkmode.errors import SettingsError
 from pip_linkmode.settings import Settings, from_options, parse_stores
 
@@ -57,7 +57,7 @@ def test_defaults() -> None:
     )
 
 
-@pytest.mark.parametrize("mode", settings.MODES)
+@pytest.mark.parametrize("mode", settings_module.MODES)
 def test_every_mode_is_taken_as_it_is(mode: str) -> None:
     chosen = from_options(Options(link_mode=mode))
     assert (chosen.requested, chosen.mode, chosen.reason) == (mode, mode, None)
@@ -67,7 +67,7 @@ def test_every_mode_is_taken_as_it_is(mode: str) -> None:
 def test_reflink_is_another_name_for_clone() -> None:
     chosen = from_options(Options(link_mode="reflink"))
     assert (chosen.requested, chosen.mode) == ("clone", "clone")
-    assert "reflink" in settings.CHOICES
+    assert "reflink" in settings_module.CHOICES
 
 
 @pytest.mark.parametrize("cache_dir", [False, None, ""])

@@ -10,15 +10,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environments import NEWEST, OLDEST, Bed, Environment
-from tests.parity import assert_parity, blocks, differences, perform, store_digest
-from tests.snapshot import snapshot
-from tests.wheels import TRAITS, make_wheel
+from tests.support.environments import NEWEST, OLDEST, Bed, Environment
+from tests.support.parity import (
+    assert_parity,
+    blocks,
+    differences,
+    perform,
+    store_digest,
+)
+from tests.support.snapshot import snapshot
+from tests.support.wheels import TRAITS, make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.parity import Step
+    from tests.support.parity import Step
 
 INSTALL = ("install", "--no-index", "--no-deps")
 

@@ -1,0 +1,1 @@
+"""The command ``pip-linkmode``: one module for each subcommand."""

@@ -1,0 +1,122 @@
+"""``pip-linkmode fill``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+from pip_linkmode.cli.command import FINE, FOUND, Command, Result, as_data, make_stores
+from pip_linkmode.cli.console import interpreter, table
+from pip_linkmode.cli.progress import Progress
+from pip_linkmode.errors import FillRefusedError, SettingsError
+from pip_linkmode.maintenance.fill import fill, gather, of_python, wheels_in
+from pip_linkmode.pip_config import in_force
+from pip_linkmode.text import plural
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pip_linkmode.maintenance.fill import Report as Filled
+
+
+def _fill_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "wanted",
+        nargs="*",
+        metavar="requirement|wheel|directory",
+        help="what pip is to get, or wheels that are there, or a directory of them",
+    )
+    parser.add_argument(
+        "-r",
+        "--requirement",
+        action="append",
+        default=[],
+        metavar="file",
+        help="a requirements file, as pip takes it",
+    )
+    parser.add_argument(
+        "-c",
+        "--constraint",
+        action="append",
+        default=[],
+        metavar="file",
+        help="a constraints file, as pip takes it",
+    )
+    parser.add_argument(
+        "--python",
+        metavar="python",
+        help=(
+            "the interpreter, or an environment, that wheels and bytecode are for "
+            "(default: the one that runs this)"
+        ),
+    )
+
+
+def _fill(options: argparse.Namespace) -> Result:
+    who = of_python(options.python)
+    stores = make_stores(in_force(sys.prefix, options.link_store))
+    wheels: list[str] = []
+    requirements = []
+    for wanted in options.wanted:
+        found = wheels_in(wanted)
+        # As for pip, a bare name is a project's, whatever is called so here.
+        is_path = os.path.basename(wanted) != wanted
+        if not found and is_path and os.path.isdir(wanted):
+            msg = f"there are no wheels in {wanted}; pip wheel makes them"
+            raise FillRefusedError(msg)
+        wheels += found
+        requirements += [] if found else [wanted]
+    asks_pip = bool(requirements or options.requirement)
+    if options.constraint and not asks_pip:
+        msg = "--constraint says nothing of wheels that are there; name a requirement"
+        raise SettingsError(msg)
+    with tempfile.TemporaryDirectory(prefix="pip-linkmode-") as directory:
+        if asks_pip:
+            wheels += gather(
+                directory,
+                requirements,
+                options.requirement,
+                options.constraint,
+                who.executable if options.python else None,
+            )
+        if not wheels:
+            msg = "nothing is named that could be put into a store"
+            raise SettingsError(msg)
+        with Progress("Filling the store", len(wheels)) as progress:
+            report = fill(stores, wheels, who, progress.advance)
+    code = FOUND if report.declined else FINE
+    return Result(as_data(report), "\n".join(_fill_lines(report)), code)
+
+
+def _fill_lines(report: Filled) -> list[str]:
+    rows = [("Package", "Version", "Bytecode", "")]
+    rows += [
+        (
+            one.name,
+            one.version,
+            interpreter(report.interpreter) if one.compiled else "none",
+            "new" if one.fresh else "was there",
+        )
+        for one in report.wheels
+    ]
+    lines = [table(rows), ""] if report.wheels else []
+    fresh = plural(sum(one.fresh for one in report.wheels), "wheel")
+    there = sum(not one.fresh for one in report.wheels)
+    lines.append(f"Unpacked {fresh}; {there:,} were there before")
+    lines += [
+        f"Left to pip: {wheel}: {reason}" for wheel, reason in report.declined.items()
+    ]
+    return lines
+
+
+FILL = Command(
+    "fill",
+    "Put wheels into the store without installing them.\n\n"
+    "pip gets what is not there yet, for the interpreter it is wanted for, with\n"
+    "its own settings of where from.",
+    "pip-linkmode fill -r requirements.txt --link-store /srv/wheels",
+    _fill_arguments,
+    _fill,
+)

@@ -1,0 +1,83 @@
+"""``pip-linkmode list``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from pip_linkmode.cli.command import Command, Result, open_stores
+from pip_linkmode.cli.console import date, interpreter, table
+from pip_linkmode.cli.progress import Progress
+from pip_linkmode.environments.users import users
+from pip_linkmode.maintenance.inventory import describe, items
+from pip_linkmode.maintenance.ledger import measure
+from pip_linkmode.text import size
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+
+_ORDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "name": lambda row: (row["name"].lower(), row["version"]),
+    "size": lambda row: -row["size"],
+    "users": lambda row: -len(row["users"]),
+    "used": lambda row: row["last_used"],
+}
+
+
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sort", choices=_ORDERS, default="name", help="order (default: %(default)s)"
+    )
+
+
+def _list(options: argparse.Namespace) -> Result:
+    rows: list[dict[str, Any]] = []
+    for store in open_stores(options):
+        present = items(store)
+        with Progress(f"Reading {store.root}", len(present)) as progress:
+            known = users(store)
+            sharing: dict[int, Any] = {}
+            for item in present:
+                about = describe(store, item)
+                using = [one.path for one in known if item.sha256 in one.uses]
+                rows.append(
+                    {
+                        "name": about.name,
+                        "version": about.version,
+                        "tags": about.tags,
+                        "size": measure([item.path], sharing).allocated,
+                        "bytecode": list(about.interpreters),
+                        # By where it really is: two names make no two of them.
+                        "users": list({os.path.realpath(p): p for p in using}.values()),
+                        "last_used": item.last_used,
+                        "sha256": item.sha256,
+                        "store": store.root,
+                    }
+                )
+                progress.advance()
+    rows.sort(key=_ORDERS[options.sort])
+    lines = [("Package", "Version", "Tags", "Size", "Bytecode", "Users", "Last used")]
+    lines += [
+        (
+            row["name"],
+            row["version"],
+            row["tags"],
+            size(row["size"]),
+            " ".join(map(interpreter, row["bytecode"])),
+            str(len(row["users"])),
+            date(row["last_used"]),
+        )
+        for row in rows
+    ]
+    return Result(rows, table(lines, (3, 5)) if rows else "The store is empty.")
+
+
+LIST = Command(
+    "list",
+    "List what is in the store, and which environments use it.",
+    "pip-linkmode list --sort size",
+    _list_arguments,
+    _list,
+)

@@ -1,0 +1,52 @@
+"""``pip-linkmode materialize``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from pip_linkmode.cli.command import (
+    FINE,
+    FOUND,
+    Command,
+    Result,
+    as_data,
+    environment_arguments,
+    libraries_of,
+)
+from pip_linkmode.cli.progress import Progress
+from pip_linkmode.pip_config import in_force
+from pip_linkmode.relink.materialize import Materializing
+from pip_linkmode.text import plural, size
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def _materialize(options: argparse.Namespace) -> Result:
+    stores = in_force(sys.prefix, options.link_store).settings.stores
+    materializing = Materializing(libraries_of(options), stores)
+    with Progress("Materializing", materializing.bytes) as progress:
+        found = materializing.run(progress.advance)
+    lines = []
+    for one in found:
+        lines += [
+            one.site_packages,
+            f"  {plural(one.files, 'file')} ({size(one.bytes)}) made private",
+            *([f"  not done: {one.refused}"] if one.refused else []),
+            *(f"  leads nowhere: {path}" for path in one.dangling),
+            *(f"  {path}: {reason}" for path, reason in one.failed.items()),
+        ]
+    bad = any(one.refused or one.dangling or one.failed for one in found)
+    code = FOUND if bad else FINE
+    return Result([as_data(one) for one in found], "\n".join(lines), code)
+
+
+MATERIALIZE = Command(
+    "materialize",
+    "Give environments files of their own, before they are moved or shipped.\n\n"
+    "Afterwards no link leads into a store, and no file is shared by its inode.",
+    "pip-linkmode materialize ~/ComfyUI/.venv",
+    environment_arguments,
+    _materialize,
+)

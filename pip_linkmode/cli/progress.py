@@ -1,0 +1,79 @@
+"""Progress bars, on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+progress: Any = None
+if sys.stderr.isatty():
+    with contextlib.suppress(Exception):
+        from pip._vendor.rich import progress  # type: ignore[no-redef]  # or None
+
+_PATIENCE = 1.0
+"""Seconds after which a person wants to know how far it is."""
+_REFRESH = 0.1
+
+
+class Progress:
+    """How far something is: on a terminal, and only if it takes its time.
+
+    pip's own bar where pip is, and a plain one where it is not.
+    """
+
+    def __init__(self, title: str, total: float | None = None) -> None:
+        """Show nothing yet.
+
+        :param title: what is being done
+        :param total: how much there is to do, if it is known
+        """
+        self._title, self._total, self._done = title, total, 0.0
+        self._is_shown = sys.stderr.isatty()
+        self._next = time.monotonic() + _PATIENCE
+        self._bar: Any = None
+        self._plain = False
+
+    def __enter__(self) -> Self:
+        """Begin to count the time."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+        if self._plain:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def advance(self, amount: float = 1) -> None:
+        """Say that so much more is done."""
+        self._done += amount
+        if not self._is_shown or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _REFRESH
+        if progress is None:
+            self._plain = True
+            share = f"{self._done / self._total:4.0%}" if self._total else "..."
+            sys.stderr.write(f"\r{self._title} {share}\x1b[K")
+            sys.stderr.flush()
+            return
+        if self._bar is None:
+            rich = progress
+            self._bar = rich.Progress(
+                rich.TextColumn("[progress.description]{task.description}"),
+                rich.BarColumn(),
+                rich.TextColumn("{task.percentage:>3.0f}%" if self._total else ""),
+                rich.TextColumn("eta"),
+                rich.TimeRemainingColumn(),
+                console=rich.Console(file=sys.stderr),
+                transient=True,
+            )
+            self._task = self._bar.add_task(self._title, total=self._total)
+            self._bar.start()
+        self._bar.update(self._task, completed=self._done)

@@ -1,0 +1,205 @@
+"""``pip-linkmode prune``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING, Any
+
+from pip_linkmode.cli.command import FINE, FOUND, Command, Result, open_stores
+from pip_linkmode.cli.console import date, parse_size, parse_span, table
+from pip_linkmode.cli.progress import Progress
+from pip_linkmode.errors import EnvironmentUnknownError, SettingsError
+from pip_linkmode.maintenance.prune import Wanted, prune, release
+from pip_linkmode.text import plural, size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pip_linkmode.environments.users import User
+    from pip_linkmode.maintenance.prune import Pruned
+    from pip_linkmode.store.store import Store
+
+
+def _prune_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--older-than",
+        type=_argument(parse_span),
+        metavar="span",
+        help="only what was not used for so long: 12h, 30d, 2w, 6m, 1y",
+    )
+    parser.add_argument(
+        "--max-size",
+        type=_argument(parse_size),
+        metavar="size",
+        help=(
+            "what was used longest ago, until the store fits: 500M, 20G; also what "
+            "environments have by hard links or clones, which do not need it"
+        ),
+    )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="everything; refused if environments have symlinks into the store",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="with --all: even then; it breaks them"
+    )
+    parser.add_argument(
+        "--release",
+        metavar="env",
+        action="append",
+        default=[],
+        help="first forget an environment that is not there and will not come back",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only tell what would be done"
+    )
+
+
+def _argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Let argparse say what is wrong with a value."""
+
+    def parse_or_explain(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse_or_explain
+
+
+def _prune(options: argparse.Namespace) -> Result:
+    if options.all and (options.older_than, options.max_size) != (None, None):
+        msg = "--all is everything; leave out --older-than and --max-size, or --all"
+        raise SettingsError(msg)
+    stores = open_stores(options)
+    forgotten = _release(options, stores)
+    wanted = Wanted(
+        options.older_than,
+        options.max_size,
+        everything=options.all,
+        force=options.force,
+        dry_run=options.dry_run,
+        without=frozenset(path for paths in forgotten.values() for path in paths),
+    )
+    results = []
+    for store in stores:
+        # One that others look after can only be read.
+        if store.writable or options.link_store:
+            with Progress(f"Looking after {store.root}") as progress:
+                results.append(prune(store, wanted, progress.advance))
+    code = FOUND if any(result.holders for result in results) else FINE
+    text = [f"Forgotten: {path}" for paths in forgotten.values() for path in paths]
+    for result in results:
+        text += _prune_lines(result, wanted)
+    data = [_pruned(result, forgotten.get(result.store, ())) for result in results]
+    return Result(data, "\n".join(text), code)
+
+
+def _release(
+    options: argparse.Namespace, stores: Sequence[Store]
+) -> dict[str, list[str]]:
+    """Forget the environments that are named; return their libraries by store."""
+    forgotten: dict[str, list[str]] = {store.root: [] for store in stores}
+    for environment in options.release:
+        path, is_known = os.path.abspath(environment), False
+        for store in stores:
+            found = release(store, path, dry_run=options.dry_run)
+            forgotten[store.root] += found
+            is_known |= bool(found)
+        if not is_known:
+            msg = f"{environment} is not known to use a store"
+            raise EnvironmentUnknownError(msg)
+    return forgotten
+
+
+def _pruned(result: Pruned, forgotten: Sequence[str]) -> dict[str, Any]:
+    return {
+        "store": result.store,
+        "removed": [
+            {
+                "name": one.name,
+                "version": one.version,
+                "sha256": one.sha256,
+                "size": one.allocated,
+                "freed": one.freed,
+                "last_used": one.last_used,
+            }
+            for one in result.removed
+        ],
+        "freed": result.freed,
+        "restored": result.restored,
+        "spare_bytecode": result.spare,
+        "released": [*forgotten, *result.released],
+        "unseen": [_user(user) for user in result.unseen],
+        "holders": [_user(user) for user in result.holders],
+        "size": result.size,
+    }
+
+
+def _user(user: User) -> dict[str, Any]:
+    return {
+        "path": user.path,
+        "state": user.state,
+        "uses": sorted(user.uses),
+        "depends_on": sorted(user.depends),
+    }
+
+
+def _prune_lines(result: Pruned, wanted: Wanted) -> list[str]:
+    lines = []
+    if result.removed:
+        rows = [("Package", "Version", "Size", "Came back", "Last used")]
+        rows += [
+            (
+                one.name,
+                one.version,
+                size(one.allocated),
+                size(one.freed),
+                date(one.last_used),
+            )
+            for one in result.removed
+        ]
+        lines += [table(rows, (2, 3)), ""]
+    verb = "Would remove" if wanted.dry_run else "Removed"
+    lines.append(
+        f"{verb} {plural(len(result.removed), 'entry', 'entries')} of {result.store}; "
+        f"{size(result.freed)} {'would come' if wanted.dry_run else 'came'} back"
+    )
+    if result.spare:
+        count = plural(result.spare, "wheel")
+        lines.append(f"{verb} bytecode for {count} of read-only stores")
+    if result.restored:
+        count = plural(result.restored, "entry", "entries")
+        lines.append(f"Kept {count} that came into use meanwhile")
+    lines += [f"Gone, and forgotten: {path}" for path in result.released]
+    for user in result.unseen:
+        count = plural(len(user.uses), "entry", "entries")
+        lines.append(
+            f"Kept {count} for {user.path}, which is {_STATES[user.state]}; "
+            f"--release {user.path} forgets it"
+        )
+    if result.holders:
+        names = ", ".join(user.path for user in result.holders)
+        lines.append(
+            f"The store still takes {size(result.size or 0)}: {names} cannot do "
+            "without it, because of symlinks; materialize lets go of it"
+        )
+    return lines
+
+
+_STATES = {
+    "unreadable": "not readable",
+    "moved": "somewhere else now, or was deleted and is in another store too",
+    "missing": "not there; a disk may not be mounted",
+}
+PRUNE = Command(
+    "prune",
+    "Remove from the store what no environment uses.\n\n"
+    "Never what an environment has symlinks to.  What cannot be looked at, on a\n"
+    "disk that is not mounted, keeps what it uses; what was deleted does not.",
+    "pip-linkmode prune --older-than 30d --dry-run",
+    _prune_arguments,
+    _prune,
+)

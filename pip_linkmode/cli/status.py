@@ -1,0 +1,75 @@
+"""``pip-linkmode status``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pip_linkmode.cli.command import FINE, FOUND, Command, Result, as_data
+from pip_linkmode.maintenance.status import status
+from pip_linkmode.text import plural, size
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pip_linkmode.maintenance.status import Status
+
+
+def _status_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--environment",
+        metavar="env",
+        help="look from this environment (default: the one that runs this)",
+    )
+
+
+def _status(options: argparse.Namespace) -> Result:
+    found = status(options.environment, options.link_store)
+    data = as_data(found)
+    data["hook"]["problem"] = found.hook.problem
+    code = FOUND if found.hook.problem or found.in_force.settings.reason else FINE
+    return Result(data, "\n".join(_status_lines(found)), code)
+
+
+def _status_lines(found: Status) -> list[str]:
+    hook, settings = found.hook, found.in_force.settings
+    sources = found.in_force.sources
+    pip = f"pip {hook.pip}" if hook.pip else "no pip"
+    state = f"not linking: {hook.problem}" if hook.problem else "links what it installs"
+    lines = [
+        f"Environment  {found.environment} ({found.file_system})",
+        f"pip          {pip}, {state}",
+        f"Mode         {settings.requested} (set by {sources['mode']})",
+    ]
+    if settings.exclude:
+        names = ", ".join(settings.exclude)
+        lines.append(f"Excluded     {names} (set by {sources['exclude']})")
+    if settings.reason:
+        lines.append(f"             {settings.reason}")
+    if not settings.stores:
+        lines.append(f"Store        none (set by {sources['store']})")
+    for store in found.stores:
+        lines.append(f"Store        {store.path} (set by {sources['store']})")
+        if store.problem:
+            lines.append(f"             {store.problem}")
+            continue
+        about = "about " if store.is_estimate else ""
+        access = "" if store.writable else ", read-only"
+        lines.append(
+            f"             {plural(store.entries, 'entry', 'entries')}, "
+            f"{about}{size(store.bytes)} on {store.file_system}{access}"
+        )
+        lines += [
+            f"             {mode:<9}{'works' if reason is None else reason}"
+            for mode, reason in store.modes.items()
+        ]
+    return lines
+
+
+STATUS = Command(
+    "status",
+    "Tell whether this pip links, what is in force and where it was set.\n\n"
+    "Tries each link mode from each store to the environment.",
+    "pip-linkmode status --environment ~/ComfyUI/.venv",
+    _status_arguments,
+    _status,
+)

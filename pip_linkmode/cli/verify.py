@@ -1,0 +1,99 @@
+"""``pip-linkmode verify``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pip_linkmode.cli.command import FINE, FOUND, Command, Result, open_stores
+from pip_linkmode.cli.progress import Progress
+from pip_linkmode.maintenance.verify import Verification
+from pip_linkmode.text import plural
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pip_linkmode.maintenance.damage import Damage
+
+
+def _verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "environments",
+        nargs="*",
+        metavar="env",
+        help="an environment (default: all that use the store, and the store itself)",
+    )
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help=(
+            "put the pristine files back: what is shared or dangles, and with env "
+            "also what only that environment has"
+        ),
+    )
+    parser.add_argument(
+        "--keep",
+        metavar="env",
+        action="append",
+        default=[],
+        help="with --repair: this environment keeps its edits, as files of its own",
+    )
+
+
+def _verify(options: argparse.Namespace) -> Result:
+    with Progress("Reading") as progress:
+        found = Verification(
+            open_stores(options), options.environments, options.keep, progress.advance
+        )
+        if options.repair:
+            found.repair()
+    damages = found.damages
+    data = {"damages": [_damage(one) for one in damages], "unread": found.unread}
+    lines = [line for one in damages for line in _damage_lines(one)]
+    lines += [f"Not readable: {path}: {why}" for path, why in found.unread.items()]
+    left = [one for one in damages if not one.is_repaired]
+    if damages:
+        count = plural(len(damages), "file is", "files are")
+        lines.append(f"{count} not as installed; {len(damages) - len(left)} repaired")
+    elif not lines:
+        lines.append("All files are as they were installed.")
+    return Result(data, "\n".join(lines), FOUND if left or found.unread else FINE)
+
+
+def _damage(damage: Damage) -> dict[str, Any]:
+    return {
+        "kind": damage.kind,
+        "package": damage.package,
+        "path": damage.path,
+        "sha256": damage.sha256,
+        "stored": [one.path for one in damage.stored],
+        "installed": [one.path for one in damage.installed],
+        "environments": sorted({one.environment for one in damage.installed}),
+        "outcome": damage.outcome,
+        "repaired": damage.is_repaired,
+    }
+
+
+def _damage_lines(damage: Damage) -> list[str]:
+    lines = [f"{damage.package}: {damage.path} {_KINDS[damage.kind]}"]
+    lines += [f"    in {one.environment}" for one in damage.installed]
+    lines += [f"    in the store: {one.path}" for one in damage.stored]
+    if damage.outcome:
+        lines.append(f"    {damage.outcome}")
+    return lines
+
+
+_KINDS = {
+    "modified": "was modified",
+    "missing": "is missing",
+    "dangling": "leads nowhere",
+    "restamped": "has another time or mode",
+    "manifest": "cannot be read",
+}
+VERIFY = Command(
+    "verify",
+    "Compare stored files with their manifests, and installed ones with RECORD.\n\n"
+    "Names every environment that shares a modified file.",
+    "pip-linkmode verify --repair --keep ~/experiment/.venv",
+    _verify_arguments,
+    _verify,
+)

@@ -1,0 +1,1 @@
+"""Environments, their distributions, and the stores that they use."""

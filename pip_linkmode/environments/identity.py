@@ -1,0 +1,93 @@
+"""Tell an environment that was moved from one that was deleted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+from pip_linkmode.environments.environment import CONFIGURATION, root
+
+_WITNESS = "witness-"
+_INTERPRETER = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
+NOT_YET = 0
+"""The inode of a directory that is not there."""
+
+
+def host_name() -> str:
+    """Return the name of this host."""
+    return socket.gethostname()
+
+
+def location(site_packages: str) -> str:
+    """Tell one directory from another that has the same path: later, or elsewhere."""
+    try:
+        inode = os.stat(site_packages).st_ino
+    except OSError:
+        inode = NOT_YET
+    return f"{host_name()}:{inode}"
+
+
+def link_identity(directory: str, site_packages: str) -> None:
+    """Give files of an environment a second name each, where that can be done."""
+    present, is_new = set(), False
+    for path, status in witnessed(site_packages).items():
+        # A copy of the store has witnesses that are none: the inode does not match.
+        name = f"{_WITNESS}{status.st_ino}"
+        witness = os.path.join(directory, name)
+        with contextlib.suppress(OSError):
+            if not os.path.lexists(witness):
+                os.link(path, witness, follow_symlinks=False)
+                made, is_new = os.lstat(witness), True
+                # BeeGFS fakes hard links; and elsewhere a link may be followed.
+                if made.st_nlink == 1 or not os.path.samestat(made, status):
+                    os.unlink(witness)
+                    continue
+            present.add(name)
+    if present and is_new:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(directory):
+                if name.startswith(_WITNESS) and name not in present:
+                    os.unlink(os.path.join(directory, name))
+
+
+def identity_links(directory: str) -> list[os.stat_result]:
+    """Return the status of each identity link of a registration.
+
+    :param directory: absolute path of the registration
+    """
+    found = []
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory):
+            if name.startswith(_WITNESS):
+                status = os.lstat(os.path.join(directory, name))
+                if name == f"{_WITNESS}{status.st_ino}":
+                    found.append(status)
+    return found
+
+
+def inode_of(status: os.stat_result) -> tuple[int, int]:
+    """Return device and inode of a file."""
+    return status.st_dev, status.st_ino
+
+
+def witnessed(library: str) -> dict[str, os.stat_result]:
+    """Return the files of a virtual environment of which a store keeps a second name.
+
+    None is of somebody else: root may look after an environment that is hostile.
+
+    :param library: absolute path of a site-packages directory
+    :returns: their own status, by absolute path
+    """
+    whole, found = root(library), {}
+    if whole != library:
+        scripts = os.path.join(whole, _INTERPRETER[0])
+        paths = [os.path.join(whole, CONFIGURATION)]
+        if not os.path.islink(scripts):  # which may lead outside
+            paths.append(os.path.join(scripts, _INTERPRETER[1]))
+        for path in paths:
+            with contextlib.suppress(OSError):
+                status = os.lstat(path)
+                if status.st_uid == os.stat(whole).st_uid:
+                    found[path] = status
+    return found

@@ -1,0 +1,211 @@
+"""Who uses what is in a store, found by looking.
+
+What was noted when an environment was linked says where to look, and is believed only
+where there is nothing to be seen: an environment on a disk that is not mounted, or one
+that was moved away, uses all that it ever had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pip_linkmode.environments.distribution import distributions
+from pip_linkmode.environments.environment import inside, root, trees
+from pip_linkmode.environments.registry import register, registrations
+from pip_linkmode.environments.symlinks import entries_behind_symlinks
+from pip_linkmode.errors import RecordInvalidError
+from pip_linkmode.files import is_temporary
+from pip_linkmode.store.layout import FILES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pip_linkmode.environments.registry import Registration
+    from pip_linkmode.store.store import Store
+
+    State = Literal["present", "unreadable", "moved", "missing", "gone"]
+
+
+_COMPARED = ("METADATA", "WHEEL")
+
+
+@dataclass(frozen=True)
+class User:
+    """An environment, and the entries of one store that it uses, by sha256."""
+
+    registration: Registration
+    state: State
+    depends: frozenset[str]
+    """What it cannot do without: symlinks lead there, or may."""
+    shares: frozenset[str]
+    """What else is installed from there."""
+
+    @property
+    def path(self) -> str:
+        """The directory that a person knows it by."""
+        return root(self.registration.site_packages)
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """All of it."""
+        return self.depends | self.shares
+
+
+def users(store: Store, advance: Callable[[], object] = lambda: None) -> list[User]:
+    """Look at all environments that are known to use a store.
+
+    :param advance: called after each
+    """
+    known = list(registrations(store.root, store.beside))
+    # pip moves from a temporary directory to that of --target: who looks at the one
+    # before the other misses nothing.
+    known.sort(key=lambda one: not _is_transient(one.site_packages))
+    fingerprints: dict[str, frozenset[str]] = {}
+    found = []
+    for registration in known:
+        found.append(_look(store, registration, fingerprints))
+        advance()
+    return sorted(found, key=lambda user: user.registration.site_packages)
+
+
+def _is_transient(path: str) -> bool:
+    return is_temporary(path) or "pip-target-" in path
+
+
+def _look(
+    store: Store, registration: Registration, fingerprints: dict[str, frozenset[str]]
+) -> User:
+    state = registration.state()
+    nothing: frozenset[str] = frozenset()
+    if state == "gone":
+        return User(registration, state, nothing, nothing)
+    noted = registration.entries()
+    if state == "present":
+        registration.refresh()
+        try:
+            depends = _behind_symlinks(store.root, registration.site_packages)
+            shares = _installed(store, registration, noted - depends, fingerprints)
+            if _is_elsewhere(registration, shares):
+                depends |= _outside(store.root, registration.site_packages)
+        except (OSError, RecordInvalidError):
+            state = "unreadable"
+        else:
+            return User(
+                registration, state, frozenset(depends), frozenset(shares - depends)
+            )
+    depends = registration.entries(depends=True)
+    # Only what may come back keeps what it does not depend on.
+    shares = noted - depends if state != "missing" else set()
+    return User(registration, state, frozenset(depends), frozenset(shares))
+
+
+def _behind_symlinks(store: str, library: str) -> set[str]:
+    """Return the entries behind the symlinks of an environment, all of it."""
+    found = set()
+    for directory in trees(library):
+        found |= entries_behind_symlinks(store, directory)
+    return found
+
+
+def forget_symlinks(store: Store, library: str, linked: set[str]) -> None:
+    """Forget that an environment had symlinks, as far as none is left.
+
+    A note goes only before a second look: an installation that makes symlinks is seen
+    by it, or finds afterwards that the note is gone, and writes another one.
+
+    :param library: absolute path of its site-packages directory
+    :param linked: entries that are linked in another way now, by sha256
+    :raises RecordInvalidError: if it cannot be told; then nothing is forgotten
+    :raises OSError: likewise
+    """
+    for registration in registrations(store.root):
+        # Where another environment has been, the note is of that one.
+        if not registration.is_of(library) or registration.state() != "present":
+            continue
+        noted = linked & registration.entries(depends=True)
+        if noted:
+            missed = spare = noted - _anywhere(store.root, library)
+            try:
+                registration.forget_symlinks(spare)
+                missed = spare & _anywhere(store.root, library)
+            finally:
+                for sha256 in missed:
+                    register(store.root, registration.site_packages, sha256, "symlink")
+
+
+def _anywhere(store: str, library: str) -> set[str]:
+    return _behind_symlinks(store, library) | _outside(store, library)
+
+
+def _is_elsewhere(registration: Registration, shares: set[str]) -> bool:
+    """Tell whether symlinks may be where an environment is not looked through.
+
+    Without a root, ``share`` and ``include`` are outside; and a package may have been
+    moved, with a link to its directory left in its place: then it is installed by
+    symlinks of which none was found.
+    """
+    library = registration.site_packages
+    return root(library) == library or not shares.isdisjoint(
+        registration.entries(depends=True)
+    )
+
+
+def _outside(store: str, library: str) -> set[str]:
+    """Return the entries behind symlinks that only a RECORD knows of."""
+    is_seen = inside(*trees(library))
+    directories = {
+        os.path.dirname(row.path)
+        for distribution in distributions(library)
+        for row in distribution.rows()
+        if not is_seen(row.path)
+    }
+    found = set()
+    for directory in sorted(directories):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found |= entries_behind_symlinks(store, directory, deep=False)
+    return found
+
+
+def _installed(
+    store: Store,
+    registration: Registration,
+    noted: set[str],
+    fingerprints: dict[str, frozenset[str]],
+) -> set[str]:
+    """Return which of some entries are installed, by their metadata."""
+    library = registration.site_packages
+    here = {one.dist_info for one in distributions(library)}
+    found = set()
+    for sha256 in noted:
+        files = os.path.join(store.path(sha256), FILES)
+        if sha256 not in fingerprints:
+            fingerprints[sha256] = _metadata(files)
+        for dist_info in fingerprints[sha256] & here:
+            if _fingerprint(library, dist_info) == _fingerprint(files, dist_info):
+                found.add(sha256)
+    return found
+
+
+def _metadata(directory: str) -> frozenset[str]:
+    """Return the names of the dist-info directories in a directory."""
+    try:
+        return frozenset(one.dist_info for one in distributions(directory))
+    except OSError:
+        return frozenset()
+
+
+def _fingerprint(directory: str, dist_info: str) -> list[int] | None:
+    """Return what tells one wheel's metadata from another's: sizes will do.
+
+    Another build of the same version, with the same metadata, is kept for nothing.
+    """
+    try:
+        return [
+            os.lstat(os.path.join(directory, dist_info, name)).st_size
+            for name in _COMPARED
+        ]
+    except OSError:
+        return None

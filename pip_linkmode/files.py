@@ -1,0 +1,197 @@
+"""Work on files and directories: regular files, digests, stamps, locks, the umask."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+import sys
+import tempfile
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+if sys.platform != "win32":  # pragma: no branch  # Windows
+    import fcntl
+
+
+@contextlib.contextmanager
+def open_regular(path: str, *, follow: bool = True) -> Iterator[BinaryIO]:
+    """Open a regular file to read it.
+
+    :param path: absolute path
+    :param follow: whether it may be a link to one
+    :raises OSError: if it is none, or cannot be opened
+    """
+    wanted = ("O_NONBLOCK",) if follow else ("O_NONBLOCK", "O_NOFOLLOW")
+
+    def opener(path: str, flags: int) -> int:
+        for name in wanted:
+            flags |= getattr(os, name, 0)
+        return os.open(path, flags)
+
+    with open(path, "rb", opener=opener) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "It is no regular file", path)
+        yield file
+
+
+def read_regular(path: str, limit: int) -> bytes:
+    """Return what is in a regular file, or in one that a link leads to.
+
+    :param path: absolute path
+    :param limit: bytes that it may have
+    :raises OSError: if it is none, has more, or cannot be read
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+        # No more than that: of what the kernel makes up there may be no end.
+        return file.read(size)
+
+
+def stamp(status: os.stat_result) -> tuple[int, ...]:
+    """Return what tells whether a file was written to; nobody can set a ctime."""
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
+CHUNK = 1 << 20
+
+
+def file_digest(file: BinaryIO) -> str:
+    """Return the sha256 of a file's bytes; a wheel's is the key of its entry.
+
+    :param file: open at its beginning; left at its end
+    """
+    digest = hashlib.sha256()
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def mode_of_new_file(umask: int, *, executable: bool) -> int:
+    """Return the permission bits that pip gives to a file from a wheel.
+
+    pip ``_internal/utils/unpacking.py``,
+    ``set_extracted_file_to_default_mode_plus_executable``.
+
+    :param umask: the process's file mode creation mask
+    :param executable: whether the wheel marks the file so
+    """
+    return (0o777 & ~umask) | 0o111 if executable else 0o666 & ~umask
+
+
+def current_umask() -> int:
+    """Return the umask; it can only be read by setting it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def make_directory(path: str) -> None:
+    """Make a directory of the store, and what leads to it.
+
+    Nobody else may write to it, whatever the umask says: files of others in there
+    would be imported.
+
+    :param path: absolute path; may exist
+    """
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        make_directory(os.path.dirname(path))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o755)
+
+
+def sha256_of(path: str) -> str:
+    """Return the digest of a file, in hexadecimal.
+
+    :param path: absolute path
+    :raises OSError: if it cannot be read, or is no regular file
+    """
+    with open_regular(path, follow=False) as file:
+        return file_digest(file)
+
+
+@contextlib.contextmanager
+def locked(directory: str) -> Iterator[None]:
+    """Hold the lock of a directory, where the file system has locks.
+
+    :param directory: absolute path; a link is not followed
+    :raises BlockingIOError: if another process holds it
+    """
+    lock = lock_directory(directory, wait=False)
+    try:
+        yield
+    finally:
+        unlock(lock)
+
+
+if sys.platform != "win32":  # pragma: no branch  # Windows
+
+    def lock_directory(path: str, *, wait: bool = True) -> int | None:
+        """Lock a directory; ``None`` where the file system cannot.
+
+        :raises BlockingIOError: if another holds it, and *wait* is false
+        """
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                raise
+            return None
+        return descriptor
+
+    def unlock(lock: int | None) -> None:
+        """Release the lock of a directory."""
+        if lock is not None:
+            os.close(lock)
+
+else:  # pragma: no cover  # Windows
+
+    def lock_directory(path: str, *, wait: bool = True) -> int | None:
+        """Return ``None``: Windows does not lock directories."""
+        del path, wait
+
+    def unlock(lock: int | None) -> None:
+        """Do nothing: Windows does not lock directories."""
+        del lock
+
+
+_BLOCK = 512
+"""The unit of ``st_blocks``, whatever the file system's is (:manpage:`stat(2)`)."""
+
+
+def allocated(status: os.stat_result) -> int:
+    """Return what a file takes on the disk, in bytes."""
+    blocks: int | None = getattr(status, "st_blocks", None)  # not on Windows
+    return status.st_size if blocks is None else blocks * _BLOCK
+
+
+TEMPORARY = ".pip-linkmode-"
+"""How the names of our files begin that are not to stay."""
+
+
+def _is_within(path: str, directory: str) -> bool:
+    real, parent = os.path.realpath(path), os.path.realpath(directory)
+    return real == parent or real.startswith(os.path.join(parent, ""))
+
+
+def is_temporary(path: str) -> bool:
+    """Tell whether a path is in the directory for temporary files."""
+    return _is_within(path, tempfile.gettempdir())

@@ -1,0 +1,1 @@
+"""Change pip: everything that knows its internals."""

@@ -1,0 +1,1 @@
+"""Install the wheels of one pip command by links."""

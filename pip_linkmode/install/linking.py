@@ -1,0 +1,241 @@
+"""Plan and make the links of one wheel."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import py_compile
+import warnings
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+
+from pip_linkmode.environments.layout import bytecode_targets
+from pip_linkmode.environments.registry import register
+from pip_linkmode.errors import EntryGoneError
+from pip_linkmode.files import is_temporary, mode_of_new_file
+from pip_linkmode.link.placement import Place, by_chain
+from pip_linkmode.link.primitives import Link
+from pip_linkmode.store.layout import FILES, MANIFEST
+from pip_linkmode.store.manifest import GONE
+
+if TYPE_CHECKING:
+    from pip_linkmode.environments.layout import Layout
+    from pip_linkmode.install.rollback import Made
+    from pip_linkmode.link.linker import Linker
+    from pip_linkmode.prepare.preparer import Found
+    from pip_linkmode.settings import Settings
+    from pip_linkmode.store.bytecode import Bytecode
+    from pip_linkmode.store.entry import Entry
+
+_LINKS = ("clone", "hardlink", "symlink")
+
+
+class WheelLinker:
+    """Links the wheels of one pip command."""
+
+    def __init__(self, settings: Settings, linker: Linker, umask: int) -> None:
+        """Remember what was asked for.
+
+        :param settings: of the command
+        :param linker: makes the links
+        :param umask: the umask in force
+        """
+        self.linker = linker
+        self.mounted: set[str] = set()
+        """Stores that are on another file system than what has symlinks to them."""
+        self._settings, self._umask = settings, umask
+        self._exclude = {canonicalize_name(name) for name in settings.exclude}
+        self._encodings: dict[str, bool] = {}
+
+    @property
+    def bytes_shared(self) -> int:
+        """How many bytes were linked, not copied, until now."""
+        return sum(self.linker.bytes[primitive] for primitive in _LINKS)
+
+    def plan(
+        self, entry: Entry, layout: Layout, compiled: Bytecode | None
+    ) -> tuple[list[Place], list[str]]:
+        """List what to link, and the RECORD paths of the bytecode among it.
+
+        :param entry: the wheel
+        :param layout: where its files go
+        :param compiled: its bytecode, if that is linked too
+        """
+        plain = mode_of_new_file(self._umask, executable=False)
+        executable = mode_of_new_file(self._umask, executable=True)
+        base = f"{entry.path}/{FILES}/"
+        mtime_ns = entry.mtime * 10**9
+        places = {}
+        for target in layout.linked:
+            path, size, _, mode = target.file
+            wanted = executable if mode & 0o111 else plain
+            link = Link(base + path, target.path, size, mtime_ns, mode, wanted)
+            places[target.path] = Place(target.area, link)
+        pycs: list[str] = []
+        if compiled is None:
+            return list(places.values()), pycs
+        # py_compile gives a file its source's mode, but never makes it executable.
+        wanted = (plain | 0o200) & 0o666 & ~self._umask
+        for target, path, record in bytecode_targets(layout):
+            pyc = compiled.files.get(target.file.path)
+            if pyc is None or not self._compiles_here(pyc.encoding):
+                continue
+            pycs.append(record)
+            source = compiled.source(target.file.path)
+            link = Link(source, path, pyc.size, pyc.mtime_ns, pyc.mode, wanted)
+            # It takes the place of one that the wheel may have brought.
+            places[path] = Place(target.area, link)
+        return list(places.values()), pycs
+
+    def link(
+        self,
+        found: Found,
+        layout: Layout,
+        places: list[Place],
+        name: str,
+        made: Made,
+    ) -> Counter[str]:
+        """Make all links of one wheel; ``made`` knows them at any time.
+
+        :param found: the wheel
+        :param layout: where its files go
+        :param places: what :meth:`plan` has listed
+        :param name: of the project
+        :param made: receives what is created
+        :returns: files by primitive
+        :raises EntryGoneError: if another process has taken the entry away
+        :raises OSError: if a file cannot be linked
+        """
+        entry = found.entry
+        project = canonicalize_name(name)
+        mode = "copy" if project in self._exclude else self._settings.mode
+        directories = {link.target.rpartition(os.sep)[0] for _, link in places}
+        for directory in sorted(directories):
+            made.directory(directory)
+        self._register(entry, layout.library, mode)
+        used: Counter[str] = Counter()
+        try:
+            for store, chosen in _by_store(found, places):
+                # Bytecode that is not in its entry may be cleared away at any time.
+                lasting = store == entry.store or mode != "symlink"
+                groups = by_chain(
+                    chosen,
+                    project=project,
+                    library=layout.library,
+                    mode=mode if lasting else "private",
+                    linker=self.linker,
+                )
+                for (chain, area), group in groups.items():
+                    used += self.linker.link(
+                        group, mode=chain, store=store, area=area, made=made.files
+                    )
+            if mode == "symlink":
+                # A clean-up may have looked here before the links were there.
+                os.lstat(os.path.join(entry.path, MANIFEST))
+                # And a relink too, which forgets symlinks where it finds none.
+                self._register(entry, layout.library, mode)
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            if error.errno != errno.ESTALE and all(
+                map(
+                    os.path.lexists,
+                    (
+                        os.path.join(entry.path, MANIFEST),
+                        *(link.source for _, link in places),
+                    ),
+                )
+            ):
+                raise
+            msg = f"{entry.path} is gone"
+            raise EntryGoneError(msg) from error
+        if used["symlink"]:
+            ends = (entry.store, layout.library)
+            if len({os.stat(end).st_dev for end in ends}) > 1:
+                self.mounted.add(entry.store)
+        return used
+
+    def _register(self, entry: Entry, library: str, mode: str) -> None:
+        """Note who is going to use an entry."""
+        target = self._settings.target
+        if mode == "symlink":
+            # pip moves from the one to the other.
+            users = [library, target] if target else [library]
+            # A store that we may not write to is not ours to clean up either.
+            ignored: type[OSError] = PermissionError
+        else:
+            # What is temporary need not be known; and it would only be for information.
+            users = [target or library] if not is_temporary(target or library) else []
+            ignored = OSError
+        for user in users:
+            with contextlib.suppress(ignored):
+                register(entry.store, user, entry.sha256, mode)
+
+    def _compiles_here(self, encoding: str) -> bool:
+        if encoding not in self._encodings:
+            self._encodings[encoding] = compiles_here(encoding)
+        return self._encodings[encoding]
+
+
+def _by_store(found: Found, places: list[Place]) -> list[tuple[str, list[Place]]]:
+    """Divide the files of a wheel by where they are linked from."""
+    entry, compiled = found.entry, found.bytecode
+    if compiled is None or compiled.path.startswith(entry.path):
+        return [(entry.store, places)]
+    parts: tuple[list[Place], list[Place]] = [], []
+    for place in places:
+        parts[not place.link.source.startswith(entry.path)].append(place)
+    return [(entry.store, parts[0]), (os.path.dirname(compiled.path), parts[1])]
+
+
+def compile_layout(layout: Layout, made: Made) -> list[str]:
+    """Compile installed files where they are; return the RECORD paths of the bytecode.
+
+    :param layout: where they are
+    :param made: receives what is created
+    """
+    records = []
+    for target, pyc, record in bytecode_targets(layout):
+        source = os.path.join(layout.library, target.record)
+        made.directory(os.path.dirname(pyc))
+        if compile_in_place(source, pyc):
+            made.files.append(pyc)
+            records.append(record)
+    return records
+
+
+def compiles_here(encoding: str) -> bool:
+    """Tell whether this process, as it is now, could compile such a source.
+
+    pip 26.3 blocks the import of codecs while it installs, and therefore skips sources
+    in encodings that nobody has used before; then so must we.
+    """
+    if encoding in ("utf-8", "utf-8-sig"):
+        return True
+    try:
+        compile(f"# coding: {encoding}\n".encode("ascii"), "<encoding>", "exec")
+    except Exception:  # pip's BlockedImportError is none of ours
+        return False
+    return True
+
+
+def compile_in_place(source: str, target: str) -> bool:
+    """Compile an installed file where it is, as pip does; say whether it compiles.
+
+    For when there is no store to keep the result in.
+
+    :param source: absolute path of the ``.py``
+    :param target: absolute path of the ``.pyc``
+    """
+    try:
+        if os.path.islink(target):  # py_compile refuses to replace one
+            os.unlink(target)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore")
+            py_compile.compile(source, cfile=target, doraise=True)
+    except Exception:  # as in compileall; or a blocked import
+        return False
+    return True

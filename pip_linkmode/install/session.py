@@ -1,0 +1,228 @@
+"""One installation: find or make the entry, link the bulk, let pip do the rest.
+
+Knows nothing of pip but what its installer is called with: the name of the project, a
+path of a wheel, the directories of the scheme, and the installer itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+
+from pip_linkmode.environments.layout import lay_out
+from pip_linkmode.errors import (
+    EntryDamagedError,
+    StoreRefusedError,
+    WheelDeclinedError,
+)
+from pip_linkmode.files import current_umask
+from pip_linkmode.install.linking import WheelLinker, compile_layout
+from pip_linkmode.install.rollback import Made
+from pip_linkmode.install.skeleton import pack
+from pip_linkmode.install.summary import LinkedWheel, Summary
+from pip_linkmode.link.linker import Linker
+from pip_linkmode.prepare.preparer import Intake, not_known
+from pip_linkmode.store.selection import arrange
+from pip_linkmode.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from typing_extensions import Self
+
+    from pip_linkmode.prepare.preparer import Found
+    from pip_linkmode.settings import Settings
+
+
+_ATTEMPTS = 3
+
+
+@dataclass
+class Session:
+    """The installations of one pip command."""
+
+    settings: Settings
+    active: list[Session]
+    """The sessions that are entered, this one among them while it is."""
+    ahead: Sequence[str] = ()
+    """Paths of the wheels that pip is going to install, in order."""
+    pycompile: bool = True
+    """Whether pip is going to compile."""
+    known: Callable[[str], str | None] = not_known
+    """Return the sha256 of a wheel, if its bytes have just been hashed anyway."""
+
+    linker: Linker = field(default_factory=Linker)
+
+    def __post_init__(self) -> None:
+        """Note the umask in force."""
+        self.umask = current_umask()
+        self.links = WheelLinker(self.settings, self.linker, self.umask)
+        self.summary = Summary(self.settings, self.links)
+
+    def __enter__(self) -> Self:
+        """Take part in what pip installs from now on."""
+        with contextlib.ExitStack() as stack:
+            if self.settings.reason and self.settings.requested != "auto":
+                self.summary.warn(self.settings.reason)
+            self._intake = self._open_stores()
+            if self._intake is not None:
+                self._directory = tempfile.mkdtemp(prefix="pip-linkmode-")
+                stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
+                stack.callback(self._intake.stop)
+                self._intake.announce(self.ahead)
+            self.active.append(self)
+            stack.callback(self.active.remove, self)
+            self._exit = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave pip alone again, and no process behind."""
+        self._exit.close()
+
+    def report(self) -> None:
+        """Print the summary line."""
+        self.summary.report()
+
+    def _open_stores(self) -> Intake | None:
+        stores = []
+        for root in self.settings.stores:
+            try:
+                trust = self.settings.trust_group
+                stores.append(Store.open(root, trust_group=trust))
+            except StoreRefusedError as error:
+                self.summary.warn(
+                    f"{error}; set --link-store (PIP_LINK_STORE) to a directory of "
+                    "your own"
+                )
+        if not stores:
+            return None
+        stores, home = arrange(
+            stores,
+            self.settings.destination,
+            anywhere=self.settings.mode in ("symlink", "copy"),
+            umask=self.umask,
+        )
+        return Intake(
+            stores,
+            umask=self.umask,
+            pycompile=self.pycompile,
+            home=home,
+            known=self.known,
+            look_ahead=self.settings.mode != "symlink",
+        )
+
+    def install(
+        self,
+        install: Callable[[str], None],
+        name: str,
+        wheel_path: str,
+        scheme: Mapping[str, str],
+        *,
+        pycompile: bool,
+        keep: bool,
+    ) -> None:
+        """Install one wheel, linked if that can be done, and else as pip does.
+
+        :param install: pip's own installer, for a path of a wheel
+        :param name: of the project
+        :param wheel_path: of the wheel
+        :param scheme: directories by key
+        :param pycompile: whether pip would compile
+        :param keep: whether the wheel may be of use a second time
+        """
+        if not keep or self._intake is None:
+            install(wheel_path)
+            return
+        made = Made()
+        path = os.path.join(self._directory, os.path.basename(wheel_path))
+        try:
+            prepared = self._prepare(
+                self._intake, name, wheel_path, scheme, made, path, pycompile
+            )
+            install(wheel_path if prepared is None else path)
+        except BaseException:
+            made.take_back()
+            raise
+        self.summary.count(name, prepared)
+
+    def _prepare(
+        self,
+        intake: Intake,
+        name: str,
+        wheel_path: str,
+        scheme: Mapping[str, str],
+        made: Made,
+        skeleton_path: str,
+        pycompile: bool,
+    ) -> LinkedWheel | None:
+        """Link the bulk of a wheel and pack its skeleton; ``None`` to leave it to pip.
+
+        What can be refused is looked at before the first file is touched.  If linking
+        itself fails, pip gets the wheel: either it succeeds, or the error is its own.
+        """
+        reason, replace = "its store entry keeps changing", False
+        for _ in range(_ATTEMPTS):
+            try:
+                found = self._find(intake, name, wheel_path, replace=replace)
+            except EntryDamagedError as error:
+                self.summary.verbose("%s is unpacked again: %s", name, error)
+                reason, replace = str(error), True
+                continue
+            except WheelDeclinedError as error:
+                reason = str(error)
+                break
+            except Exception as error:  # never worse than pip alone
+                self.summary.warn(self._trouble(error))
+                return None
+            try:
+                layout = lay_out(found.entry, scheme)
+                compiled = found.bytecode if pycompile else None
+                places, pycs = self.links.plan(found.entry, layout, compiled)
+                pack(skeleton_path, found.entry, layout, pycs)
+                before = self.links.bytes_shared
+                used = self.links.link(found, layout, places, name, made)
+                if pycompile and compiled is None:
+                    pycs = compile_layout(layout, made)
+                    pack(skeleton_path, found.entry, layout, pycs)
+            except EntryDamagedError as error:
+                made.take_back()
+                reason, replace = str(error), True
+            except WheelDeclinedError as error:
+                reason = str(error)
+                break
+            except Exception as error:  # the same
+                made.take_back()
+                # A full disk is met by every wheel.
+                number = getattr(error, "errno", None)
+                self.summary.warn(f"{error}; {name} is installed by pip alone", number)
+                return None
+            else:
+                size = self.links.bytes_shared - before
+                return LinkedWheel(found.entry, found.fresh, used, size)
+        self.summary.verbose("%s is left to pip: %s", name, reason)
+        return None
+
+    def _trouble(self, error: Exception) -> str:
+        """Say in one sentence why a store is of no use."""
+        stores = os.pathsep.join(self.settings.stores)
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return (
+            f"the store {stores} cannot be used: {reason or type(error).__name__}; "
+            "what is not in it is installed by pip alone"
+        )
+
+    @staticmethod
+    def _find(intake: Intake, name: str, wheel_path: str, *, replace: bool) -> Found:
+        found = intake.find(wheel_path, replace=replace)
+        # pip refuses it before it writes (utils/wheel.py, wheel_dist_info_dir).
+        dist_info = canonicalize_name(found.entry.dist_info)
+        if not dist_info.startswith(canonicalize_name(name)):
+            msg = f"its metadata is in {found.entry.dist_info}"
+            raise WheelDeclinedError(msg)
+        return found

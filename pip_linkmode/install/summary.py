@@ -1,0 +1,168 @@
+"""What the user sees: messages and the summary line."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pip_linkmode.link.filesystems import file_system
+from pip_linkmode.text import size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pip_linkmode.install.linking import WheelLinker
+    from pip_linkmode.link.linker import Refusal
+    from pip_linkmode.settings import Settings
+    from pip_linkmode.store.entry import Entry
+
+
+_log = logging.getLogger("pip_linkmode")
+_VERBOSE = 15
+"""pip's level of ``-v`` (``_internal/utils/_log.py``)."""
+_LINKS = ("clone", "hardlink", "symlink")
+
+
+@dataclass
+class LinkedWheel:
+    """A wheel whose bulk is linked and whose skeleton is packed."""
+
+    entry: Entry
+    fresh: bool
+    """Whether the entry was made just now."""
+    used: Counter[str]
+    """Files by primitive."""
+    bytes_shared: int
+    """Bytes that were linked, not copied."""
+
+
+class Summary:
+    """What one pip command has linked, and what of it was said."""
+
+    def __init__(self, settings: Settings, links: WheelLinker) -> None:
+        """Begin to count.
+
+        :param settings: of the command
+        :param links: makes the links
+        """
+        self._settings, self._links = settings, links
+        self.wheels = Counter[str]()
+        """Wheels by the primitive that made most of their files."""
+        self.files = Counter[str]()
+        """Files by primitive."""
+        self.bytes_saved = 0
+        self.fresh = 0
+        """Wheels that were unpacked for the first time."""
+        self.left_to_pip = 0
+        """Wheels that pip had to install alone."""
+        self._said: set[object] = set()
+
+    def warn(self, sentence: str, kind: object = None) -> None:
+        """Warn, once.
+
+        :param kind: of what else this is one more case, which need not be told
+        """
+        if (kind or sentence) not in self._said:
+            self._said.add(kind or sentence)
+            _log.warning("pip-linkmode: %s", sentence)
+
+    @staticmethod
+    def verbose(message: str, *args: object) -> None:
+        """Say something that only ``-v`` shows."""
+        _log.log(_VERBOSE, message, *args)
+
+    def count(self, name: str, linked: LinkedWheel | None) -> None:
+        """Account for one wheel.
+
+        :param name: of the project
+        :param linked: ``None`` if pip installs it alone
+        """
+        if linked is None:
+            self.left_to_pip += 1
+            return
+        used = linked.used
+        mode = max((*_LINKS, "copy"), key=lambda primitive: used[primitive])
+        if used[mode]:
+            self.wheels[mode] += 1
+        self.files += used
+        self.fresh += linked.fresh
+        if not linked.fresh:
+            self.bytes_saved += linked.bytes_shared
+        self.verbose(
+            "%s %s: %s%s",
+            name,
+            linked.entry.version,
+            ", ".join(
+                f"{used[one]:,} {'empty' if one == 'empty' else f'files by {one}'}"
+                for one in (*_LINKS, "copy", "empty")
+                if used[one]
+            ),
+            "; unpacked for the first time" if linked.fresh else "",
+        )
+        for refusal in self._links.linker.refusals.values():
+            if refusal.primitive == self._settings.requested:
+                # A wheel may have files in several areas.
+                self.warn(_reason(refusal), (refusal.primitive, refusal.error.errno))
+
+    def _alone(self) -> str:
+        return f"{self.left_to_pip} by pip alone (-v tells why)"
+
+    def report(self) -> None:
+        """Say in one line what was done, if anything was."""
+        if not self.wheels:
+            if self.left_to_pip:
+                _log.info("Linked nothing; %s", self._alone())
+            return
+        (mode, count), *others = self.wheels.most_common()
+        packages = f"{count} package{'s' if count != 1 else ''}"
+        line = (
+            f"Copied {packages} from the store"
+            if mode == "copy"
+            else f"Linked {packages} by {mode}"
+        )
+        line += "".join(f", {count} by {mode}" for mode, count in others)
+        total = sum(self.files.values())
+        details = f"{total:,} files"
+        if self.bytes_saved:
+            details += f", {size(self.bytes_saved)} not written again"
+        line += f" ({details})"
+        if self.fresh:
+            line += f"; {self.fresh} unpacked for the first time"
+        if self.left_to_pip:
+            line += f"; {self._alone()}"
+        _log.info("%s", line + "".join(self._not_shared()))
+
+    def _not_shared(self) -> Iterator[str]:
+        """List what to add to the summary; who asked for a link is warned."""
+        requested = self._settings.requested
+        for store in sorted(self._links.mounted):
+            where = f"{store} ({file_system(store)})"
+            yield f"; the links dangle while {where} is not mounted"
+        for reason, files in self._links.linker.exceptions.items():
+            if requested in _LINKS:
+                self.warn(f"{files:,} files without a {requested}: {reason}")
+            yield f"; {files:,} files not shared: {reason}"
+        if requested == "auto" and self.wheels["copy"]:
+            for refusal in self._links.linker.refusals.values():
+                if refusal.primitive == "hardlink":
+                    yield f"; {_refused(refusal)}"
+                    break
+
+
+def _refused(refusal: Refusal) -> str:
+    return (
+        f"no {refusal.primitive} from {refusal.source} "
+        f"({file_system(refusal.source)}) to {refusal.target} "
+        f"({file_system(refusal.target)}): {refusal.error.strerror}"
+    )
+
+
+def _reason(refusal: Refusal) -> str:
+    if refusal.error.errno == errno.EXDEV:
+        hint = "set --link-store to a directory on the file system of the environment"
+    else:
+        hint = "--link-mode auto takes the best that can be had"
+    return f"{_refused(refusal)}; {hint}"

@@ -1,0 +1,1 @@
+"""Link files: clone, hardlink, symlink or copy, with fallback."""

@@ -1,0 +1,217 @@
+"""Link one file to another: four primitives, and what to do when one is refused.
+
+A *mode* is a chain of primitives, tried in order:
+
+========  ==========================
+auto      clone → hardlink → copy
+clone     clone → hardlink → copy
+hardlink  hardlink → copy
+symlink   symlink → copy
+private   hardlink → copy
+own       clone → copy
+copy      copy
+========  ==========================
+
+The first real link from a store to an *area* (a directory tree that is being filled)
+decides: a primitive that is refused before it ever worked there is given up for that
+area.  Whether two paths can be linked is never guessed from names or device numbers;
+bind mounts have equal device numbers and refuse, btrfs subvolumes have different ones
+and can clone.  A primitive that has worked is given up only for the one file that is
+refused (the link limit of a file, a source of another owner, a mount inside the area).
+Errors that no other primitive could help (no space, I/O) are raised as they are.
+
+All differences between operating systems are here.  Cloning is ``FICLONE`` on Linux
+(:manpage:`ioctl_ficlonerange(2)`), ``clonefile(2)`` on macOS and ``CopyFile2`` on
+Windows volumes that share blocks; the latter two were not run.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pip_linkmode.link.primitives import PRIMITIVES, Link, is_as_asked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+
+CHAINS = {
+    "auto": ("clone", "hardlink", "copy"),
+    "clone": ("clone", "hardlink", "copy"),
+    "hardlink": ("hardlink", "copy"),
+    "symlink": ("symlink", "copy"),
+    "private": ("hardlink", "copy"),
+    "own": ("clone", "copy"),
+    "copy": ("copy",),
+}
+REFUSED = frozenset(
+    {
+        errno.EXDEV,
+        errno.EOPNOTSUPP,
+        errno.ENOTSUP,
+        errno.EPERM,
+        errno.EACCES,
+        errno.EMLINK,
+        errno.EINVAL,
+        errno.ENOSYS,
+        errno.ENOTTY,
+    }
+)
+"""Errors that mean "not in this way", for which the next primitive may work."""
+
+
+@dataclass
+class Refusal:
+    """Why a primitive was given up between a store and an area."""
+
+    primitive: str
+    error: OSError
+    source: str
+    target: str
+
+
+@dataclass
+class Linker:
+    """Link files by a mode, learning what each pair of store and area can do."""
+
+    primitives: Mapping[str, Callable[[Link], None]] = field(
+        default_factory=lambda: PRIMITIVES
+    )
+    refusals: dict[tuple[str, str, str], Refusal] = field(default_factory=dict)
+    """By (primitive, store, area), in the order in which they were met."""
+    bytes: Counter[str] = field(default_factory=Counter)
+    """How many bytes each primitive has linked, in all."""
+    exceptions: Counter[str] = field(default_factory=Counter)
+    """How many files got an inode of their own in spite of the mode, by reason."""
+    _proven: set[tuple[str, str, str]] = field(default_factory=set)
+    _replaced: set[str] = field(default_factory=set)
+    """Targets that were there before."""
+
+    def link(
+        self,
+        links: Iterable[Link],
+        *,
+        mode: str,
+        store: str,
+        area: str,
+        made: list[str],
+    ) -> Counter[str]:
+        """Link all files; return how many each primitive made, and how many are empty.
+
+        :param links: what to link; parent directories exist
+        :param mode: a key of :data:`CHAINS`
+        :param store: the store that the sources are in
+        :param area: the directory tree that the targets are in
+        :param made: receives each target as soon as it exists, to take it back; but
+            none that has replaced a file, which could not be put back
+        :raises OSError: for what no other primitive can help
+        """
+        used: Counter[str] = Counter()
+        proven = self._first_proven(CHAINS[mode], store, area)
+        for link in links:
+            if not link.size:
+                # It costs nothing, and one shared by all has bitten pnpm (pnpm#3531).
+                self._one(link, ("copy",), store, area, made)
+                used["empty"] += 1
+                continue
+            # What has worked once works for nearly all: no look at anything else.
+            primitive = proven if link.wanted == link.mode else None
+            if primitive:
+                try:
+                    self.primitives[primitive](link)
+                    made.append(link.target)
+                except OSError as error:
+                    if error.errno not in REFUSED | {errno.EEXIST}:
+                        raise
+                    primitive = None
+            if not primitive:
+                primitive = self._one(link, self.chain(mode, link), store, area, made)
+                proven = self._first_proven(CHAINS[mode], store, area)
+            used[primitive] += 1
+            self.bytes[primitive] += link.size
+        return used
+
+    def _first_proven(
+        self, chain: tuple[str, ...], store: str, area: str
+    ) -> str | None:
+        """Return the primitive with which a chain begins, if it has worked there."""
+        for primitive in chain:
+            if (primitive, store, area) not in self.refusals:
+                return primitive if (primitive, store, area) in self._proven else None
+        return None  # pragma: no cover  # copy is never refused
+
+    def chain(self, mode: str, link: Link) -> tuple[str, ...]:
+        """Return the primitives that are as good as each other for one file.
+
+        :param mode: a key of :data:`CHAINS`
+        :returns: in the order in which they are tried
+        """
+        chain = CHAINS[mode]
+        if link.wanted != link.mode:
+            # A shared inode has one mode; this target needs another.
+            own = tuple(p for p in chain if p in ("clone", "copy"))
+            if own[0] != chain[0]:
+                self.exceptions["the store was filled under another umask"] += 1
+            chain = own
+        return chain
+
+    def _one(
+        self, link: Link, chain: tuple[str, ...], store: str, area: str, made: list[str]
+    ) -> str:
+        last = len(chain) - 1
+        for index, primitive in enumerate(chain):
+            key = (primitive, store, area)
+            if key in self.refusals:
+                continue
+            try:
+                self._replace(primitive, link)
+                if key not in self._proven:
+                    if not is_as_asked(primitive, link):
+                        os.unlink(link.target)
+                        raise OSError(  # handled as any refusal
+                            errno.ENOTSUP, f"the result is not a {primitive}"
+                        )
+                    self._proven.add(key)
+            except OSError as error:
+                if index == last or error.errno not in REFUSED:
+                    raise
+                if key in self._proven or _only_this_file(error, link):
+                    self.exceptions[os.strerror(error.errno)] += 1
+                else:
+                    self.refusals[key] = Refusal(primitive, error, store, area)
+            else:
+                # Where a link may come to dangle, pip would write through it.
+                if primitive == "symlink" or link.target not in self._replaced:
+                    made.append(link.target)
+                return primitive
+        # A chain ends in copy, which is never given up.
+        raise AssertionError(chain)  # pragma: no cover  # so it is not reached
+
+    def _replace(self, primitive: str, link: Link) -> None:
+        # Never open what is there: a link would be written through.
+        try:
+            self.primitives[primitive](link)
+        except FileExistsError:
+            os.unlink(link.target)
+            self._replaced.add(link.target)
+            self.primitives[primitive](link)
+
+
+def _only_this_file(error: OSError, link: Link) -> bool:
+    """Tell whether an error speaks of the source rather than of the file systems.
+
+    A file has a highest number of links (``EMLINK``), and where
+    ``fs.protected_hardlinks`` is set nobody links a file of another owner (``EPERM``,
+    :manpage:`proc_sys_fs(5)`).
+    """
+    if error.errno == errno.EMLINK:
+        return True
+    return (
+        error.errno == errno.EPERM
+        and hasattr(os, "geteuid")
+        and os.lstat(link.source).st_uid != os.geteuid()
+    )

@@ -1,0 +1,1 @@
+"""Inspect and maintain stores and environments."""

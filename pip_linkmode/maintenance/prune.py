@@ -1,0 +1,286 @@
+"""Take out of a store what nobody uses, while others install from it.
+
+Without a lock: what is to go is first moved aside, by one rename each.  Then the
+environments are looked at a second time.  Who had links before the rename is seen now,
+and gets the entry back; who links after it finds, with a last look of its own, that the
+entry is gone, and makes it anew (:mod:`pip_linkmode.install.session`, ``_link``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pip_linkmode.environments.registry import registrations
+from pip_linkmode.environments.users import users
+from pip_linkmode.errors import PruneRefusedError
+from pip_linkmode.maintenance.inventory import identify, items
+from pip_linkmode.maintenance.ledger import Ledger, measure
+from pip_linkmode.store.layout import MANIFEST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pip_linkmode.environments.users import User
+    from pip_linkmode.link.filesystems import Sharing
+    from pip_linkmode.maintenance.inventory import Item
+    from pip_linkmode.store.store import Store
+
+
+_MONTH = 30 * 24 * 60 * 60
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to go: what no environment uses, if nothing else is said."""
+
+    older_than: float | None = None
+    """Seconds; only what was not used for so long."""
+    max_size: int | None = None
+    """Bytes; whatever was used longest ago, until the store fits."""
+    everything: bool = False
+    force: bool = False
+    """With *everything*: also what environments cannot do without."""
+    dry_run: bool = False
+    without: frozenset[str] = frozenset()
+    """Site-packages directories that are forgotten; in a dry run they still are not."""
+
+
+@dataclass(frozen=True)
+class Removed:
+    """An entry that has gone, or would go."""
+
+    sha256: str
+    name: str
+    version: str
+    allocated: int
+    """Bytes that it takes on the disk."""
+    freed: int
+    """Bytes of these that have come back: nobody else holds them."""
+    last_used: float
+    """Seconds since the epoch."""
+
+
+@dataclass
+class Pruned:
+    """What came of it."""
+
+    store: str
+    removed: list[Removed] = field(default_factory=list)
+    restored: int = 0
+    """Entries that somebody began to use meanwhile."""
+    released: list[str] = field(default_factory=list)
+    """Environments that are gone."""
+    unseen: list[User] = field(default_factory=list)
+    """Environments that cannot be looked at, and keep what they use."""
+    holders: list[User] = field(default_factory=list)
+    """Environments without which the store would fit."""
+    size: int | None = None
+    """Bytes of the store afterwards, if it was measured."""
+
+    spare: int = 0
+    """How often bytecode for entries of read-only stores was removed."""
+    freed: int = 0
+    """Bytes that have come back."""
+
+
+def prune(
+    store: Store, wanted: Wanted, advance: Callable[[], object] = lambda: None
+) -> Pruned:
+    """Remove entries.
+
+    :param advance: called whenever something is done
+    :raises PruneRefusedError: if the store is read-only, or everything is to go and
+        environments depend on it
+    :raises OSError: if the store cannot be changed
+    """
+    if not store.writable and not wanted.dry_run:
+        msg = f"the store {store.root} is read-only"
+        raise PruneRefusedError(msg)
+    known = users(store, advance)
+    if wanted.dry_run:
+        known = [u for u in known if u.registration.site_packages not in wanted.without]
+    result = Pruned(store.root)
+    result.unseen = [one for one in known if one.state not in ("present", "gone")]
+    sharing: dict[int, Sharing] = {}
+    victims = _choose(store, wanted, known, result, sharing, advance)
+    if wanted.dry_run:
+        ledger = Ledger(known=sharing)
+        accounts = [ledger.add(item.path, advance) for item in victims]
+        spare = _spare_bytecode(store, wanted)
+        for path in spare:
+            ledger.add(path, advance)
+        ledger.settle(advance)
+        result.spare = len(spare)
+        result.removed = [
+            _removed(item, item.path, account.logical, account.frees)
+            for item, account in zip(victims, accounts, strict=True)
+        ]
+        result.freed = ledger.allocated - ledger.held
+        result.released = _gone(known)
+        return result
+    _remove(store, wanted, victims, result, sharing, advance)
+    for path in _spare_bytecode(store, wanted):
+        space = measure([path], sharing)
+        try:
+            store.delete(path)
+        except PermissionError:  # another member of the group has to
+            continue
+        result.freed += space.frees
+        result.spare += 1
+        advance()
+    for user in known:
+        if user.state == "gone" and user.registration.state() == "gone":
+            user.registration.release()
+            result.released.append(user.registration.site_packages)
+    return result
+
+
+def _gone(known: Sequence[User]) -> list[str]:
+    return [one.registration.site_packages for one in known if one.state == "gone"]
+
+
+def _choose(
+    store: Store,
+    wanted: Wanted,
+    known: Sequence[User],
+    result: Pruned,
+    sharing: dict[int, Sharing],
+    advance: Callable[[], object],
+) -> list[Item]:
+    """Return what is to go."""
+    present = items(store)
+    keep = _kept(wanted, known)
+    if wanted.everything:
+        holders = [user for user in known if user.depends & {i.sha256 for i in present}]
+        if holders and not wanted.force:
+            names = ", ".join(user.path for user in holders)
+            msg = (
+                f"{names} cannot do without the store {store.root}: "
+                "symlinks lead there; materialize first, or --force"
+            )
+            raise PruneRefusedError(msg)
+        return present
+    oldest = time.time() - (wanted.older_than or 0)
+    victims = [item for item in present if item.sha256 not in keep]
+    if wanted.older_than is not None:
+        victims = [item for item in victims if item.last_used < oldest]
+    if wanted.max_size is None:
+        return victims
+    sizes = {}
+    for item in present:
+        sizes[item.sha256] = measure([item.path], sharing).allocated
+        advance()
+    excess = sum(sizes.values()) - wanted.max_size
+    chosen = []
+    for item in victims:
+        if excess <= 0:
+            break
+        chosen.append(item)
+        excess -= sizes[item.sha256]
+    if excess > 0:
+        left = {item.sha256 for item in present} - {item.sha256 for item in chosen}
+        result.holders = [user for user in known if user.depends & left]
+    result.size = wanted.max_size + excess
+    return chosen
+
+
+def _kept(wanted: Wanted, known: Sequence[User]) -> set[str]:
+    """Return what must stay."""
+    if wanted.everything and wanted.force:
+        return set()
+    if wanted.everything or wanted.max_size is not None:
+        # Hard links and clones do not need the store.
+        return {sha256 for user in known for sha256 in user.depends}
+    return {sha256 for user in known for sha256 in user.uses}
+
+
+def _spare_bytecode(store: Store, wanted: Wanted) -> list[str]:
+    """Return what is compiled for entries of other stores, and was not used of late.
+
+    Nothing needs it: it is never behind a symlink.
+    """
+    age: float = _MONTH if wanted.older_than is None else wanted.older_than
+    if wanted.everything or wanted.max_size is not None:
+        age = 0
+    found = []
+    for path in store.spare_bytecode():
+        with contextlib.suppress(OSError):  # another clean-up was faster
+            if os.lstat(os.path.join(path, MANIFEST)).st_mtime <= time.time() - age:
+                found.append(path)
+    return found
+
+
+def _removed(item: Item, path: str, allocated: int, freed: int) -> Removed:
+    """Describe an entry that is at a path now."""
+    name, version = identify(path)
+    return Removed(item.sha256, name, version, allocated, freed, item.last_used)
+
+
+def _remove(
+    store: Store,
+    wanted: Wanted,
+    victims: Sequence[Item],
+    result: Pruned,
+    sharing: dict[int, Sharing],
+    advance: Callable[[], object],
+) -> None:
+    if not victims:
+        return
+    with store.staging() as staged:
+        going: list[tuple[str, Item]] = []
+        try:
+            for item in victims:
+                away = store.take_away(item.sha256, staged)
+                if away is not None:
+                    going.append((away, item))
+                advance()
+            keep = _kept(wanted, users(store, advance))
+        except BaseException:
+            for away, _ in going:
+                store.bring_back(away)
+            raise
+        # Back with what is missed, before anything that takes its time.
+        for away, item in going:
+            if item.sha256 in keep:
+                store.bring_back(away)
+                result.restored += 1
+        for away, item in going:
+            if item.sha256 in keep:
+                continue
+            # Now, since what went before has let go of what both have held.
+            space = measure([away], sharing)
+            removed = _removed(item, away, space.allocated, space.frees)
+            store.delete(away)
+            result.removed.append(removed)
+            result.freed += space.frees
+            advance()
+
+
+def release(store: Store, environment: str, *, dry_run: bool = False) -> list[str]:
+    """Forget environments that are not there, and with them what they use.
+
+    :param environment: absolute path of the environment, as it was
+    :param dry_run: only tell which
+    :returns: the site-packages directories that were forgotten
+    :raises PruneRefusedError: if it is there, or is not known
+    """
+    below = os.path.join(environment, "")
+    found = [
+        one
+        for one in registrations(store.root)
+        if one.site_packages == environment or one.site_packages.startswith(below)
+    ]
+    for registration in found:
+        if registration.state() == "present":
+            msg = (
+                f"{registration.site_packages} is there, "
+                "and what it uses is found by looking"
+            )
+            raise PruneRefusedError(msg)
+        if not dry_run:
+            registration.release()
+    return [one.site_packages for one in found]

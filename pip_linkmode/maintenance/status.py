@@ -1,0 +1,117 @@
+"""How things stand: does this pip link, what is in force, what can each store do."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pip_linkmode.environments.environment import find, root
+from pip_linkmode.environments.probe import probe
+from pip_linkmode.errors import StoreRefusedError
+from pip_linkmode.hooks.inspection import inspect
+from pip_linkmode.link import filesystems
+from pip_linkmode.maintenance.ledger import measure
+from pip_linkmode.pip_config import in_force
+from pip_linkmode.store.store import Store
+
+if TYPE_CHECKING:
+    from pip_linkmode.hooks.inspection import Hook
+    from pip_linkmode.link.filesystems import Sharing
+    from pip_linkmode.pip_config import InForce
+
+
+_MOMENT = 0.3
+"""Seconds that the size of a store may take."""
+
+
+@dataclass(frozen=True)
+class StoreStatus:
+    """One store, seen from one environment."""
+
+    path: str
+    problem: str | None
+    """Why it cannot be used, in one sentence."""
+    file_system: str | None
+    writable: bool
+    entries: int
+    bytes: int
+    """On the disk."""
+    is_estimate: bool
+    """Whether only some entries were measured, in which time there was."""
+    modes: dict[str, str | None]
+    """By mode, why it does not work from here to the environment."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What ``pip-linkmode status`` says."""
+
+    environment: str
+    site_packages: str
+    file_system: str
+    hook: Hook
+    in_force: InForce
+    stores: list[StoreStatus]
+
+
+def status(environment: str | None, stores: str | None) -> Status:
+    """Look at an environment and at the stores that are in force there.
+
+    :param environment: a path as for
+        :func:`pip_linkmode.environments.environment.find`; the one that runs this
+            if it is ``None``
+    :param stores: path-separated, instead of those in force
+    :raises EnvironmentUnknownError: if it is none
+    :raises SettingsError: if a setting has a value that cannot be meant
+    """
+    library = find(environment or sys.prefix)[0]
+    prefix = root(library)
+    here = environment is None
+    force = in_force(prefix, stores)
+    return Status(
+        environment=prefix,
+        site_packages=library,
+        file_system=filesystems.file_system(library),
+        hook=inspect(sys.path if here else [library], here=here),
+        in_force=force,
+        stores=[
+            _store(path, library, trust_group=force.settings.trust_group)
+            for path in force.settings.stores
+        ],
+    )
+
+
+def _store(path: str, library: str, *, trust_group: bool) -> StoreStatus:
+    problem = "it does not exist yet" if not os.path.lexists(path) else None
+    store = None
+    if problem is None:
+        try:
+            store = Store.open(path, trust_group=trust_group)
+        except StoreRefusedError as error:
+            problem = str(error)
+    if store is None:
+        return StoreStatus(path, problem, None, False, 0, 0, False, {})
+    entries = store.entries()
+    total, measured, deadline = 0, 0, time.monotonic() + _MOMENT
+    known: dict[int, Sharing] = {}
+    # They are in no order: the names are digests.
+    for entry in entries:
+        total += measure([entry], known).allocated
+        measured += 1
+        if time.monotonic() > deadline:
+            break
+    if measured < len(entries):
+        total = total * len(entries) // measured
+    return StoreStatus(
+        path=path,
+        problem=None,
+        file_system=filesystems.file_system(path),
+        writable=store.writable,
+        entries=len(entries),
+        bytes=total,
+        is_estimate=measured < len(entries),
+        modes=probe(store, library),
+    )

@@ -1,0 +1,1 @@
+"""Get wheels into a store: hash, unpack, compile, check ahead."""

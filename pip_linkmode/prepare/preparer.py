@@ -1,0 +1,217 @@
+"""Get wheels into the store, ahead of their turn.
+
+pip names all wheels before it installs the first.  While it installs one, threads hash
+the next ones, worker interpreters unpack and compile those that no store has, and
+another one looks at the entries of those that one has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from pip_linkmode.errors import (
+    EntryDamagedError,
+    EntryGoneError,
+    StoreRefusedError,
+    WheelDeclinedError,
+)
+from pip_linkmode.files import file_digest
+from pip_linkmode.prepare.compiler import compile_sources, ensure_bytecode
+from pip_linkmode.prepare.lookahead import LookAhead
+from pip_linkmode.prepare.pool import Workers, WorkersError
+from pip_linkmode.prepare.wheel import unpack
+from pip_linkmode.store.layout import BYTECODE, FILES
+from pip_linkmode.store.manifest import GONE, use
+from pip_linkmode.store.paths import compiled_sources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+    from pip_linkmode.interpreters import Interpreter
+    from pip_linkmode.store.bytecode import Bytecode
+    from pip_linkmode.store.entry import Entry
+    from pip_linkmode.store.store import Store
+
+
+class Taken(NamedTuple):
+    """A wheel that is in one of the stores."""
+
+    sha256: str
+    fresh: bool
+    """Whether it was unpacked just now."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that is needed to link one wheel."""
+
+    entry: Entry
+    bytecode: Bytecode | None
+    """``None`` if it is not wanted, or cannot be kept."""
+    fresh: bool
+    """Whether the wheel was unpacked just now."""
+
+
+def not_known(wheel: str) -> str | None:  # noqa: ARG001  # it knows of none
+    """Say that the sha256 of a wheel has to be computed."""
+    return None
+
+
+class Intake:
+    """The way of wheels into some stores."""
+
+    def __init__(
+        self,
+        stores: Sequence[Store],
+        *,
+        umask: int,
+        pycompile: bool,
+        home: Store | None = None,
+        count: int | None = None,
+        interpreter: Interpreter | None = None,
+        known: Callable[[str], str | None] = not_known,
+        look_ahead: bool = False,
+    ) -> None:
+        """Start nothing yet.
+
+        :param stores: in the order of look-up; not empty
+        :param umask: the umask in force
+        :param pycompile: whether bytecode is wanted
+        :param home: which one gets what is in none; by default, the first that can
+        :param count: how many worker interpreters to use; by default, one for each core
+        :param interpreter: who compiles; by default, the running one
+        :param known: returns the sha256 of a wheel whose bytes have just been hashed
+        :param look_ahead: whether what is missing will be missed when it is linked
+        """
+        self._known = known
+        self._stores = stores
+        self._home = home or next((s for s in stores if s.takes(umask)), None)
+        self._umask = umask
+        self._pycompile = pycompile
+        self._workers = Workers(count, interpreter)
+        self._look_ahead = LookAhead(self._workers.interpreter.name)
+        self._looks_ahead = look_ahead
+        # One more than can be worked on, so that none waits for a hash.
+        self._threads = ThreadPoolExecutor(self._workers.count + 1, "pip-linkmode")
+        self._ahead: dict[str, Future[Taken]] = {}
+        self._stopped = False
+
+    def announce(self, wheels: Iterable[str]) -> None:
+        """Begin with wheels that will be asked for, in that order.
+
+        :param wheels: absolute paths
+        """
+        there = []
+        for wheel in wheels:
+            entry = self._entry_of(wheel)
+            if entry is None:
+                self._ahead[wheel] = self._threads.submit(self._take, wheel)
+            else:
+                there.append(entry)
+        if self._looks_ahead:
+            self._look_ahead.begin(there)
+
+    def _entry_of(self, wheel: str) -> str | None:
+        """Return where a wheel's entry is, if that is known without reading it."""
+        known = self._known(wheel)
+        if known is None:
+            return None
+        return next((s.path(known) for s in self._stores if s.has(known)), None)
+
+    def stop(self) -> None:
+        """Leave no thread and no process behind, whatever they are doing."""
+        self._stopped = True
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._threads.shutdown, cancel_futures=True)
+            stack.callback(self._workers.stop)
+            stack.callback(self._look_ahead.stop)
+
+    def find(self, wheel: str, *, replace: bool = False) -> Found:
+        """Return a wheel's entry and bytecode, sound as of now, or of a moment ago.
+
+        :param wheel: absolute path of the wheel
+        :param replace: unpack it anew, because its entry has turned out to be damaged
+        :raises EntryDamagedError: if it is not sound; ask again with *replace*
+        :raises WheelDeclinedError: if pip has to judge this wheel
+        :raises StoreRefusedError: if the store is not fit to hold it
+        :raises OSError: if the store cannot be written
+        """
+        ahead = self._ahead.pop(wheel, None)
+        taken = ahead.result() if ahead and not replace else self._take(wheel, replace)
+        name = os.path.basename(wheel)
+        problem: EntryDamagedError = EntryGoneError(f"the entry of {name} is gone")
+        for store in self._stores:
+            try:
+                seen = self._look_ahead.seen(store.path(taken.sha256))
+                entry = store.entry(taken.sha256)
+                if entry is None:
+                    continue
+                entry.check(seen)
+            except EntryDamagedError as error:
+                problem = error
+            except OSError as error:
+                # One that we may not read must not stand before one that we may.
+                if error.errno not in (*GONE, errno.EACCES):
+                    raise
+                problem = EntryDamagedError(f"{error.filename}: {error.strerror}")
+            else:
+                if store.writable:
+                    use(entry.path)
+                compiled = None
+                if self._pycompile:
+                    compiled = ensure_bytecode(
+                        self._workers, store, entry, self._home, seen
+                    )
+                return Found(entry, compiled, taken.fresh)
+        if taken.fresh and not isinstance(problem, EntryGoneError):
+            msg = f"the store does not keep what is written to it: {problem}"
+            raise StoreRefusedError(msg)
+        raise problem
+
+    def _take(self, wheel: str, replace: bool = False) -> Taken:
+        sha256 = self._known(wheel)
+        if sha256 is None:
+            with open(wheel, "rb") as file:
+                sha256 = file_digest(file)
+        for store in () if replace else self._stores:
+            if store.has(sha256):
+                return Taken(sha256, fresh=False)
+        if self._home is None:
+            what = "is damaged" if replace else "is in none of the stores"
+            msg = f"it {what}, and they are read-only"
+            raise WheelDeclinedError(msg)
+        with self._home.staging() as staged:
+            files = os.path.join(staged, FILES)
+            manifest = self._unpack(wheel, files)
+            if manifest.pop("wheel_sha256") != sha256:
+                msg = f"{wheel} was changed while it was read"
+                raise EntryDamagedError(msg)
+            paths = (path for path, *_ in manifest["files"])
+            sources = compiled_sources(paths, manifest["dist_info"])
+            if self._pycompile and sources:
+                name = self._workers.interpreter.name
+                directory = os.path.join(staged, BYTECODE, name)
+                compile_sources(self._workers, files, sources, directory)
+            manifest["wheel"] = os.path.basename(wheel)
+            self._home.publish_entry(staged, sha256, manifest, replace=replace)
+        return Taken(sha256, fresh=True)
+
+    def _unpack(self, wheel: str, directory: str) -> dict[str, Any]:
+        try:
+            manifest: dict[str, Any]
+            job = self._workers.submit("unpack", wheel, directory, self._umask)
+            manifest = job.result()
+        except WorkersError:
+            if self._stopped:
+                raise
+            shutil.rmtree(directory, ignore_errors=True)
+            with open(wheel, "rb") as file:
+                manifest = unpack(file, directory, umask=self._umask)
+        return manifest

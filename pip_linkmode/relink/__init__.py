@@ -1,0 +1,1 @@
+"""Turn existing environments into links, and back."""

@@ -1,0 +1,253 @@
+"""Give environments files of their own, before they are moved, shipped or archived.
+
+Afterwards no symlink leads into a store, no file has a second name anywhere, and no
+store knows the environment.  Bytes, permissions and times stay, so bytecode is valid.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pip_linkmode.environments import environment, identity
+from pip_linkmode.environments.distribution import distributions
+from pip_linkmode.environments.environment import OUTSIDE, Site, alone_in, inside
+from pip_linkmode.environments.registry import registrations
+from pip_linkmode.environments.symlinks import inside_a_store, is_stored
+from pip_linkmode.errors import EnvironmentBusyError, RecordInvalidError, sentence
+from pip_linkmode.files import TEMPORARY
+from pip_linkmode.link.linker import Linker
+from pip_linkmode.link.primitives import Link
+from pip_linkmode.link.replace import ChangedError, Replacer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from pip_linkmode.environments.distribution import Distribution
+
+
+@dataclass
+class Materialized:
+    """One environment that shares nothing any more."""
+
+    site_packages: str
+    files: int = 0
+    """Files that are private now and were not."""
+    bytes: int = 0
+    dangling: list[str] = field(default_factory=list)
+    """Links whose file is gone; they are left as they are."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """What could not be done, by path."""
+    released: list[str] = field(default_factory=list)
+    """Stores that the environment was registered in."""
+    refused: str | None = None
+    """Why it could not be done, or not to its end, in one sentence."""
+
+
+class Materializing:
+    """Environments that are about to get files of their own."""
+
+    def __init__(self, libraries: Sequence[str], stores: Sequence[str]) -> None:
+        """Look for what is shared.
+
+        :param libraries: absolute paths of site-packages directories
+        :param stores: absolute paths of those that may know the environments
+        """
+        self._stores = dict.fromkeys(stores)
+        self._sites = {library: Site(library) for library in libraries}
+        self._reports = {library: Materialized(library) for library in libraries}
+        self._shared = {library: self._see(library) for library in self._sites}
+        """By site-packages, what has to get a file of its own, and its size."""
+
+    @property
+    def bytes(self) -> int:
+        """How much there is to do."""
+        return sum(sum(files.values()) for files in self._shared.values())
+
+    def _see(self, library: str) -> dict[str, int]:
+        try:
+            return dict(self._look(library))
+        except OSError as error:
+            self._reports[library].refused = sentence(error)
+            return {}
+
+    def _look(self, library: str) -> Iterator[tuple[str, int]]:
+        trees = environment.trees(library)
+        for directory in trees:
+            for path in _tree(directory):
+                yield from self._look_at(library, path)
+        # Outside of these, only a RECORD knows what belongs to the environment.
+        is_seen = inside(*trees)
+        for distribution in distributions(library):
+            for path in self._recorded(library, distribution):
+                if not is_seen(path):
+                    with contextlib.suppress(OSError):
+                        yield from self._look_at(library, path)
+
+    def _recorded(self, library: str, distribution: Distribution) -> list[str]:
+        failed = self._reports[library].failed
+        try:
+            return [row.path for row in distribution.rows()]
+        except RecordInvalidError as error:
+            failed[distribution.record] = error.reason
+        except OSError as error:
+            failed[distribution.record] = error.strerror or str(error)
+        return []
+
+    def _look_at(self, library: str, path: str) -> Iterator[tuple[str, int]]:
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode):
+            stored = inside_a_store(path)
+            if stored:
+                self._stores[stored[0]] = None
+                try:
+                    yield path, os.stat(path).st_size
+                except OSError:  # told when its turn comes
+                    yield path, 0
+            elif status.st_nlink > 1 and self._sites[library].is_inside(path):
+                yield path, 0
+        elif (
+            stat.S_ISREG(status.st_mode)
+            and status.st_nlink > 1
+            and self._sites[library].is_inside(path)
+        ):
+            yield path, status.st_size
+
+    def run(
+        self, advance: Callable[[float], object] = lambda _: None
+    ) -> list[Materialized]:
+        """Do it.
+
+        :param advance: called with the number of bytes that were copied
+        """
+        for library, files in self._shared.items():
+            report = self._reports[library]
+            if report.refused is None:
+                try:
+                    with alone_in(library):
+                        self._materialize(library, files, advance)
+                except (EnvironmentBusyError, OSError) as error:
+                    report.refused = sentence(error)
+        return list(self._reports.values())
+
+    def _materialize(
+        self,
+        library: str,
+        files: Mapping[str, int],
+        advance: Callable[[float], object],
+    ) -> None:
+        report, replacer = self._reports[library], Replacer(Linker())
+        site = self._sites[library]
+        witnessed = identity.witnessed(library)
+        for path, size in files.items():
+            if path not in witnessed:
+                _own(replacer, site, path, report)
+            advance(size)
+        told = {*witnessed, *report.dangling}
+        for path, _ in self._look(library):
+            if path not in told:
+                report.failed.setdefault(path, "it was linked in the meantime")
+        if report.dangling or report.failed:
+            return  # it depends on the store as before
+        self._release(library, report)
+        for path in files:
+            if path in witnessed:  # by a store that nobody has named, if it still is
+                _own(replacer, site, path, report)
+
+    def _release(self, library: str, report: Materialized) -> None:
+        for store in self._stores:
+            for registration in registrations(store):
+                if registration.is_of(library):
+                    try:
+                        registration.release()
+                    except OSError as error:
+                        report.failed[registration.directory] = str(error.strerror)
+                    else:
+                        report.released.append(store)
+
+
+def _own(replacer: Replacer, site: Site, path: str, report: Materialized) -> None:
+    """Put a copy, or a clone, into the place of a file that is shared."""
+    try:
+        # What was seen first may have been edited since.
+        old = os.lstat(path)
+        is_link = stat.S_ISLNK(old.st_mode)
+        if is_link and not inside_a_store(path):
+            _renew(site, path, old)
+            return
+        if not is_link and old.st_nlink == 1:
+            return
+        if site.is_inside(path) and os.path.basename(path).startswith(TEMPORARY):
+            os.unlink(path)
+            return
+        source, status = os.path.realpath(path), os.stat(path)
+        reason = _why_not(site, path, old, source, status)
+        if reason is not None:
+            report.failed[path] = reason
+            return
+        mode = stat.S_IMODE(status.st_mode)
+        link = Link(source, path, status.st_size, status.st_mtime_ns, mode, mode)
+        replacer.replace(link, old, mode="own", area=path)
+    except ChangedError:
+        report.failed[path] = "it was changed in the meantime"
+    except OSError as error:
+        if not os.path.lexists(path):
+            return  # it was removed in the meantime
+        if isinstance(error, FileNotFoundError) and os.path.islink(path):
+            report.dangling.append(path)
+        else:
+            report.failed[path] = error.strerror or str(error)
+    else:
+        report.files += 1
+        report.bytes += status.st_size
+
+
+def _renew(site: Site, path: str, old: os.stat_result) -> None:
+    """Give a symlink an inode of its own.
+
+    :param old: its own status
+    :raises OSError: if that cannot be done
+    """
+    if old.st_nlink == 1 or not site.is_inside(path):
+        return
+    beside = os.path.join(os.path.dirname(path), TEMPORARY + os.urandom(8).hex())
+    os.symlink(os.readlink(path), beside)
+    try:
+        if hasattr(os, "lchown"):  # pragma: no branch  # Windows
+            os.lchown(beside, old.st_uid, old.st_gid)
+        os.replace(beside, path)
+    except OSError:
+        os.unlink(beside)
+        raise
+
+
+def _why_not(
+    site: Site, path: str, old: os.stat_result, source: str, status: os.stat_result
+) -> str | None:
+    """Return why a file is not to be replaced, if it is not.
+
+    :param source: what it is, or leads to in the end
+    :param status: of that
+    """
+    if not site.is_inside(path):
+        return OUTSIDE
+    if stat.S_ISLNK(old.st_mode) and not is_stored(source):
+        return f"it does not lead into a store but to {source}"
+    if not stat.S_ISREG(status.st_mode):
+        return "it leads to no regular file"
+    return None
+
+
+def _tree(root: str) -> Iterator[str]:
+    """Yield what is below a directory and is none itself."""
+    waiting = [root]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                else:
+                    yield entry.path

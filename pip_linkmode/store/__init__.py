@@ -1,0 +1,1 @@
+"""The store: the format on disk, its entries and manifests."""

@@ -1,0 +1,163 @@
+"""An entry of a store: the files of one wheel, and the manifest that describes them.
+
+The manifest (:data:`MANIFEST_VERSION`) is one JSON object: ``manifest``, ``sha256`` of
+the wheel, ``wheel`` (its file name), ``name``, ``version``, ``dist_info``, ``purelib``,
+``plain_record``, ``mtime`` (seconds; every file of the entry has it, to the nanosecond)
+and ``files``, a list of ``[path, size, sha256, mode]``.
+
+An entry may also be *adopted*: made not of a wheel but of the files of an installed
+distribution, those that are as its RECORD has them.  Then ``wheel`` is empty, and
+:func:`adopted_digest` stands in the place of the wheel's.  What pip writes into each
+environment anew is not in it, but for copies of ``METADATA``, ``WHEEL`` and ``RECORD``;
+and what was installed outside of site-packages is under ``<name>-<version>.data/data``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pip_linkmode.errors import EntryDamagedError
+from pip_linkmode.store.layout import FILES, MANIFEST
+from pip_linkmode.store.manifest import (
+    IMPOSSIBLE,
+    NOTHING_SEEN,
+    Seen,
+    check_files,
+    read_manifest,
+)
+from pip_linkmode.store.paths import StoredFile, compiled_sources, is_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+MANIFEST_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One wheel in a store."""
+
+    path: str
+    """Absolute path of the entry."""
+    store: str
+    """Absolute path of the store."""
+    sha256: str
+    wheel: str
+    """File name of the wheel that was unpacked first."""
+    name: str
+    version: str
+    dist_info: str
+    purelib: bool
+    plain_record: bool
+    """Whether the RECORD lists each file once, and each is installed where it says."""
+    mtime: int
+    """Modification time of all files, in seconds."""
+    files: tuple[StoredFile, ...]
+
+    def source(self, path: str) -> str:
+        """Return the absolute path of a file, named by its path in the wheel."""
+        return f"{self.path}/{FILES}/{path}"
+
+    def read(self, path: str) -> bytes:
+        """Return the content of a file, named by its path in the wheel."""
+        with open(self.source(path), "rb") as file:
+            return file.read()
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """The files that are compiled, by path in the wheel."""
+        return compiled_sources((file.path for file in self.files), self.dist_info)
+
+    def check(self, seen: Seen = NOTHING_SEEN) -> None:
+        """Compare every file with the manifest, by size, mtime and mode.
+
+        :param seen: what need not be looked at
+        :raises EntryDamagedError: if one was edited, truncated, removed or replaced
+        """
+        if seen.covers(self.path):
+            return
+        mtime_ns = self.mtime * 10**9
+        check_files(
+            f"{self.path}/{FILES}",
+            ((path, size, mtime_ns, mode) for path, size, _, mode in self.files),
+        )
+
+
+def adopted_digest(dist_info: str, files: Iterable[StoredFile]) -> str:
+    """Return the key of an entry that is adopted.
+
+    It is the digest of a text that is no wheel, so it is no wheel's digest.
+
+    :param dist_info: name of the dist-info directory
+    :param files: what is shared; without what differs between environments
+    """
+    rows = sorted([file.path, file.sha256, file.mode] for file in files)
+    text = json.dumps(["pip-linkmode adopted", 1, dist_info, rows])
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def load_entry(path: str, store: str, sha256: str) -> Entry | None:
+    """Read a manifest; ``None`` if there is no entry.
+
+    :raises EntryDamagedError: if it is not a manifest that this version has written
+    """
+    file = os.path.join(path, MANIFEST)
+    try:
+        for directory in (os.path.dirname(path), path):
+            if not stat.S_ISDIR(os.lstat(directory).st_mode):
+                msg = f"{directory} is not a directory"
+                raise EntryDamagedError(msg)
+    except FileNotFoundError:
+        return None
+    try:
+        data = read_manifest(file)
+        if data["manifest"] != MANIFEST_VERSION or data["sha256"] != sha256:
+            msg = f"{file} speaks of another entry"
+            raise EntryDamagedError(msg)
+        files = tuple(StoredFile(*row) for row in data["files"])
+        wheel, name, version, dist_info = strings = [
+            data[key] for key in ("wheel", "name", "version", "dist_info")
+        ]
+        for row in files:
+            if (
+                not is_plain(row.path)
+                or type(row.size) is not int
+                or type(row.mode) is not int
+                or row.mode & ~0o777
+            ):
+                msg = f"{file} has the impossible file {row.path!r}"
+                raise EntryDamagedError(msg)
+        if not all(isinstance(value, str) for value in strings) or not (
+            is_plain(dist_info) and "/" not in dist_info
+        ):
+            msg = f"{file} has an impossible name"
+            raise EntryDamagedError(msg)
+        paths = {row.path for row in files}
+        if len(paths) < len(files) or not paths.issuperset(
+            f"{dist_info}/{one}" for one in ("METADATA", "WHEEL", "RECORD")
+        ):
+            msg = f"{file} lists a file twice, or not all metadata"
+            raise EntryDamagedError(msg)
+        return Entry(
+            path=path,
+            store=store,
+            sha256=sha256,
+            wheel=wheel,
+            name=name,
+            version=version,
+            dist_info=dist_info,
+            purelib=bool(data["purelib"]),
+            plain_record=bool(data["plain_record"]),
+            mtime=int(data["mtime"]),
+            files=files,
+        )
+    except (OSError, *IMPOSSIBLE) as error:
+        msg = f"{file} cannot be read: {error}"
+        raise EntryDamagedError(msg) from error

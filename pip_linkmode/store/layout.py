@@ -1,0 +1,32 @@
+"""Names and directories of a store on the disk."""
+
+from __future__ import annotations
+
+import os
+
+LAYOUT = "v1"
+_DIRECTORIES = ("wheels", "bytecode", "staging", "environments")
+PARTS = (LAYOUT, *(f"{LAYOUT}/{name}" for name in _DIRECTORIES))
+"""The directories of a store, in the order in which they are made."""
+DIGEST = 64
+"""Length of a sha256, hexadecimal."""
+TAG = """\
+Signature: 8a477f597d28d172789f06886806bc55
+# This directory is a cache of pip-linkmode. See https://bford.info/cachedir/
+# Environments installed with --link-mode symlink need it.
+"""
+
+
+def directories_in(path: str) -> list[str]:
+    """Return the absolute paths of the directories in a directory, by name."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(e.path for e in entries if e.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return []
+
+
+MANIFEST = "manifest.json"
+FILES = "files"
+BYTECODE = "bytecode"
+DIRECTORY = os.path.join(LAYOUT, "environments")

@@ -1,0 +1,174 @@
+"""Read, write and compare manifests."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import stat
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pip_linkmode.errors import EntryDamagedError, EntryGoneError
+from pip_linkmode.files import stamp
+from pip_linkmode.store.layout import MANIFEST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+
+IMPOSSIBLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What reading a manifest that we have not written can raise."""
+_USE_SECONDS = 60 * 60
+GONE = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.ELOOP),
+    getattr(errno, "ESTALE", errno.ENOENT),
+)
+"""What an entry has that was replaced, by another host too (:manpage:`nfs(5)`)."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was as it should be a moment ago, and need not be looked at again."""
+
+    stamps: Mapping[str, tuple[int, ...]]
+    """Of manifests (:func:`pip_linkmode.files.stamp`), by directory."""
+
+    def covers(self, directory: str) -> bool:
+        """Tell whether it was the files of this directory, by this manifest.
+
+        :param directory: absolute path of an entry, or of bytecode; its manifest was
+            read after that
+        """
+        known = self.stamps.get(directory)
+        if known is None:
+            return False
+        try:
+            return known == stamp(os.lstat(os.path.join(directory, MANIFEST)))
+        except OSError:
+            return False
+
+
+NOTHING_SEEN = Seen({})
+
+
+def use(directory: str) -> None:
+    """Note that what has a manifest was used now; its files keep their time.
+
+    Nothing is written more than once an hour, and nothing if it cannot be.
+
+    :param directory: absolute path of an entry, or of bytecode
+    """
+    manifest = os.path.join(directory, MANIFEST)
+    with contextlib.suppress(OSError):
+        if time.time() - os.lstat(manifest).st_mtime > _USE_SECONDS:
+            os.utime(manifest, follow_symlinks=False)
+
+
+def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
+    """Compare files with what a manifest says of them.
+
+    :param base: absolute path of a directory
+    :param files: path below it, size in bytes, mtime in ns, and permission bits
+    :raises EntryDamagedError: if one is different, or is reached through a link
+    """
+    directories = {""}
+    path = ""
+    try:
+        # What another user owns, after a chown of an environment with hard links, that
+        # user can change without a trace.
+        owner = os.lstat(base)
+        if not stat.S_ISDIR(owner.st_mode):
+            msg = f"{base} is not a directory"
+            raise EntryDamagedError(msg)
+        uid, gid = owner.st_uid, owner.st_gid
+        with below(base) as lstat:
+            for path, size, mtime_ns, mode in files:
+                status = lstat(path)
+                if (
+                    status.st_size != size
+                    or status.st_mtime_ns != mtime_ns
+                    or status.st_mode != stat.S_IFREG | mode
+                    or status.st_uid != uid
+                    or status.st_gid != gid
+                ):
+                    msg = f"{base}/{path} is not as it was written"
+                    raise EntryDamagedError(msg)
+                directories.add(path.rpartition("/")[0])
+            for path in sorted(directories):
+                while path:
+                    if not stat.S_ISDIR(lstat(path).st_mode):
+                        msg = f"{base}/{path} is not a directory"
+                        raise EntryDamagedError(msg)
+                    path = path.rpartition("/")[0]  # noqa: PLW2901  # upwards
+                    if path in directories:
+                        break
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+        msg = f"{base}/{path} is gone"
+        raise EntryGoneError(msg) from error
+
+
+def write_manifest(path: str, manifest: dict[str, Any]) -> None:
+    """Write a manifest that nobody else can change, whatever the umask says.
+
+    :param path: absolute path, must not exist
+    :raises OSError: if it cannot be written
+    """
+
+    def private(path: str, flags: int) -> int:
+        return os.open(path, flags, 0o644)
+
+    with open(path, "x", encoding="utf-8", opener=private) as file:
+        json.dump(manifest, file, separators=(",", ":"))
+
+
+def read_manifest(path: str) -> Any:
+    """Read a manifest that nobody else can have changed.
+
+    :param path: absolute path; a link is not followed
+    :raises EntryDamagedError: if others can write to it
+    :raises OSError: if it cannot be read
+    :raises ValueError: if it is no JSON
+    """
+    flags = os.O_RDONLY
+    for name in ("O_NOFOLLOW", "O_NONBLOCK"):  # a pipe would be waited for
+        flags |= getattr(os, name, 0)
+    descriptor = os.open(path, flags)
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if hasattr(os, "geteuid") and (
+            status.st_mode & 0o022
+            or status.st_uid != os.lstat(os.path.dirname(path)).st_uid
+        ):
+            msg = f"{path} can be written to by others"
+            raise EntryDamagedError(msg)
+        return json.loads(file.read())
+
+
+@contextlib.contextmanager
+def below(directory: str) -> Iterator[Callable[[str], os.stat_result]]:
+    """Give an ``lstat`` for paths below a directory, which need not be walked to anew.
+
+    :param directory: absolute path; a link is not followed
+    :raises OSError: if it cannot be opened
+    """
+    with contextlib.ExitStack() as stack:
+        if os.stat in os.supports_dir_fd:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(directory, flags)
+            stack.callback(os.close, descriptor)
+            yield partial(os.stat, dir_fd=descriptor, follow_symlinks=False)
+        else:  # Windows
+            yield lambda path: os.lstat(f"{directory}/{path}")

@@ -1,0 +1,47 @@
+"""The order of several stores, and the one that is written to."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pip_linkmode.store.store import Store
+
+
+def _device(path: str) -> int:
+    """Return the device of a path, or of what it will be made in."""
+    while True:
+        try:
+            return os.stat(path).st_dev
+        except FileNotFoundError:
+            if path == os.path.dirname(path):
+                raise
+            path = os.path.dirname(path)
+
+
+def arrange(
+    stores: Sequence[Store], destination: str, *, anywhere: bool, umask: int
+) -> tuple[list[Store], Store | None]:
+    """Decide where to look for entries, and which store gets new ones.
+
+    Only a store on the file system that is installed to can share all that it has; so
+    if there is one to write to, what only others have is unpacked there once more.
+    What can be linked is not decided here: the first real link shows it.
+
+    :param stores: in the order of the setting
+    :param destination: absolute path of what is installed to
+    :param anywhere: whether files of another file system are as good: as for symlinks
+    :param umask: the umask in force
+    :returns: the stores in the order of look-up, and the one for what is in none
+    """
+    device = _device(destination)
+    near = [store for store in stores if _device(store.root) == device]
+    home = next((store for store in (*near, *stores) if store.takes(umask)), None)
+    if anywhere:
+        return list(stores), home
+    if home in near:
+        return near, home
+    return [*near, *(store for store in stores if store not in near)], home

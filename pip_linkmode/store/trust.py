@@ -1,0 +1,38 @@
+"""Whether a store may be used: its owner, group and mode."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+
+from pip_linkmode.errors import StoreRefusedError
+from pip_linkmode.store.layout import PARTS
+
+
+def is_shared(root: str, status: os.stat_result, *, trust_group: bool) -> bool:
+    """Tell whether a store that can be written to is that of a group.
+
+    :raises StoreRefusedError: if others than we and a trusted group can write to it
+    """
+    if not hasattr(os, "geteuid"):  # pragma: no cover  # Windows
+        return False
+    group = stat.S_ISGID | stat.S_IWGRP
+    ours = status.st_gid in {os.getegid(), *os.getgroups()}
+    is_a_groups = status.st_mode & group == group and ours
+    shared = is_a_groups and trust_group
+    hint = "; --link-trust-group (PIP_LINK_TRUST_GROUP) trusts its group"
+    if status.st_uid != os.geteuid() and not shared:
+        msg = f"the store {root} belongs to another user{hint if is_a_groups else ''}"
+        raise StoreRefusedError(msg)
+    if status.st_mode & (stat.S_IWOTH if shared else stat.S_IWOTH | stat.S_IWGRP):
+        what = hint if is_a_groups and not status.st_mode & stat.S_IWOTH else ""
+        msg = f"the store {root} can be written to by others{what}"
+        raise StoreRefusedError(msg)
+    # What a group had once is not private again because its root is.
+    for part in () if shared else PARTS:
+        with contextlib.suppress(FileNotFoundError):
+            if os.lstat(os.path.join(root, part)).st_mode & 0o022:
+                msg = f"{part} of the store {root} can be written to by others"
+                raise StoreRefusedError(msg)
+    return shared

@@ -1,0 +1,223 @@
+"""What the commands say that change environments, and with which exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pip_linkmode.cli import enable as enable_module
+from pip_linkmode.files import locked
+from pip_linkmode.link.replace import Replacer
+from pip_linkmode.maintenance.enable import Disabled, Enabled, disable
+from pip_linkmode.relink import relink as relink_module
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.house import House
+    from tests.unit.conftest import Run
+
+
+@pytest.fixture
+def library(house: House) -> Path:
+    """Return an environment that has files of its own, of two wheels."""
+    entries = [house.entry(name) for name in ("alpha", "beta")]
+    return house.install("one", "copy", *entries)
+
+
+def test_relink_says_what_came_of_it(house: House, run: Run, library: Path) -> None:
+    (library / "alpha/data").write_text("edited")
+    (library / "beta/data").unlink()
+    (library / "beta/data").symlink_to("__init__.py")
+    (library / "old.egg-info").touch()
+    path = str(house.path / "one")
+    os.link(library / "alpha/__init__.py", house.path / "cache")
+    told = run.text("relink", path, "--dry-run")
+    assert "2 files (14 kB) would be linked" in told
+    assert "Would free" in told
+    lines = run.text("relink", path, "--mode", "hardlink").splitlines()
+    assert lines == [
+        str(library),
+        "  2 files (14 kB) linked: 2 by hardlink; 0 were shared before",
+        "  1 file left alone: they are links to somewhere else",
+        "  1 distribution passed over: is an egg",
+        f"  edited, and left alone: {library}/alpha/data",
+        *lines[-2:],
+    ]
+    assert lines[-2].startswith("Freed ")
+    assert lines[-2].endswith(" saved")
+    assert lines[-1].startswith("8 kB more come back when the other names of these")
+
+
+def test_relink_that_can_share_nothing_is_found(
+    run: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = os.strerror(errno.EXDEV)
+    refused = {"clone": reason, "hardlink": reason, "symlink": None, "copy": None}
+    monkeypatch.setattr(relink_module, "probe", lambda *_: refused)
+    text = run.text("relink", str(library), code=1)
+    assert "nothing is shared: no hardlink from" in text
+    assert reason in text
+
+
+def test_relink_that_meets_an_error_is_found(
+    house: House, run: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Replacer, "replace", refuse)
+    text = run.text("relink", str(library), code=1)
+    reason = f"cannot be replaced: {os.strerror(errno.EIO)}"
+    assert f"4 files left alone: they {reason}" in text
+    assert house.present() == ["alpha", "beta"]
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("symlink", True), ("copy", False)])
+def test_relink_takes_the_mode_that_pip_would(
+    house: House,
+    run: Run,
+    library: Path,
+    mode: str,
+    expected: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PIP_LINK_MODE", mode)
+    store = ("--link-store", str(house.root))
+    run.data("relink", str(library), *store)
+    assert (library / "alpha/data").is_symlink() is expected
+    assert (library / "alpha/data").samefile(house.entry("alpha").source("alpha/data"))
+
+
+def test_relink_needs_a_store(
+    run: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_LINK_MODE", "off")
+    said = run.error("relink", str(library), code=2)
+    assert "there is no store: the link mode is off (PIP_LINK_MODE)" in said
+    monkeypatch.setenv("PIP_LINK_MODE", "auto")
+    monkeypatch.delenv("PIP_LINK_STORE")
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    assert "set --link-store" in run.error("relink", str(library), code=2)
+
+
+def test_environment_of_two_paths_is_one(house: House, run: Run, library: Path) -> None:
+    (house.path / "alias").symlink_to(house.path / "one")
+    apart = house.path / "other" / "site-packages"
+    apart.parent.mkdir()
+    apart.symlink_to(library)
+    paths = [str(one) for one in (house.path / "one", house.path / "alias", apart)]
+    report = run.data("relink", *paths, "--mode", "hardlink")
+    (one,) = report["environments"]
+    assert (one["site_packages"], one["refused"]) == (str(library), None)
+    (one,) = run.data("materialize", *paths)
+    assert one["site_packages"] == str(library)
+
+
+def test_symlinks_that_would_dangle_are_refused(
+    house: House, run: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(house.path))
+    said = run.error("relink", str(library), "--mode", "symlink", code=2)
+    assert "symlinks would dangle: the store" in said
+    assert not (library / "alpha/data").is_symlink()
+
+
+def test_materialize_says_what_came_of_it(
+    house: House, run: Run, library: Path
+) -> None:
+    run.text("relink", str(library), "--mode", "symlink")
+    entry = house.entry("alpha")
+    os.unlink(entry.source("alpha/data"))
+    lines = run.text("materialize", str(library), code=1).splitlines()
+    assert lines == [
+        str(library),
+        "  3 files (24 kB) made private",
+        f"  leads nowhere: {library}/alpha/data",
+    ]
+    (library / "alpha/data").unlink()
+    assert run.data("materialize", str(library))[0]["released"] == [str(house.root)]
+
+
+def test_enable_and_disable_say_what_came_of_it(
+    run: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(library)
+    enabled = Enabled(path, ["pip-linkmode 1.0"], ["wrapt 2.0"], 3, ["pip is old"])
+    monkeypatch.setattr(enable_module, "enable", lambda _: enabled)
+    assert run.text("enable", path, code=1) == (
+        f"{path}: pip-linkmode 1.0 linked; wrapt 2.0 was there\n  WARNING: pip is old\n"
+    )
+    disabled = Disabled(path, ["pip-linkmode 1.0"], ["wrapt 2.0"])
+    monkeypatch.setattr(enable_module, "disable", lambda _: disabled)
+    assert run.text("disable", path) == (
+        f"{path}: pip-linkmode 1.0 removed\n  left, since others need it: wrapt 2.0\n"
+    )
+    monkeypatch.setattr(enable_module, "disable", Disabled)
+    assert run.text("disable", path) == f"{path}: was not there\n"
+
+
+# --- several, and one that refuses ----------------------------------------------------
+
+
+@pytest.fixture
+def several(house: House, library: Path) -> list[str]:
+    """Libraries of which another process is at work in the second."""
+    alpha = house.entry("alpha")
+    others = [house.install(name, "hardlink", alpha) for name in ("two", "three")]
+    return [str(one) for one in (library, *others)]
+
+
+@pytest.mark.parametrize("command", ["enable", "disable", "materialize"])
+def test_one_that_refuses_does_not_stop_the_others(
+    run: Run, several: list[str], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def enable(path: str) -> Enabled:
+        disable(path)  # which is as busy
+        return Enabled(path)
+
+    # This may run from a development install, which cannot be put anywhere.
+    monkeypatch.setattr(enable_module, "enable", enable)
+    busy = several[1]
+    with locked(busy):
+        told = run.data(command, *several, code=1)
+        text = run.text(command, *several, code=1)
+    assert [one["site_packages"] for one in told] == several
+    reason = f"another pip-linkmode is at work in {busy}"
+    assert [one["refused"] for one in told] == [None, reason, None]
+    verb = {"materialize": "done"}.get(command, f"{command}d")
+    assert text.count(f"not {verb}: {reason}") == 1
+    assert text.count(several[2]) == 1
+
+
+@pytest.mark.parametrize("command", ["enable", "disable", "materialize", "relink"])
+def test_one_that_is_no_environment_stops_all_before_the_first(
+    house: House, run: Run, several: list[str], command: str
+) -> None:
+    nothing = str(house.path / "nothing")
+    said = run.error(command, *several, nothing, code=2)
+    assert f"{nothing} is no environment" in said
+    assert os.stat(f"{several[2]}/alpha/data").st_nlink > 1
+    assert not os.path.lexists(f"{several[0]}/pip_linkmode")
+
+
+def test_error_in_one_environment_is_its_own(
+    run: Run, several: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refuse(path: str) -> Iterator[os.DirEntry[str]]:
+        if path == f"{several[1]}/alpha":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    told = run.data("materialize", *several, code=1)
+    reason = f"{several[1]}/alpha: {os.strerror(errno.EACCES)}"
+    assert [one["refused"] for one in told] == [None, reason, None]
+    assert [one["files"] > 0 for one in told] == [False, False, True]

@@ -1,0 +1,365 @@
+"""What is told of the settings, of the hook and of the stores is how it is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import pip_linkmode
+from pip_linkmode import pip_config
+from pip_linkmode.cli.main import main
+from pip_linkmode.errors import SettingsError
+from pip_linkmode.hooks import inspection, install_wheel
+from pip_linkmode.hooks.inspection import inspect
+from pip_linkmode.link import primitives
+from pip_linkmode.maintenance import status
+from pip_linkmode.pip_config import in_force
+from tests.support.house import House
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PACKAGE = Path(pip_linkmode.__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let nothing of this machine's settings be seen."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    for name in os.environ:
+        if name.startswith(("PIP_", "XDG_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+
+
+# --- what is in force, and where it was set -------------------------------------------
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Files:
+    found = ([str(tmp_path / "all")], [str(tmp_path / "own")], [str(tmp_path / "here")])
+    monkeypatch.setattr(pip_config, "configuration_files", lambda _: found)
+    return Files(tmp_path)
+
+
+class Files:
+    """Writes pip's configuration files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, name: str, text: str) -> str:
+        (self.path / name).write_text(text)
+        return str(self.path / name)
+
+
+def test_defaults(files: Files) -> None:
+    found = in_force(str(files.path))
+    assert found.settings.requested == "auto"
+    assert found.settings.stores == (f"{pip_config.cache_directory()}/link-store",)
+    assert found.sources == dict.fromkeys(("mode", "store", "exclude"), "default")
+
+
+def test_strongest_file_is_named(files: Files) -> None:
+    files.write("all", "[global]\nlink-mode = copy\n")
+    own = files.write("own", "[global]\nlink_mode = symlink\nlink-exclude = a\n  b\n")
+    found = in_force(str(files.path))
+    assert found.settings.requested == "symlink"
+    assert found.settings.exclude == ("a", "b")
+    assert found.sources["mode"] == found.sources["exclude"] == f"{own} [global]"
+
+
+def test_section_of_the_command_is_stronger_than_any_file(files: Files) -> None:
+    everywhere = files.write("all", "[install]\nlink-mode = copy\n")
+    files.write("here", "[global]\nlink-mode = symlink\n[list]\nlink-mode = off\n")
+    assert in_force("").sources["mode"] == f"{everywhere} [install]"
+
+
+def test_variable_is_stronger_than_files(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.write("own", "[install]\nlink-mode = copy\n")
+    monkeypatch.setenv("PIP_LINK_MODE", "hardlink")
+    assert in_force("").sources["mode"] == "PIP_LINK_MODE"
+    monkeypatch.setenv("PIP_LINK_MODE", "")
+    assert in_force("").settings.requested == "copy"
+
+
+def test_file_of_a_variable_replaces_that_of_the_user(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.write("own", "[global]\nlink-mode = copy\nlink-exclude = a\n")
+    named = files.write("named", "[global]\nlink-mode = clone\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", named)
+    found = in_force("")
+    assert found.sources["mode"] == f"{named} [global]"
+    assert found.settings.exclude == ()
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    assert in_force("").sources["mode"] == "default"
+
+
+def test_file_that_is_none_is_left_to_pip(files: Files) -> None:
+    files.write("own", "link-mode = copy\n")
+    assert in_force("").settings.requested == "auto"
+
+
+def test_value_that_pip_would_refuse_is_shown(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del files
+    monkeypatch.setenv("PIP_LINK_MODE", "fastest")
+    assert in_force("").sources["mode"] == "default, PIP_LINK_MODE has 'fastest'"
+
+
+@pytest.mark.parametrize(
+    ("value", "trusted"), [("", False), ("0", False), ("1", True), ("Yes", True)]
+)
+def test_group_is_trusted_as_pip_reads_it(
+    files: Files, monkeypatch: pytest.MonkeyPatch, value: str, trusted: bool
+) -> None:
+    del files
+    monkeypatch.setenv("PIP_LINK_TRUST_GROUP", value)
+    assert in_force("").settings.trust_group is trusted
+
+
+def test_store_follows_the_cache_directory(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = files.write("own", "[global]\ncache-dir = /cache\n")
+    found = in_force("")
+    assert found.settings.stores == ("/cache/link-store",)
+    assert found.sources["store"] == f"cache-dir in {own} [global]"
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    found = in_force("")
+    assert found.settings.stores == ()
+    assert found.sources["store"] == "PIP_NO_CACHE_DIR"
+    assert in_force("", "/store").sources["store"] == "--link-store"
+    with pytest.raises(SettingsError):
+        in_force("", "relative")
+
+
+def test_places_are_those_that_pip_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    configuration: Any = pytest.importorskip("pip._internal.configuration")
+    theirs = configuration.get_configuration_files()
+    ours = pip_config.configuration_files(sys.prefix)
+    assert list(ours) == [theirs["global"], theirs["user"], theirs["site"]]
+    if sys.platform == "linux":
+        with_pip = pip_config.cache_directory()
+        monkeypatch.setattr(pip_config, "appdirs", None)
+        assert pip_config.configuration_files(sys.prefix) == ours
+        assert pip_config.cache_directory() == with_pip
+
+
+# --- whether pip links ----------------------------------------------------------------
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """An environment with a pip and with us, as far as can be seen."""
+    path = tmp_path / "env" / "lib" / "python3.11" / "site-packages"
+    for name in ("pip", "wrapt", "packaging", "pip_linkmode"):
+        (path / name).mkdir(parents=True)
+        (path / name / "__init__.py").write_text('__version__ = "1.2"\n')
+    (path / "pip_linkmode.pth").touch()
+    seam = path / inspection._SEAM
+    seam.parent.mkdir(parents=True)
+    leading = ", ".join(inspection.LEADING)
+    seam.write_text(f"import os\ndef install_wheel({leading}, more=None): pass\n")
+    return path
+
+
+def remove(*paths: Path) -> None:
+    for path in paths:
+        shutil.rmtree(path)
+
+
+def test_seam_is_that_which_is_patched() -> None:
+    assert inspection.LEADING == install_wheel._LEADING
+
+
+def test_environment_that_links(library: Path) -> None:
+    found = inspect(["/nothing", str(library)], here=False)
+    assert (found.pip, found.pip_linkmode, found.problem) == ("1.2", "1.2", None)
+
+
+def test_this_process_is_asked_whether_we_have_started(
+    library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "meta_path", [])
+    assert "nothing starts" in str(inspect([str(library)], here=True).problem)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda path: shutil.rmtree(path / "pip"), "there is no pip"),
+        (lambda path: shutil.rmtree(path / "pip_linkmode"), "is not installed"),
+        (lambda path: (path / "pip_linkmode.pth").unlink(), "nothing starts"),
+        (lambda path: shutil.rmtree(path / "wrapt"), "wrapt is not installed"),
+        (
+            lambda path: remove(path / "wrapt", path / "packaging"),
+            "wrapt and packaging are not installed; pip install wrapt packaging",
+        ),
+        (
+            lambda path: (path / inspection._SEAM).write_text(
+                "def install_wheel(x): pass"
+            ),
+            "pip 1.2 has another install_wheel",
+        ),
+        (
+            lambda path: (path / inspection._SEAM).write_text("x = 1"),
+            "another install_wheel",
+        ),
+        (
+            lambda path: (path / inspection._SEAM).write_text("def"),
+            "another install_wheel",
+        ),
+    ],
+)
+def test_what_is_in_the_way_is_named(
+    library: Path, change: Callable[[Path], object], problem: str
+) -> None:
+    change(library)
+    assert problem in str(inspect([str(library)], here=False).problem)
+
+
+def test_editable_installation_is_found_by_its_metadata(library: Path) -> None:
+    shutil.rmtree(library / "pip_linkmode")
+    (library / "pip_linkmode-0.1.dist-info").mkdir()
+    assert inspect([str(library)], here=False).pip_linkmode == "0.1"
+
+
+def test_version_that_is_not_told(library: Path) -> None:
+    (library / "pip" / "__init__.py").write_text("")
+    assert inspect([str(library)], here=False).pip == "?"
+    assert inspection._version("/nothing") == "?"
+
+
+# --- stores ---------------------------------------------------------------------------
+
+
+def look(house: House, environment: str) -> status.Status:
+    house.library(environment)
+    return status.status(str(house.path / environment), str(house.root))
+
+
+def test_modes_are_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(tmp_path)
+    house.entry("a")
+
+    def refuse(one: primitives.Link) -> None:
+        raise OSError(95, "Operation not supported", one.target)
+
+    def pretend(one: primitives.Link) -> None:
+        primitives.copy(one)
+
+    monkeypatch.setitem(primitives.PRIMITIVES, "clone", refuse)
+    monkeypatch.setitem(primitives.PRIMITIVES, "hardlink", pretend)
+    (store,) = look(house, "e").stores
+    assert store.modes == {
+        "clone": "Operation not supported",
+        "hardlink": "the result is not a hardlink",
+        "symlink": None,
+        "copy": None,
+    }
+    assert os.listdir(house.library("e")) == []
+
+
+def test_empty_store_is_tried_with_a_file_of_its_own(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.root.mkdir()
+    (store,) = look(house, "e").stores
+    assert (store.entries, store.bytes, store.is_estimate) == (0, 0, False)
+    assert store.modes["symlink"] is None
+    assert not os.listdir(house.root / "v1" / "staging")
+
+
+def test_entry_that_goes_meanwhile_is_not_tried(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    entry = house.entry("a")
+    os.unlink(os.path.join(entry.path, "manifest.json"))
+    (store,) = look(house, "e").stores
+    assert store.modes["symlink"] is None
+
+
+def test_empty_store_that_is_read_only_cannot_be_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path)
+    (house.root / "v1").mkdir(parents=True)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    (store,) = look(house, "e").stores
+    assert (store.writable, store.modes) == (False, {})
+
+
+def test_stores_that_cannot_be_used(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    (store,) = look(house, "e").stores
+    assert store.problem == "it does not exist yet"
+    assert not house.root.exists()
+    house.root.touch()
+    (store,) = look(house, "e").stores
+    assert "is not a directory" in str(store.problem)
+
+
+def test_size_is_an_estimate_where_there_is_no_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path)
+    for name in "abcd":
+        house.entry(name)
+    (exact,) = look(house, "e").stores
+    monkeypatch.setattr(status, "_MOMENT", -1)
+    (estimate,) = look(house, "e").stores
+    assert (exact.is_estimate, estimate.is_estimate) == (False, True)
+    assert estimate.entries == exact.entries == 4
+    assert estimate.bytes == pytest.approx(exact.bytes, rel=0.1)
+
+
+def test_ten_thousand_entries_take_no_second(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.root.mkdir()
+    for number in range(10_000):
+        digest = f"{number * 7919 % 65536:04x}" * 16
+        os.makedirs(house.store.path(digest), exist_ok=True)
+    start = time.perf_counter()
+    (store,) = look(house, "e").stores
+    assert store.entries > 9_000
+    assert time.perf_counter() - start < 1
+
+
+def test_status_says_all_of_it(
+    tmp_path: Path, library: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house = House(tmp_path)
+    house.entry("a")
+    (tmp_path / "env" / "pip.conf").write_text(
+        f"[install]\nlink-mode = symlink\nlink-exclude = b\n"
+        f"link-store = {house.root}:{tmp_path}/nothing\n"
+    )
+    (tmp_path / "env" / "pyvenv.cfg").touch()
+    assert main(["status", "--environment", str(tmp_path / "env")]) == 0
+    text = capsys.readouterr().out
+    source = f"(set by {tmp_path}/env/pip.conf [install])"
+    assert f"Mode         symlink {source}" in text
+    assert f"Excluded     b {source}" in text
+    assert f"Store        {house.root} {source}" in text
+    assert "1 entry, " in text
+    assert "it does not exist yet" in text
+    assert "symlink  works" in text
+    assert "pip 1.2, links what it installs" in text
+    (library / "pip_linkmode.pth").unlink()
+    (tmp_path / "env" / "pip.conf").write_text("[global]\nno-cache-dir = yes\n")
+    assert main(["status", "--environment", str(tmp_path / "env")]) == 1
+    text = capsys.readouterr().out
+    assert "not linking: nothing starts pip-linkmode" in text
+    assert f"Store        none (set by {tmp_path}/env/pip.conf [global])" in text
+    assert "without pip's cache directory there is no store" in text
