@@ -12,7 +12,7 @@ class LinkmodeError(Exception):
     """A reason, in one sentence, not to link."""
 
 
-def sentence(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Return what an error says, without a number."""
     if isinstance(error, OSError) and error.strerror:
         return ": ".join(filter(None, (error.filename, error.strerror)))

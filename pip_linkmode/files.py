@@ -54,7 +54,7 @@ def read_regular(path: str, limit: int) -> bytes:
         return file.read(size)
 
 
-def stamp(status: os.stat_result) -> tuple[int, ...]:
+def file_stamp(status: os.stat_result) -> tuple[int, ...]:
     """Return what tells whether a file was written to; nobody can set a ctime."""
     return (
         status.st_dev,

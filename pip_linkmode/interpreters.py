@@ -73,7 +73,7 @@ print(sys.implementation.cache_tag, MAGIC_NUMBER.hex())
 """
 
 
-def identify(executable: str) -> Interpreter | None:
+def query_interpreter(executable: str) -> Interpreter | None:
     """Ask another interpreter who it is; ``None`` if it does not answer.
 
     :param executable: absolute path

@@ -73,7 +73,7 @@ class Setting(NamedTuple):
 
 
 @dataclass(frozen=True)
-class InForce:
+class EffectiveSettings:
     """The settings of the next ``pip install``."""
 
     settings: Settings
@@ -129,7 +129,7 @@ def _values(prefix: str) -> dict[str, Setting]:
     return merged
 
 
-def in_force(prefix: str, stores: str | None = None) -> InForce:
+def effective_settings(prefix: str, stores: str | None = None) -> EffectiveSettings:
     """Return what is in force in an environment.
 
     :param prefix: absolute path of the environment
@@ -165,4 +165,4 @@ def in_force(prefix: str, stores: str | None = None) -> InForce:
     if stores and found.mode == "off":
         # It says how to install; what is named is looked after all the same.
         found = replace(found, stores=parse_stores(stores))
-    return InForce(found, sources)
+    return EffectiveSettings(found, sources)

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pip_linkmode.environments.environment import find
 from pip_linkmode.errors import SettingsError, StoreRefusedError
-from pip_linkmode.pip_config import in_force
+from pip_linkmode.pip_config import effective_settings
 from pip_linkmode.store.store import Store
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from pip_linkmode.pip_config import InForce
+    from pip_linkmode.pip_config import EffectiveSettings
 
 
-FINE, FOUND, MEANINGLESS = 0, 1, 2
+OK, PROBLEM, USAGE_ERROR = 0, 1, 2
 """The exit codes."""
 
 
@@ -35,7 +35,7 @@ class Result(NamedTuple):
     """What ``--json`` prints."""
     text: str
     """What is printed without it; may be empty."""
-    code: int = FINE
+    code: int = OK
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def as_data(value: Any) -> Any:
     return dataclasses.asdict(value)
 
 
-def make_stores(force: InForce) -> list[Store]:
+def make_stores(force: EffectiveSettings) -> list[Store]:
     """Open the stores that are in force, made if they do not exist.
 
     :raises SettingsError: if there is none
@@ -80,7 +80,7 @@ def open_stores(options: argparse.Namespace) -> list[Store]:
     :raises SettingsError: if they cannot be meant
     :raises StoreRefusedError: if one was named and cannot be used
     """
-    settings = in_force(sys.prefix, options.link_store).settings
+    settings = effective_settings(sys.prefix, options.link_store).settings
     found = []
     for path in settings.stores:
         if os.path.lexists(path):
@@ -88,8 +88,10 @@ def open_stores(options: argparse.Namespace) -> list[Store]:
         elif options.link_store:
             msg = f"the store {path} does not exist"
             raise StoreRefusedError(msg)
-    beside = tuple(store.root for store in found)
-    return [dataclasses.replace(store, beside=beside) for store in found]
+    related_stores = tuple(store.root for store in found)
+    return [
+        dataclasses.replace(store, related_stores=related_stores) for store in found
+    ]
 
 
 def environment_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,10 +104,12 @@ def environment_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def libraries_of(options: argparse.Namespace) -> list[str]:
+def site_packages_of(options: argparse.Namespace) -> list[str]:
     """Return the libraries of all environments that are named, each once."""
-    named = [library for path in options.environments for library in find(path)]
+    named = [
+        site_packages for path in options.environments for site_packages in find(path)
+    ]
     found: dict[str, str] = {}
-    for library in sorted(named, key=os.path.islink):
-        found.setdefault(os.path.realpath(library), library)
+    for site_packages in sorted(named, key=os.path.islink):
+        found.setdefault(os.path.realpath(site_packages), site_packages)
     return list(found.values())

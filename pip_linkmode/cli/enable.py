@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from pip_linkmode.cli.command import (
-    FINE,
-    FOUND,
+    OK,
+    PROBLEM,
     Command,
     Result,
     as_data,
     environment_arguments,
 )
-from pip_linkmode.errors import LinkmodeError, sentence
+from pip_linkmode.errors import LinkmodeError, describe_error
 from pip_linkmode.maintenance.enable import (
     Disabled,
     Enabled,
@@ -40,12 +40,12 @@ def _each(
     :raises EnvironmentUnknownError: if one is none; then nothing is done
     """
     found = []
-    for library in dict.fromkeys(map(library_of, options.environments)):
+    for site_packages in dict.fromkeys(map(library_of, options.environments)):
         try:
-            one = change(library)
+            one = change(site_packages)
         except (LinkmodeError, OSError) as error:
-            one = refused(library)
-            one.refused = sentence(error)
+            one = refused(site_packages)
+            one.refused = describe_error(error)
         found.append(one)
     return found
 
@@ -64,7 +64,7 @@ def _enable(options: argparse.Namespace) -> Result:
         ]
         lines.append(f"{one.site_packages}: {'; '.join(parts)}")
         lines += [f"  WARNING: {warning}" for warning in one.warnings]
-    code = FOUND if any(one.refused or one.warnings for one in found) else FINE
+    code = PROBLEM if any(one.refused or one.warnings for one in found) else OK
     return Result([as_data(one) for one in found], "\n".join(lines), code)
 
 
@@ -80,7 +80,7 @@ def _disable(options: argparse.Namespace) -> Result:
             f"{one.site_packages}: {f'{names} removed' if names else 'was not there'}"
         )
         lines += [f"  left, since others need it: {name}" for name in one.left]
-    code = FOUND if any(one.refused for one in found) else FINE
+    code = PROBLEM if any(one.refused for one in found) else OK
     return Result([as_data(one) for one in found], "\n".join(lines), code)
 
 

@@ -7,18 +7,18 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from pip_linkmode.cli.command import FINE, FOUND, Command, Result, as_data, make_stores
+from pip_linkmode.cli.command import OK, PROBLEM, Command, Result, as_data, make_stores
 from pip_linkmode.cli.console import interpreter, table
 from pip_linkmode.cli.progress import Progress
 from pip_linkmode.errors import FillRefusedError, SettingsError
 from pip_linkmode.maintenance.fill import fill, gather, of_python, wheels_in
-from pip_linkmode.pip_config import in_force
+from pip_linkmode.pip_config import effective_settings
 from pip_linkmode.text import plural
 
 if TYPE_CHECKING:
     import argparse
 
-    from pip_linkmode.maintenance.fill import Report as Filled
+    from pip_linkmode.maintenance.fill import FillReport
 
 
 def _fill_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +56,7 @@ def _fill_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _fill(options: argparse.Namespace) -> Result:
     who = of_python(options.python)
-    stores = make_stores(in_force(sys.prefix, options.link_store))
+    stores = make_stores(effective_settings(sys.prefix, options.link_store))
     wheels: list[str] = []
     requirements = []
     for wanted in options.wanted:
@@ -86,11 +86,11 @@ def _fill(options: argparse.Namespace) -> Result:
             raise SettingsError(msg)
         with Progress("Filling the store", len(wheels)) as progress:
             report = fill(stores, wheels, who, progress.advance)
-    code = FOUND if report.declined else FINE
+    code = PROBLEM if report.declined else OK
     return Result(as_data(report), "\n".join(_fill_lines(report)), code)
 
 
-def _fill_lines(report: Filled) -> list[str]:
+def _fill_lines(report: FillReport) -> list[str]:
     rows = [("Package", "Version", "Bytecode", "")]
     rows += [
         (

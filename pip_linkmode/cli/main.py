@@ -17,7 +17,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pip_linkmode
-from pip_linkmode.cli.command import FOUND, MEANINGLESS, Command, Result
+from pip_linkmode.cli.command import PROBLEM, USAGE_ERROR, Command, Result
 from pip_linkmode.cli.enable import DISABLE, ENABLE
 from pip_linkmode.cli.fill import FILL
 from pip_linkmode.cli.list import LIST
@@ -31,7 +31,7 @@ from pip_linkmode.errors import (
     EnvironmentUnknownError,
     LinkmodeError,
     SettingsError,
-    sentence,
+    describe_error,
 )
 
 if TYPE_CHECKING:
@@ -66,11 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         result: Result = options.run(options)
     except (EnvironmentUnknownError, SettingsError) as error:
-        return _fail(sentence(error), MEANINGLESS)
+        return _fail(describe_error(error), USAGE_ERROR)
     except (LinkmodeError, OSError) as error:
-        return _fail(sentence(error), FOUND)
+        return _fail(describe_error(error), PROBLEM)
     except KeyboardInterrupt:
-        return _fail("interrupted", FOUND)
+        return _fail("interrupted", PROBLEM)
     try:
         if options.json:
             print(json.dumps(result.data, indent=2))

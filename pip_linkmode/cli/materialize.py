@@ -6,16 +6,16 @@ import sys
 from typing import TYPE_CHECKING
 
 from pip_linkmode.cli.command import (
-    FINE,
-    FOUND,
+    OK,
+    PROBLEM,
     Command,
     Result,
     as_data,
     environment_arguments,
-    libraries_of,
+    site_packages_of,
 )
 from pip_linkmode.cli.progress import Progress
-from pip_linkmode.pip_config import in_force
+from pip_linkmode.pip_config import effective_settings
 from pip_linkmode.relink.materialize import Materializing
 from pip_linkmode.text import plural, size
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 def _materialize(options: argparse.Namespace) -> Result:
-    stores = in_force(sys.prefix, options.link_store).settings.stores
-    materializing = Materializing(libraries_of(options), stores)
+    stores = effective_settings(sys.prefix, options.link_store).settings.stores
+    materializing = Materializing(site_packages_of(options), stores)
     with Progress("Materializing", materializing.bytes) as progress:
         found = materializing.run(progress.advance)
     lines = []
@@ -38,7 +38,7 @@ def _materialize(options: argparse.Namespace) -> Result:
             *(f"  {path}: {reason}" for path, reason in one.failed.items()),
         ]
     bad = any(one.refused or one.dangling or one.failed for one in found)
-    code = FOUND if bad else FINE
+    code = PROBLEM if bad else OK
     return Result([as_data(one) for one in found], "\n".join(lines), code)
 
 

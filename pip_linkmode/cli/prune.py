@@ -6,11 +6,11 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from pip_linkmode.cli.command import FINE, FOUND, Command, Result, open_stores
+from pip_linkmode.cli.command import OK, PROBLEM, Command, Result, open_stores
 from pip_linkmode.cli.console import date, parse_size, parse_span, table
 from pip_linkmode.cli.progress import Progress
 from pip_linkmode.errors import EnvironmentUnknownError, SettingsError
-from pip_linkmode.maintenance.prune import Wanted, prune, release
+from pip_linkmode.maintenance.prune import PruneOptions, prune, release
 from pip_linkmode.text import plural, size
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _prune(options: argparse.Namespace) -> Result:
         raise SettingsError(msg)
     stores = open_stores(options)
     forgotten = _release(options, stores)
-    wanted = Wanted(
+    wanted = PruneOptions(
         options.older_than,
         options.max_size,
         everything=options.all,
@@ -89,7 +89,7 @@ def _prune(options: argparse.Namespace) -> Result:
         if store.writable or options.link_store:
             with Progress(f"Looking after {store.root}") as progress:
                 results.append(prune(store, wanted, progress.advance))
-    code = FOUND if any(result.holders for result in results) else FINE
+    code = PROBLEM if any(result.blockers for result in results) else OK
     text = [f"Forgotten: {path}" for paths in forgotten.values() for path in paths]
     for result in results:
         text += _prune_lines(result, wanted)
@@ -132,8 +132,8 @@ def _pruned(result: Pruned, forgotten: Sequence[str]) -> dict[str, Any]:
         "restored": result.restored,
         "spare_bytecode": result.spare,
         "released": [*forgotten, *result.released],
-        "unseen": [_user(user) for user in result.unseen],
-        "holders": [_user(user) for user in result.holders],
+        "unreachable": [_user(user) for user in result.unreachable],
+        "holders": [_user(user) for user in result.blockers],
         "size": result.size,
     }
 
@@ -147,7 +147,7 @@ def _user(user: User) -> dict[str, Any]:
     }
 
 
-def _prune_lines(result: Pruned, wanted: Wanted) -> list[str]:
+def _prune_lines(result: Pruned, wanted: PruneOptions) -> list[str]:
     lines = []
     if result.removed:
         rows = [("Package", "Version", "Size", "Came back", "Last used")]
@@ -174,14 +174,14 @@ def _prune_lines(result: Pruned, wanted: Wanted) -> list[str]:
         count = plural(result.restored, "entry", "entries")
         lines.append(f"Kept {count} that came into use meanwhile")
     lines += [f"Gone, and forgotten: {path}" for path in result.released]
-    for user in result.unseen:
+    for user in result.unreachable:
         count = plural(len(user.uses), "entry", "entries")
         lines.append(
             f"Kept {count} for {user.path}, which is {_STATES[user.state]}; "
             f"--release {user.path} forgets it"
         )
-    if result.holders:
-        names = ", ".join(user.path for user in result.holders)
+    if result.blockers:
+        names = ", ".join(user.path for user in result.blockers)
         lines.append(
             f"The store still takes {size(result.size or 0)}: {names} cannot do "
             "without it, because of symlinks; materialize lets go of it"

@@ -6,18 +6,18 @@ import sys
 from typing import TYPE_CHECKING
 
 from pip_linkmode.cli.command import (
-    FINE,
-    FOUND,
+    OK,
+    PROBLEM,
     Command,
     Result,
     as_data,
     environment_arguments,
-    libraries_of,
     make_stores,
+    site_packages_of,
 )
 from pip_linkmode.cli.progress import Progress
 from pip_linkmode.errors import SettingsError
-from pip_linkmode.pip_config import in_force
+from pip_linkmode.pip_config import effective_settings
 from pip_linkmode.relink.relink import Relinking
 from pip_linkmode.settings import ALIASES, SHARING, why_no_symlinks
 from pip_linkmode.text import plural, size
@@ -25,7 +25,7 @@ from pip_linkmode.text import plural, size
 if TYPE_CHECKING:
     import argparse
 
-    from pip_linkmode.relink.report import Report
+    from pip_linkmode.relink.report import RelinkReport
 
 
 def _relink_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def _relink_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _relink(options: argparse.Namespace) -> Result:
-    found = in_force(sys.prefix, options.link_store)
+    found = effective_settings(sys.prefix, options.link_store)
     force, stores = found.settings, make_stores(found)
     mode = ALIASES.get(options.mode, options.mode)
     if mode is None:
@@ -53,7 +53,7 @@ def _relink(options: argparse.Namespace) -> Result:
         msg = f"symlinks would dangle: {dangling}; set --link-store"
         raise SettingsError(msg)
     relinking = Relinking(
-        libraries_of(options),
+        site_packages_of(options),
         stores,
         mode=mode,
         exclude=force.exclude,
@@ -62,11 +62,11 @@ def _relink(options: argparse.Namespace) -> Result:
     with Progress("Relinking", relinking.bytes) as progress:
         report = relinking.run(progress.advance)
     failed = any(one.refused or one.failed for one in report.environments)
-    code = FOUND if failed else FINE
+    code = PROBLEM if failed else OK
     return Result(as_data(report), "\n".join(_relink_lines(report)), code)
 
 
-def _relink_lines(report: Report) -> list[str]:
+def _relink_lines(report: RelinkReport) -> list[str]:
     lines = []
     for one in report.environments:
         lines.append(one.site_packages)
@@ -81,7 +81,7 @@ def _relink_lines(report: Report) -> list[str]:
         )
         lines += [
             f"  {plural(count, 'file')} left alone: they {reason}"
-            for reason, count in (*sorted(one.kept.items()), *one.failed.items())
+            for reason, count in (*sorted(one.skipped.items()), *one.failed.items())
         ]
         lines += [
             f"  {plural(count, 'distribution')} passed over: {reason}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pip_linkmode.cli.command import FINE, FOUND, Command, Result, as_data
+from pip_linkmode.cli.command import OK, PROBLEM, Command, Result, as_data
 from pip_linkmode.maintenance.status import status
 from pip_linkmode.text import plural, size
 
@@ -26,13 +26,17 @@ def _status(options: argparse.Namespace) -> Result:
     found = status(options.environment, options.link_store)
     data = as_data(found)
     data["hook"]["problem"] = found.hook.problem
-    code = FOUND if found.hook.problem or found.in_force.settings.reason else FINE
+    code = (
+        PROBLEM
+        if found.hook.problem or found.effective_settings.settings.reason
+        else OK
+    )
     return Result(data, "\n".join(_status_lines(found)), code)
 
 
 def _status_lines(found: Status) -> list[str]:
-    hook, settings = found.hook, found.in_force.settings
-    sources = found.in_force.sources
+    hook, settings = found.hook, found.effective_settings.settings
+    sources = found.effective_settings.sources
     pip = f"pip {hook.pip}" if hook.pip else "no pip"
     state = f"not linking: {hook.problem}" if hook.problem else "links what it installs"
     lines = [

@@ -35,7 +35,7 @@ def _usage(options: argparse.Namespace) -> Result:
         "without_links": found.without,
         "spent": found.spent,
         "saved": found.saved,
-        "unseen": found.unseen,
+        "unreachable": found.unreachable,
     }
     return Result(data, "\n".join(_usage_lines(found)))
 
@@ -84,7 +84,7 @@ def _usage_lines(found: Usage) -> list[str]:
         ),
         f"{'Saved':<15}{size(found.saved):>10}",
     ]
-    lines += [f"Not seen: {path}" for path in found.unseen]
+    lines += [f"Not seen: {path}" for path in found.unreachable]
     return lines
 
 

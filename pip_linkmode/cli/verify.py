@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pip_linkmode.cli.command import FINE, FOUND, Command, Result, open_stores
+from pip_linkmode.cli.command import OK, PROBLEM, Command, Result, open_stores
 from pip_linkmode.cli.progress import Progress
 from pip_linkmode.maintenance.verify import Verification
 from pip_linkmode.text import plural
@@ -56,7 +56,7 @@ def _verify(options: argparse.Namespace) -> Result:
         lines.append(f"{count} not as installed; {len(damages) - len(left)} repaired")
     elif not lines:
         lines.append("All files are as they were installed.")
-    return Result(data, "\n".join(lines), FOUND if left or found.unread else FINE)
+    return Result(data, "\n".join(lines), PROBLEM if left or found.unread else OK)
 
 
 def _damage(damage: Damage) -> dict[str, Any]:

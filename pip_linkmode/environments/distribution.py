@@ -50,7 +50,7 @@ class Row(NamedTuple):
 class Distribution:
     """One installed distribution."""
 
-    library: str
+    site_packages: str
     """Absolute path of the directory that holds the dist-info."""
     dist_info: str
     """Name of the dist-info directory."""
@@ -79,7 +79,7 @@ class Distribution:
             return ""
 
     def _path(self, name: str) -> str:
-        return os.path.join(self.library, self.dist_info, name)
+        return os.path.join(self.site_packages, self.dist_info, name)
 
     def read(self, name: str) -> bytes:
         """Read a file of its metadata.
@@ -124,21 +124,21 @@ class Distribution:
             raise ValueError(msg)
         return Row(
             record,
-            os.path.normpath(os.path.join(self.library, record)),
+            os.path.normpath(os.path.join(self.site_packages, record)),
             _hexadecimal(value) if algorithm == "sha256" else None,
             int(size) if size else None,
         )
 
 
-def distributions(library: str) -> list[Distribution]:
+def distributions(site_packages: str) -> list[Distribution]:
     """List what is installed, by name.
 
-    :param library: absolute path of a site-packages directory
+    :param site_packages: absolute path of a site-packages directory
     :raises OSError: if it cannot be read
     """
     return [
-        Distribution(library, name)
-        for name in sorted(os.listdir(library))
+        Distribution(site_packages, name)
+        for name in sorted(os.listdir(site_packages))
         if name.endswith(".dist-info")
     ]
 

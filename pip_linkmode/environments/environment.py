@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pip_linkmode.errors import EnvironmentBusyError, EnvironmentUnknownError
 from pip_linkmode.files import locked
-from pip_linkmode.interpreters import identify, is_trusted
+from pip_linkmode.interpreters import is_trusted, query_interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,18 +28,18 @@ _WINDOWS_LIBRARY = "Lib/site-packages"
 _SCRIPTS = ("bin", "scripts")
 
 
-def root(library: str) -> str:
+def root(site_packages: str) -> str:
     """Return the directory that goes when the environment is deleted.
 
-    :param library: absolute path of a site-packages directory
-    :returns: that of the virtual environment; else *library* itself
+    :param site_packages: absolute path of a site-packages directory
+    :returns: that of the virtual environment; else *site_packages* itself
     """
-    directory = library
+    directory = site_packages
     for _ in range(_LEVELS):
         directory = os.path.dirname(directory)
         if os.path.lexists(os.path.join(directory, CONFIGURATION)):
             return directory
-    return library
+    return site_packages
 
 
 def inside(*directories: str) -> Callable[[str], bool]:
@@ -59,15 +59,15 @@ def inside(*directories: str) -> Callable[[str], bool]:
     return lambda path: is_below(os.path.dirname(path))
 
 
-def trees(library: str) -> list[str]:
+def directories_of(site_packages: str) -> list[str]:
     """Return the directories that hold all of an environment.
 
-    :param library: absolute path of a site-packages directory
-    :returns: :func:`root`, and *library* if it is a link to somewhere else
+    :param site_packages: absolute path of a site-packages directory
+    :returns: :func:`root`, and *site_packages* if it is a link to somewhere else
     """
-    whole = root(library)
-    is_there = inside(whole)(os.path.join(library, ""))
-    return [whole] if is_there else [whole, library]
+    whole = root(site_packages)
+    is_there = inside(whole)(os.path.join(site_packages, ""))
+    return [whole] if is_there else [whole, site_packages]
 
 
 def find(path: str) -> list[str]:
@@ -94,9 +94,9 @@ def find(path: str) -> list[str]:
     escaped = glob.escape(path)
     found: dict[str, str] = {}
     for pattern in (*_LIBRARIES, _WINDOWS_LIBRARY):
-        for library in sorted(glob.glob(os.path.join(escaped, pattern))):
+        for site_packages in sorted(glob.glob(os.path.join(escaped, pattern))):
             # lib64 is a link to lib.
-            found.setdefault(os.path.realpath(library), library)
+            found.setdefault(os.path.realpath(site_packages), site_packages)
     if not found and glob.glob(os.path.join(escaped, "*.dist-info")):
         return [path]  # made by --target
     if not found:
@@ -110,28 +110,28 @@ OUTSIDE = "it is outside of the environment, or behind a link that leads there"
 
 
 @dataclass
-class Site:
+class Environment:
     """One environment."""
 
-    library: str
+    site_packages: str
     """Absolute path of its site-packages directory."""
 
     @cached_property
     def root(self) -> str:
         """The directory that its scripts and data are in."""
-        return _prefix(self.library)
+        return _prefix(self.site_packages)
 
     @cached_property
     def is_inside(self) -> Callable[[str], bool]:
         """Tell whether a file really is in it: see :func:`environments.inside`."""
         # Anybody may make a site-packages directory below one that is all users'.
         is_theirs = os.stat(self.root).st_uid == self.owner
-        return inside(self.library, *((self.root,) if is_theirs else ()))
+        return inside(self.site_packages, *((self.root,) if is_theirs else ()))
 
     @cached_property
     def owner(self) -> int:
         """The user that it belongs to."""
-        return os.stat(self.library).st_uid
+        return os.stat(self.site_packages).st_uid
 
     @property
     def scripts(self) -> str:
@@ -143,10 +143,10 @@ class Site:
 
         :param name: of the project
         """
-        python = os.path.basename(os.path.dirname(self.library))
+        python = os.path.basename(os.path.dirname(self.site_packages))
         return {
-            "purelib": self.library,
-            "platlib": self.library,
+            "purelib": self.site_packages,
+            "platlib": self.site_packages,
             "headers": os.path.join(self.root, "include", "site", python, name),
             "scripts": self.scripts,
             "data": self.root,
@@ -155,23 +155,23 @@ class Site:
     @cached_property
     def python(self) -> Interpreter | None:
         """Its interpreter, if there is one that answers."""
-        return next(filter(None, map(identify, self._candidates())), None)
+        return next(filter(None, map(query_interpreter, self._candidates())), None)
 
     def _candidates(self) -> Iterator[str]:
-        version = os.path.basename(os.path.dirname(self.library))
+        version = os.path.basename(os.path.dirname(self.site_packages))
         for name in (version, "python3", "python", "python.exe"):
             path = os.path.join(self.scripts, name)
             if name.startswith("python") and os.path.isfile(path):
                 configuration = os.path.join(self.root, "pyvenv.cfg")
-                if all(map(is_trusted, (self.library, configuration, path))):
+                if all(map(is_trusted, (self.site_packages, configuration, path))):
                     yield path
 
 
-def _prefix(library: str) -> str:
+def _prefix(site_packages: str) -> str:
     """Return the directory that an environment's scripts and data are in."""
-    whole = root(library)
-    parent, name = os.path.split(library)
-    if whole != library or name not in ("site-packages", "dist-packages"):
+    whole = root(site_packages)
+    parent, name = os.path.split(site_packages)
+    if whole != site_packages or name not in ("site-packages", "dist-packages"):
         return whole
     # A Python of its own: below lib/python3.11, or on Windows below Lib.
     has_version = os.path.basename(parent).startswith("python")
@@ -179,16 +179,16 @@ def _prefix(library: str) -> str:
 
 
 @contextlib.contextmanager
-def alone_in(library: str) -> Iterator[None]:
+def lock_environment(site_packages: str) -> Iterator[None]:
     """Keep others of us out of an environment.
 
-    :param library: absolute path of its site-packages directory
+    :param site_packages: absolute path of its site-packages directory
     :raises EnvironmentBusyError: if one is at work there
     """
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(os.path.realpath(library)))
+            stack.enter_context(locked(os.path.realpath(site_packages)))
         except BlockingIOError as error:
-            msg = f"another pip-linkmode is at work in {library}"
+            msg = f"another pip-linkmode is at work in {site_packages}"
             raise EnvironmentBusyError(msg) from error
         yield

@@ -31,16 +31,16 @@ def location(site_packages: str) -> str:
 def link_identity(directory: str, site_packages: str) -> None:
     """Give files of an environment a second name each, where that can be done."""
     present, is_new = set(), False
-    for path, status in witnessed(site_packages).items():
+    for path, status in identity_files(site_packages).items():
         # A copy of the store has witnesses that are none: the inode does not match.
         name = f"{_WITNESS}{status.st_ino}"
         witness = os.path.join(directory, name)
         with contextlib.suppress(OSError):
             if not os.path.lexists(witness):
                 os.link(path, witness, follow_symlinks=False)
-                made, is_new = os.lstat(witness), True
+                created, is_new = os.lstat(witness), True
                 # BeeGFS fakes hard links; and elsewhere a link may be followed.
-                if made.st_nlink == 1 or not os.path.samestat(made, status):
+                if created.st_nlink == 1 or not os.path.samestat(created, status):
                     os.unlink(witness)
                     continue
             present.add(name)
@@ -71,16 +71,16 @@ def inode_of(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def witnessed(library: str) -> dict[str, os.stat_result]:
+def identity_files(site_packages: str) -> dict[str, os.stat_result]:
     """Return the files of a virtual environment of which a store keeps a second name.
 
     None is of somebody else: root may look after an environment that is hostile.
 
-    :param library: absolute path of a site-packages directory
+    :param site_packages: absolute path of a site-packages directory
     :returns: their own status, by absolute path
     """
-    whole, found = root(library), {}
-    if whole != library:
+    whole, found = root(site_packages), {}
+    if whole != site_packages:
         scripts = os.path.join(whole, _INTERPRETER[0])
         paths = [os.path.join(whole, CONFIGURATION)]
         if not os.path.islink(scripts):  # which may lead outside

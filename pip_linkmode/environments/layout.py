@@ -20,7 +20,7 @@ from importlib.util import cache_from_source
 from typing import TYPE_CHECKING, NamedTuple
 
 from pip_linkmode.errors import WheelDeclinedError
-from pip_linkmode.store.paths import data_scheme, is_kept
+from pip_linkmode.store.paths import data_scheme, is_installed_by_pip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,7 +37,7 @@ class Target(NamedTuple):
     """Absolute path."""
     record: str
     """Path in the installed RECORD, as pip writes it."""
-    area: str
+    target_root: str
     """The directory of the scheme that it is in."""
 
 
@@ -45,20 +45,20 @@ class Target(NamedTuple):
 class Layout:
     """How the files of a wheel are divided, for one environment."""
 
-    library: str
+    site_packages: str
     """The directory that the root of the wheel goes to (purelib or platlib)."""
     linked: tuple[Target, ...]
-    kept: tuple[StoredFile, ...]
+    skeleton_files: tuple[StoredFile, ...]
     """What goes into the skeleton."""
     plain: bool
     """Whether the RECORD of the wheel can be passed on as it is."""
 
 
-def _record_path(path: str, library: str) -> str:
+def _record_path(path: str, site_packages: str) -> str:
     # pip wheel.py, _fs_to_record_path
-    drive = os.path.splitdrive(library)[0].lower()
+    drive = os.path.splitdrive(site_packages)[0].lower()
     if os.path.splitdrive(path)[0].lower() == drive:  # pragma: no branch  # Windows
-        path = os.path.relpath(path, library)
+        path = os.path.relpath(path, site_packages)
     return path.replace(os.path.sep, "/")
 
 
@@ -69,29 +69,31 @@ def lay_out(entry: Entry, scheme: Mapping[str, str]) -> Layout:
     :param scheme: directories by key (purelib, platlib, headers, scripts, data)
     :raises WheelDeclinedError: if two files have one destination, or pip would refuse
     """
-    library = scheme["purelib" if entry.purelib else "platlib"]
-    linked, kept, moved = [], [], []
+    site_packages = scheme["purelib" if entry.purelib else "platlib"]
+    linked, skeleton_files, moved = [], [], []
     for file in entry.files:
         data = data_scheme(file.path)
         if data is None:
-            area, record = library, file.path
-            path = f"{library}{os.sep}{record}"
+            target_root, record = site_packages, file.path
+            path = f"{site_packages}{os.sep}{record}"
         else:
             key, below = data
             if key not in scheme or not below:
                 msg = f"{file.path!r} belongs to no scheme"
                 raise WheelDeclinedError(msg)
-            area = scheme[key]
-            path = os.path.join(area, below)
-            record = _record_path(path, library)
+            target_root = scheme[key]
+            path = os.path.join(target_root, below)
+            record = _record_path(path, site_packages)
             moved.append(path)
-        if (data or file.path.startswith(entry.dist_info)) and is_kept(
+        if (data or file.path.startswith(entry.dist_info)) and is_installed_by_pip(
             file.path, entry.dist_info
         ):
-            kept.append(file)
+            skeleton_files.append(file)
         else:
-            linked.append(Target(file, path, record, area))
-    layout = Layout(library, tuple(linked), tuple(kept), entry.plain_record)
+            linked.append(Target(file, path, record, target_root))
+    layout = Layout(
+        site_packages, tuple(linked), tuple(skeleton_files), entry.record_is_complete
+    )
     if moved:
         _check_destinations(entry, layout, moved)
     return layout
@@ -100,7 +102,7 @@ def lay_out(entry: Entry, scheme: Mapping[str, str]) -> Layout:
 def _check_destinations(entry: Entry, layout: Layout, moved: list[str]) -> None:
     """Decline a wheel whose ``.data`` files meet other files where they go."""
     roots = (
-        os.path.join(layout.library, file.path)
+        os.path.join(layout.site_packages, file.path)
         for file in entry.files
         if data_scheme(file.path) is None
     )
@@ -114,7 +116,7 @@ def _check_destinations(entry: Entry, layout: Layout, moved: list[str]) -> None:
         msg = "two of its files have one destination"
         raise WheelDeclinedError(msg)
     if {target.record for target in layout.linked} & {
-        file.path for file in layout.kept
+        file.path for file in layout.skeleton_files
     }:
         msg = "a file would take the place of its metadata"
         raise WheelDeclinedError(msg)
@@ -136,15 +138,15 @@ def bytecode_targets(
             continue
         if sys.pycache_prefix is not None and cache_tag is None:
             # It mirrors the path as pip joins it, unresolved.
-            path = cache_from_source(os.path.join(layout.library, target.record))
-            yield target, path, _record_path(path, layout.library)
+            path = cache_from_source(os.path.join(layout.site_packages, target.record))
+            yield target, path, _record_path(path, layout.site_packages)
             continue
         # The same by plain strings: with tens of thousands of files it shows.
         parent, slash, name = target.record.rpartition("/")
         name = f"{name[:-3] or 'py'}{suffix}"
         record = f"{parent}{slash}__pycache__/{name}"
         if target.record is target.file.path:
-            yield target, f"{layout.library}{os.sep}{record}", record
+            yield target, f"{layout.site_packages}{os.sep}{record}", record
         else:
             directory = os.path.dirname(target.path)
             yield target, os.path.join(directory, "__pycache__", name), record

@@ -37,11 +37,11 @@ from typing import TYPE_CHECKING, Literal
 from pip_linkmode.environments.identity import (
     NOT_YET,
     host_name,
+    identity_files,
     identity_links,
     inode_of,
     link_identity,
     location,
-    witnessed,
 )
 from pip_linkmode.files import make_directory, open_regular
 from pip_linkmode.store.layout import DIRECTORY
@@ -112,7 +112,7 @@ class Registration:
     site_packages: str
     place: str
     """Host and inode of *site_packages* when it was linked first."""
-    beside: tuple[str, ...] = ()
+    related_stores: tuple[str, ...] = ()
     """Absolute paths of other stores that may have a witness as well."""
 
     def state(self) -> State:
@@ -143,7 +143,7 @@ class Registration:
         It may be another environment: made anew after the old one was moved away, or
         on another host that has the same store.
         """
-        found = map(inode_of, witnessed(self.site_packages).values())
+        found = map(inode_of, identity_files(self.site_packages).values())
         if not set(found).isdisjoint(map(inode_of, witnesses)):
             return True
         # That of --target is made when all is installed.
@@ -164,7 +164,7 @@ class Registration:
     def _names(self) -> Counter[tuple[int, int]]:
         """Count the names of witnesses in the stores; lib64 has its own."""
         found, counted = Counter[tuple[int, int]](), set()
-        paths = (os.path.join(store, DIRECTORY) for store in self.beside)
+        paths = (os.path.join(store, DIRECTORY) for store in self.related_stores)
         for path in (os.path.dirname(self.directory), *paths):
             with contextlib.suppress(OSError):
                 status = os.stat(path)
@@ -201,12 +201,12 @@ class Registration:
         for sha256 in sha256s:
             os.unlink(os.path.join(self.directory, f"{sha256}{_SYMLINK}"))
 
-    def is_of(self, library: str) -> bool:
+    def is_of(self, site_packages: str) -> bool:
         """Tell whether it was made for a directory, by any of its paths.
 
-        :param library: absolute path of a site-packages directory
+        :param site_packages: absolute path of a site-packages directory
         """
-        return os.path.realpath(self.site_packages) == os.path.realpath(library)
+        return os.path.realpath(self.site_packages) == os.path.realpath(site_packages)
 
     def release(self) -> None:
         """Forget the environment, and with it what it uses."""
@@ -218,11 +218,13 @@ class Registration:
             os.rmdir(self.directory)
 
 
-def registrations(store: str, beside: Iterable[str] = ()) -> Iterator[Registration]:
+def registrations(
+    store: str, related_stores: Iterable[str] = ()
+) -> Iterator[Registration]:
     """List the environments that are known to use a store, by path.
 
     :param store: absolute path of the store
-    :param beside: absolute paths of other stores that these may use as well
+    :param related_stores: absolute paths of other stores that these may use as well
     """
     found = []
     with (
@@ -238,5 +240,5 @@ def registrations(store: str, beside: Iterable[str] = ()) -> Iterator[Registrati
             ):
                 data = json.load(file)
                 path, place = data["site_packages"], data["place"]
-                found.append(Registration(one.path, path, place, tuple(beside)))
+                found.append(Registration(one.path, path, place, tuple(related_stores)))
     yield from sorted(found, key=lambda registration: registration.site_packages)

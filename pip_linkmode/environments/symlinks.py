@@ -28,7 +28,7 @@ def entries_behind_symlinks(
         with os.scandir(waiting.pop()) as entries:
             for entry in entries:
                 if entry.is_symlink():
-                    inside = inside_a_store(entry.path)
+                    inside = entry_behind(entry.path)
                     if inside is None:
                         continue
                     root, sha256 = inside
@@ -41,7 +41,7 @@ def entries_behind_symlinks(
     return found
 
 
-def inside_a_store(link: str) -> tuple[str, str] | None:
+def entry_behind(link: str) -> tuple[str, str] | None:
     """Return the store and the entry to which a symlink leads, if it does.
 
     By its text, as we write it: what is asked of every link must cost little.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pip_linkmode.environments.distribution import distributions
-from pip_linkmode.environments.environment import inside, root, trees
+from pip_linkmode.environments.environment import directories_of, inside, root
 from pip_linkmode.environments.registry import register, registrations
 from pip_linkmode.environments.symlinks import entries_behind_symlinks
 from pip_linkmode.errors import RecordInvalidError
@@ -54,12 +54,12 @@ class User:
         return self.depends | self.shares
 
 
-def users(store: Store, advance: Callable[[], object] = lambda: None) -> list[User]:
+def users(store: Store, on_progress: Callable[[], object] = lambda: None) -> list[User]:
     """Look at all environments that are known to use a store.
 
-    :param advance: called after each
+    :param on_progress: called after each
     """
-    known = list(registrations(store.root, store.beside))
+    known = list(registrations(store.root, store.related_stores))
     # pip moves from a temporary directory to that of --target: who looks at the one
     # before the other misses nothing.
     known.sort(key=lambda one: not _is_transient(one.site_packages))
@@ -67,7 +67,7 @@ def users(store: Store, advance: Callable[[], object] = lambda: None) -> list[Us
     found = []
     for registration in known:
         found.append(_look(store, registration, fingerprints))
-        advance()
+        on_progress()
     return sorted(found, key=lambda user: user.registration.site_packages)
 
 
@@ -102,42 +102,42 @@ def _look(
     return User(registration, state, frozenset(depends), frozenset(shares))
 
 
-def _behind_symlinks(store: str, library: str) -> set[str]:
+def _behind_symlinks(store: str, site_packages: str) -> set[str]:
     """Return the entries behind the symlinks of an environment, all of it."""
     found = set()
-    for directory in trees(library):
+    for directory in directories_of(site_packages):
         found |= entries_behind_symlinks(store, directory)
     return found
 
 
-def forget_symlinks(store: Store, library: str, linked: set[str]) -> None:
+def forget_symlinks(store: Store, site_packages: str, linked: set[str]) -> None:
     """Forget that an environment had symlinks, as far as none is left.
 
     A note goes only before a second look: an installation that makes symlinks is seen
     by it, or finds afterwards that the note is gone, and writes another one.
 
-    :param library: absolute path of its site-packages directory
+    :param site_packages: absolute path of its site-packages directory
     :param linked: entries that are linked in another way now, by sha256
     :raises RecordInvalidError: if it cannot be told; then nothing is forgotten
     :raises OSError: likewise
     """
     for registration in registrations(store.root):
         # Where another environment has been, the note is of that one.
-        if not registration.is_of(library) or registration.state() != "present":
+        if not registration.is_of(site_packages) or registration.state() != "present":
             continue
         noted = linked & registration.entries(depends=True)
         if noted:
-            missed = spare = noted - _anywhere(store.root, library)
+            missed = spare = noted - _anywhere(store.root, site_packages)
             try:
                 registration.forget_symlinks(spare)
-                missed = spare & _anywhere(store.root, library)
+                missed = spare & _anywhere(store.root, site_packages)
             finally:
                 for sha256 in missed:
                     register(store.root, registration.site_packages, sha256, "symlink")
 
 
-def _anywhere(store: str, library: str) -> set[str]:
-    return _behind_symlinks(store, library) | _outside(store, library)
+def _anywhere(store: str, site_packages: str) -> set[str]:
+    return _behind_symlinks(store, site_packages) | _outside(store, site_packages)
 
 
 def _is_elsewhere(registration: Registration, shares: set[str]) -> bool:
@@ -147,18 +147,18 @@ def _is_elsewhere(registration: Registration, shares: set[str]) -> bool:
     moved, with a link to its directory left in its place: then it is installed by
     symlinks of which none was found.
     """
-    library = registration.site_packages
-    return root(library) == library or not shares.isdisjoint(
+    site_packages = registration.site_packages
+    return root(site_packages) == site_packages or not shares.isdisjoint(
         registration.entries(depends=True)
     )
 
 
-def _outside(store: str, library: str) -> set[str]:
+def _outside(store: str, site_packages: str) -> set[str]:
     """Return the entries behind symlinks that only a RECORD knows of."""
-    is_seen = inside(*trees(library))
+    is_seen = inside(*directories_of(site_packages))
     directories = {
         os.path.dirname(row.path)
-        for distribution in distributions(library)
+        for distribution in distributions(site_packages)
         for row in distribution.rows()
         if not is_seen(row.path)
     }
@@ -176,15 +176,15 @@ def _installed(
     fingerprints: dict[str, frozenset[str]],
 ) -> set[str]:
     """Return which of some entries are installed, by their metadata."""
-    library = registration.site_packages
-    here = {one.dist_info for one in distributions(library)}
+    site_packages = registration.site_packages
+    here = {one.dist_info for one in distributions(site_packages)}
     found = set()
     for sha256 in noted:
         files = os.path.join(store.path(sha256), FILES)
         if sha256 not in fingerprints:
             fingerprints[sha256] = _metadata(files)
         for dist_info in fingerprints[sha256] & here:
-            if _fingerprint(library, dist_info) == _fingerprint(files, dist_info):
+            if _fingerprint(site_packages, dist_info) == _fingerprint(files, dist_info):
                 found.add(sha256)
     return found
 

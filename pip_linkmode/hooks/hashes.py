@@ -18,7 +18,7 @@ import threading
 from functools import wraps
 from typing import TYPE_CHECKING
 
-from pip_linkmode.files import stamp
+from pip_linkmode.files import file_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,10 +42,10 @@ class _Hashlib(threading.local):
 
     def new(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Return a hash object, as :func:`hashlib.new` does."""
-        made = hashlib.new(name, *args, **kwargs)
+        created = hashlib.new(name, *args, **kwargs)
         if name == _NAME:
-            self.last = made
-        return made
+            self.last = created
+        return created
 
     def __getattr__(self, name: str) -> Any:
         return getattr(hashlib, name)
@@ -110,8 +110,8 @@ def known(path: str) -> str | None:
     :param path: absolute path
     :returns: hexadecimal digest
     """
-    stamp = _stamp(path)
-    return None if stamp is None else _digests.get(stamp)
+    file_stamp = _stamp(path)
+    return None if file_stamp is None else _digests.get(file_stamp)
 
 
 def _remember(path: str, before: Stamp | None, hashed: Any) -> None:
@@ -126,6 +126,6 @@ def _remember(path: str, before: Stamp | None, hashed: Any) -> None:
 def _stamp(path: str) -> Stamp | None:
     """Return what changes if a file does; ``None`` if it is not there."""
     try:
-        return stamp(os.stat(path))
+        return file_stamp(os.stat(path))
     except OSError:
         return None

@@ -53,12 +53,12 @@ def session(
         path = getattr(requirement, "local_file_path", None)
         origin = getattr(requirement, "download_info", None)
         direct = getattr(requirement, "is_direct", False)
-        if path and path.endswith(".whl") and _is_kept(origin if direct else None):
+        if path and path.endswith(".whl") and _is_reusable(origin if direct else None):
             wheels.append(path)
     return Session(settings, _sessions, wheels, pycompile, known)
 
 
-def _is_kept(origin: Any) -> bool:
+def _is_reusable(origin: Any) -> bool:
     """Tell whether a wheel may be of use a second time, by where it is from.
 
     The wheel of a local directory (:pep:`610`), editable or not, is built each time.
@@ -116,6 +116,6 @@ def _install_wheel(
         given["wheel_path"],
         scheme,
         pycompile=given["pycompile"],
-        keep=_is_kept(given.get("direct_url")),
+        reusable=_is_reusable(given.get("direct_url")),
     )
     return None

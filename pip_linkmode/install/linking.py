@@ -23,9 +23,9 @@ from pip_linkmode.store.manifest import GONE
 
 if TYPE_CHECKING:
     from pip_linkmode.environments.layout import Layout
-    from pip_linkmode.install.rollback import Made
+    from pip_linkmode.install.rollback import Rollback
     from pip_linkmode.link.linker import Linker
-    from pip_linkmode.prepare.preparer import Found
+    from pip_linkmode.prepare.preparer import PreparedWheel
     from pip_linkmode.settings import Settings
     from pip_linkmode.store.bytecode import Bytecode
     from pip_linkmode.store.entry import Entry
@@ -73,7 +73,7 @@ class WheelLinker:
             path, size, _, mode = target.file
             wanted = executable if mode & 0o111 else plain
             link = Link(base + path, target.path, size, mtime_ns, mode, wanted)
-            places[target.path] = Place(target.area, link)
+            places[target.path] = Place(target.target_root, link)
         pycs: list[str] = []
         if compiled is None:
             return list(places.values()), pycs
@@ -87,24 +87,24 @@ class WheelLinker:
             source = compiled.source(target.file.path)
             link = Link(source, path, pyc.size, pyc.mtime_ns, pyc.mode, wanted)
             # It takes the place of one that the wheel may have brought.
-            places[path] = Place(target.area, link)
+            places[path] = Place(target.target_root, link)
         return list(places.values()), pycs
 
     def link(
         self,
-        found: Found,
+        found: PreparedWheel,
         layout: Layout,
         places: list[Place],
         name: str,
-        made: Made,
+        created: Rollback,
     ) -> Counter[str]:
-        """Make all links of one wheel; ``made`` knows them at any time.
+        """Make all links of one wheel; ``created`` knows them at any time.
 
         :param found: the wheel
         :param layout: where its files go
         :param places: what :meth:`plan` has listed
         :param name: of the project
-        :param made: receives what is created
+        :param created: receives what is created
         :returns: files by primitive
         :raises EntryGoneError: if another process has taken the entry away
         :raises OSError: if a file cannot be linked
@@ -114,8 +114,8 @@ class WheelLinker:
         mode = "copy" if project in self._exclude else self._settings.mode
         directories = {link.target.rpartition(os.sep)[0] for _, link in places}
         for directory in sorted(directories):
-            made.directory(directory)
-        self._register(entry, layout.library, mode)
+            created.directory(directory)
+        self._register(entry, layout.site_packages, mode)
         used: Counter[str] = Counter()
         try:
             for store, chosen in _by_store(found, places):
@@ -124,19 +124,23 @@ class WheelLinker:
                 groups = by_chain(
                     chosen,
                     project=project,
-                    library=layout.library,
-                    mode=mode if lasting else "private",
+                    site_packages=layout.site_packages,
+                    mode=mode if lasting else "no_symlink",
                     linker=self.linker,
                 )
-                for (chain, area), group in groups.items():
+                for (chain, target_root), group in groups.items():
                     used += self.linker.link(
-                        group, mode=chain, store=store, area=area, made=made.files
+                        group,
+                        mode=chain,
+                        store=store,
+                        target_root=target_root,
+                        created=created.files,
                     )
             if mode == "symlink":
                 # A clean-up may have looked here before the links were there.
                 os.lstat(os.path.join(entry.path, MANIFEST))
                 # And a relink too, which forgets symlinks where it finds none.
-                self._register(entry, layout.library, mode)
+                self._register(entry, layout.site_packages, mode)
         except OSError as error:
             if error.errno not in GONE:
                 raise
@@ -153,22 +157,26 @@ class WheelLinker:
             msg = f"{entry.path} is gone"
             raise EntryGoneError(msg) from error
         if used["symlink"]:
-            ends = (entry.store, layout.library)
+            ends = (entry.store, layout.site_packages)
             if len({os.stat(end).st_dev for end in ends}) > 1:
                 self.mounted.add(entry.store)
         return used
 
-    def _register(self, entry: Entry, library: str, mode: str) -> None:
+    def _register(self, entry: Entry, site_packages: str, mode: str) -> None:
         """Note who is going to use an entry."""
         target = self._settings.target
         if mode == "symlink":
             # pip moves from the one to the other.
-            users = [library, target] if target else [library]
+            users = [site_packages, target] if target else [site_packages]
             # A store that we may not write to is not ours to clean up either.
             ignored: type[OSError] = PermissionError
         else:
             # What is temporary need not be known; and it would only be for information.
-            users = [target or library] if not is_temporary(target or library) else []
+            users = (
+                [target or site_packages]
+                if not is_temporary(target or site_packages)
+                else []
+            )
             ignored = OSError
         for user in users:
             with contextlib.suppress(ignored):
@@ -180,7 +188,9 @@ class WheelLinker:
         return self._encodings[encoding]
 
 
-def _by_store(found: Found, places: list[Place]) -> list[tuple[str, list[Place]]]:
+def _by_store(
+    found: PreparedWheel, places: list[Place]
+) -> list[tuple[str, list[Place]]]:
     """Divide the files of a wheel by where they are linked from."""
     entry, compiled = found.entry, found.bytecode
     if compiled is None or compiled.path.startswith(entry.path):
@@ -191,18 +201,18 @@ def _by_store(found: Found, places: list[Place]) -> list[tuple[str, list[Place]]
     return [(entry.store, parts[0]), (os.path.dirname(compiled.path), parts[1])]
 
 
-def compile_layout(layout: Layout, made: Made) -> list[str]:
+def compile_layout(layout: Layout, created: Rollback) -> list[str]:
     """Compile installed files where they are; return the RECORD paths of the bytecode.
 
     :param layout: where they are
-    :param made: receives what is created
+    :param created: receives what is created
     """
     records = []
     for target, pyc, record in bytecode_targets(layout):
-        source = os.path.join(layout.library, target.record)
-        made.directory(os.path.dirname(pyc))
+        source = os.path.join(layout.site_packages, target.record)
+        created.directory(os.path.dirname(pyc))
         if compile_in_place(source, pyc):
-            made.files.append(pyc)
+            created.files.append(pyc)
             records.append(record)
     return records
 

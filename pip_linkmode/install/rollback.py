@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Made:
+class Rollback:
     """What one installation has created, to take it back."""
 
     files: list[str] = field(default_factory=list)
@@ -27,7 +27,7 @@ class Made:
         else:
             self.directories.append(path)
 
-    def take_back(self) -> None:
+    def undo(self) -> None:
         """Remove all files, and the directories that are empty then."""
         for path in reversed(self.files):
             with contextlib.suppress(OSError):

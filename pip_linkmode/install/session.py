@@ -23,11 +23,11 @@ from pip_linkmode.errors import (
 )
 from pip_linkmode.files import current_umask
 from pip_linkmode.install.linking import WheelLinker, compile_layout
-from pip_linkmode.install.rollback import Made
+from pip_linkmode.install.rollback import Rollback
 from pip_linkmode.install.skeleton import pack
 from pip_linkmode.install.summary import LinkedWheel, Summary
 from pip_linkmode.link.linker import Linker
-from pip_linkmode.prepare.preparer import Intake, not_known
+from pip_linkmode.prepare.preparer import Preparer, not_known
 from pip_linkmode.store.selection import arrange
 from pip_linkmode.store.store import Store
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from pip_linkmode.prepare.preparer import Found
+    from pip_linkmode.prepare.preparer import PreparedWheel
     from pip_linkmode.settings import Settings
 
 
@@ -70,12 +70,12 @@ class Session:
         with contextlib.ExitStack() as stack:
             if self.settings.reason and self.settings.requested != "auto":
                 self.summary.warn(self.settings.reason)
-            self._intake = self._open_stores()
-            if self._intake is not None:
+            self._preparer = self._open_stores()
+            if self._preparer is not None:
                 self._directory = tempfile.mkdtemp(prefix="pip-linkmode-")
                 stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
-                stack.callback(self._intake.stop)
-                self._intake.announce(self.ahead)
+                stack.callback(self._preparer.stop)
+                self._preparer.start(self.ahead)
             self.active.append(self)
             stack.callback(self.active.remove, self)
             self._exit = stack.pop_all()
@@ -89,7 +89,7 @@ class Session:
         """Print the summary line."""
         self.summary.report()
 
-    def _open_stores(self) -> Intake | None:
+    def _open_stores(self) -> Preparer | None:
         stores = []
         for root in self.settings.stores:
             try:
@@ -102,17 +102,17 @@ class Session:
                 )
         if not stores:
             return None
-        stores, home = arrange(
+        stores, write_store = arrange(
             stores,
             self.settings.destination,
-            anywhere=self.settings.mode in ("symlink", "copy"),
+            any_file_system=self.settings.mode in ("symlink", "copy"),
             umask=self.umask,
         )
-        return Intake(
+        return Preparer(
             stores,
             umask=self.umask,
             pycompile=self.pycompile,
-            home=home,
+            write_store=write_store,
             known=self.known,
             look_ahead=self.settings.mode != "symlink",
         )
@@ -125,7 +125,7 @@ class Session:
         scheme: Mapping[str, str],
         *,
         pycompile: bool,
-        keep: bool,
+        reusable: bool,
     ) -> None:
         """Install one wheel, linked if that can be done, and else as pip does.
 
@@ -134,30 +134,30 @@ class Session:
         :param wheel_path: of the wheel
         :param scheme: directories by key
         :param pycompile: whether pip would compile
-        :param keep: whether the wheel may be of use a second time
+        :param reusable: whether the wheel may be of use a second time
         """
-        if not keep or self._intake is None:
+        if not reusable or self._preparer is None:
             install(wheel_path)
             return
-        made = Made()
+        created = Rollback()
         path = os.path.join(self._directory, os.path.basename(wheel_path))
         try:
             prepared = self._prepare(
-                self._intake, name, wheel_path, scheme, made, path, pycompile
+                self._preparer, name, wheel_path, scheme, created, path, pycompile
             )
             install(wheel_path if prepared is None else path)
         except BaseException:
-            made.take_back()
+            created.undo()
             raise
         self.summary.count(name, prepared)
 
     def _prepare(
         self,
-        intake: Intake,
+        preparer: Preparer,
         name: str,
         wheel_path: str,
         scheme: Mapping[str, str],
-        made: Made,
+        created: Rollback,
         skeleton_path: str,
         pycompile: bool,
     ) -> LinkedWheel | None:
@@ -169,7 +169,7 @@ class Session:
         reason, replace = "its store entry keeps changing", False
         for _ in range(_ATTEMPTS):
             try:
-                found = self._find(intake, name, wheel_path, replace=replace)
+                found = self._find(preparer, name, wheel_path, replace=replace)
             except EntryDamagedError as error:
                 self.summary.verbose("%s is unpacked again: %s", name, error)
                 reason, replace = str(error), True
@@ -186,18 +186,18 @@ class Session:
                 places, pycs = self.links.plan(found.entry, layout, compiled)
                 pack(skeleton_path, found.entry, layout, pycs)
                 before = self.links.bytes_shared
-                used = self.links.link(found, layout, places, name, made)
+                used = self.links.link(found, layout, places, name, created)
                 if pycompile and compiled is None:
-                    pycs = compile_layout(layout, made)
+                    pycs = compile_layout(layout, created)
                     pack(skeleton_path, found.entry, layout, pycs)
             except EntryDamagedError as error:
-                made.take_back()
+                created.undo()
                 reason, replace = str(error), True
             except WheelDeclinedError as error:
                 reason = str(error)
                 break
             except Exception as error:  # the same
-                made.take_back()
+                created.undo()
                 # A full disk is met by every wheel.
                 number = getattr(error, "errno", None)
                 self.summary.warn(f"{error}; {name} is installed by pip alone", number)
@@ -218,8 +218,10 @@ class Session:
         )
 
     @staticmethod
-    def _find(intake: Intake, name: str, wheel_path: str, *, replace: bool) -> Found:
-        found = intake.find(wheel_path, replace=replace)
+    def _find(
+        preparer: Preparer, name: str, wheel_path: str, *, replace: bool
+    ) -> PreparedWheel:
+        found = preparer.prepare(wheel_path, replace=replace)
         # pip refuses it before it writes (utils/wheel.py, wheel_dist_info_dir).
         dist_info = canonicalize_name(found.entry.dist_info)
         if not dist_info.startswith(canonicalize_name(name)):

@@ -69,7 +69,7 @@ def pack(path: str, entry: Entry, layout: Layout, bytecode: Sequence[str]) -> No
     record_path = f"{entry.dist_info}/RECORD"
     text = record(entry.read(record_path).decode(), layout, bytecode)
     with zipfile.ZipFile(path, "w") as archive:
-        for file in layout.kept:
+        for file in layout.skeleton_files:
             info = zipfile.ZipInfo(file.path)
             # Executables are marked as pip looks for it; all else is by the umask.
             info.external_attr = (0o100755 if file.mode & 0o111 else 0o100644) << 16

@@ -60,14 +60,14 @@ class Summary:
         """Wheels that pip had to install alone."""
         self._said: set[object] = set()
 
-    def warn(self, sentence: str, kind: object = None) -> None:
+    def warn(self, describe_error: str, kind: object = None) -> None:
         """Warn, once.
 
         :param kind: of what else this is one more case, which need not be told
         """
-        if (kind or sentence) not in self._said:
-            self._said.add(kind or sentence)
-            _log.warning("pip-linkmode: %s", sentence)
+        if (kind or describe_error) not in self._said:
+            self._said.add(kind or describe_error)
+            _log.warning("pip-linkmode: %s", describe_error)
 
     @staticmethod
     def verbose(message: str, *args: object) -> None:

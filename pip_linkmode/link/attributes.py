@@ -16,7 +16,7 @@ _CARRIED = ("security.capability", "system.posix_acl_access", "user.")
 """Attributes that somebody has given to one file (:manpage:`xattr(7)`)."""
 
 
-def attributes(path: str) -> dict[str, bytes]:
+def preserved_xattrs(path: str) -> dict[str, bytes]:
     """Return what a file has been given besides: capabilities, an ACL, notes.
 
     :param path: absolute path; a link is not followed
@@ -37,7 +37,7 @@ def attributes(path: str) -> dict[str, bytes]:
 
 if sys.platform == "win32":
 
-    def dress(
+    def copy_ownership(
         path: str, mode: int, old: os.stat_result, carried: Mapping[str, bytes]
     ) -> None:
         """Give a new file the mode of the one that it is to replace."""
@@ -47,7 +47,7 @@ if sys.platform == "win32":
 
 else:
 
-    def dress(
+    def copy_ownership(
         path: str, mode: int, old: os.stat_result, carried: Mapping[str, bytes]
     ) -> None:
         """Give a new file the owner of the one that it is to replace, and the rest.
@@ -55,7 +55,7 @@ else:
         :param path: absolute path of the new one
         :param mode: permission bits
         :param old: the status of the other
-        :param carried: its :func:`attributes`
+        :param carried: its :func:`preserved_xattrs`
         :raises OSError: if it cannot be done, or somebody has put another file there
         """
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

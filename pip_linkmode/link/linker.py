@@ -2,19 +2,19 @@
 
 A *mode* is a chain of primitives, tried in order:
 
-========  ==========================
-auto      clone → hardlink → copy
-clone     clone → hardlink → copy
-hardlink  hardlink → copy
-symlink   symlink → copy
-private   hardlink → copy
-own       clone → copy
-copy      copy
-========  ==========================
+===============  ==========================
+auto             clone → hardlink → copy
+clone            clone → hardlink → copy
+hardlink         hardlink → copy
+symlink          symlink → copy
+no_symlink       hardlink → copy
+no_shared_inode  clone → copy
+copy             copy
+===============  ==========================
 
-The first real link from a store to an *area* (a directory tree that is being filled)
-decides: a primitive that is refused before it ever worked there is given up for that
-area.  Whether two paths can be linked is never guessed from names or device numbers;
+The first real link from a store to a *target root* (a directory tree that is being
+filled) decides: a primitive that is refused before it ever worked there is given up for
+that root.  Whether two paths can be linked is never guessed from names or device numbers;
 bind mounts have equal device numbers and refuse, btrfs subvolumes have different ones
 and can clone.  A primitive that has worked is given up only for the one file that is
 refused (the link limit of a file, a source of another owner, a mount inside the area).
@@ -44,8 +44,8 @@ CHAINS = {
     "clone": ("clone", "hardlink", "copy"),
     "hardlink": ("hardlink", "copy"),
     "symlink": ("symlink", "copy"),
-    "private": ("hardlink", "copy"),
-    "own": ("clone", "copy"),
+    "no_symlink": ("hardlink", "copy"),
+    "no_shared_inode": ("clone", "copy"),
     "copy": ("copy",),
 }
 REFUSED = frozenset(
@@ -97,25 +97,25 @@ class Linker:
         *,
         mode: str,
         store: str,
-        area: str,
-        made: list[str],
+        target_root: str,
+        created: list[str],
     ) -> Counter[str]:
         """Link all files; return how many each primitive made, and how many are empty.
 
         :param links: what to link; parent directories exist
         :param mode: a key of :data:`CHAINS`
         :param store: the store that the sources are in
-        :param area: the directory tree that the targets are in
-        :param made: receives each target as soon as it exists, to take it back; but
+        :param target_root: the directory tree that the targets are in
+        :param created: receives each target as soon as it exists, to take it back; but
             none that has replaced a file, which could not be put back
         :raises OSError: for what no other primitive can help
         """
         used: Counter[str] = Counter()
-        proven = self._first_proven(CHAINS[mode], store, area)
+        proven = self._first_proven(CHAINS[mode], store, target_root)
         for link in links:
             if not link.size:
                 # It costs nothing, and one shared by all has bitten pnpm (pnpm#3531).
-                self._one(link, ("copy",), store, area, made)
+                self._link_one(link, ("copy",), store, target_root, created)
                 used["empty"] += 1
                 continue
             # What has worked once works for nearly all: no look at anything else.
@@ -123,25 +123,31 @@ class Linker:
             if primitive:
                 try:
                     self.primitives[primitive](link)
-                    made.append(link.target)
+                    created.append(link.target)
                 except OSError as error:
                     if error.errno not in REFUSED | {errno.EEXIST}:
                         raise
                     primitive = None
             if not primitive:
-                primitive = self._one(link, self.chain(mode, link), store, area, made)
-                proven = self._first_proven(CHAINS[mode], store, area)
+                primitive = self._link_one(
+                    link, self.chain(mode, link), store, target_root, created
+                )
+                proven = self._first_proven(CHAINS[mode], store, target_root)
             used[primitive] += 1
             self.bytes[primitive] += link.size
         return used
 
     def _first_proven(
-        self, chain: tuple[str, ...], store: str, area: str
+        self, chain: tuple[str, ...], store: str, target_root: str
     ) -> str | None:
         """Return the primitive with which a chain begins, if it has worked there."""
         for primitive in chain:
-            if (primitive, store, area) not in self.refusals:
-                return primitive if (primitive, store, area) in self._proven else None
+            if (primitive, store, target_root) not in self.refusals:
+                return (
+                    primitive
+                    if (primitive, store, target_root) in self._proven
+                    else None
+                )
         return None  # pragma: no cover  # copy is never refused
 
     def chain(self, mode: str, link: Link) -> tuple[str, ...]:
@@ -159,12 +165,17 @@ class Linker:
             chain = own
         return chain
 
-    def _one(
-        self, link: Link, chain: tuple[str, ...], store: str, area: str, made: list[str]
+    def _link_one(
+        self,
+        link: Link,
+        chain: tuple[str, ...],
+        store: str,
+        target_root: str,
+        created: list[str],
     ) -> str:
         last = len(chain) - 1
         for index, primitive in enumerate(chain):
-            key = (primitive, store, area)
+            key = (primitive, store, target_root)
             if key in self.refusals:
                 continue
             try:
@@ -182,11 +193,11 @@ class Linker:
                 if key in self._proven or _only_this_file(error, link):
                     self.exceptions[os.strerror(error.errno)] += 1
                 else:
-                    self.refusals[key] = Refusal(primitive, error, store, area)
+                    self.refusals[key] = Refusal(primitive, error, store, target_root)
             else:
                 # Where a link may come to dangle, pip would write through it.
                 if primitive == "symlink" or link.target not in self._replaced:
-                    made.append(link.target)
+                    created.append(link.target)
                 return primitive
         # A chain ends in copy, which is never given up.
         raise AssertionError(chain)  # pragma: no cover  # so it is not reached

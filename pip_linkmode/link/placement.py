@@ -22,37 +22,42 @@ if TYPE_CHECKING:
 class Place(NamedTuple):
     """A file to be linked, and the directory of the scheme that it is in."""
 
-    area: str
+    target_root: str
     link: Link
 
 
 def by_chain(
-    places: Collection[Place], *, project: str, library: str, mode: str, linker: Linker
+    places: Collection[Place],
+    *,
+    project: str,
+    site_packages: str,
+    mode: str,
+    linker: Linker,
 ) -> dict[tuple[str, str], list[Link]]:
     """Group the files of one distribution by chain and area.
 
     :param places: what to link; the areas exist
     :param project: normalized name
-    :param library: the directory that holds the dist-info
+    :param site_packages: the directory that holds the dist-info
     :param mode: what was asked for, a key of :data:`pip_linkmode.link.linker.CHAINS`
     :param linker: is told of files that are not shared
     """
     if mode == "symlink" and project == "pip":
         # It resolves its own path to start its runner.
-        mode = "private"
+        mode = "no_symlink"
     chains = {}
-    for area, count in Counter(area for area, _ in places).items():
-        reason = why_not_shared(area) if mode != "copy" else None
-        chains[area] = mode if reason is None else "own"
+    for target_root, count in Counter(target_root for target_root, _ in places).items():
+        reason = why_not_shared(target_root) if mode != "copy" else None
+        chains[target_root] = mode if reason is None else "no_shared_inode"
         if reason is not None:
             linker.exceptions[reason] += count
     groups: dict[tuple[str, str], list[Link]] = defaultdict(list)
-    for area, link in places:
-        chain = chains[area]
+    for target_root, link in places:
+        chain = chains[target_root]
         # pip's --target does not replace links that are directly in it.
-        if chain == "symlink" and os.path.dirname(link.target) == library:
-            chain = "private"
-        groups[chain, area].append(link)
+        if chain == "symlink" and os.path.dirname(link.target) == site_packages:
+            chain = "no_symlink"
+        groups[chain, target_root].append(link)
     return groups
 
 

@@ -74,10 +74,10 @@ def _create(link: Link, fill: Callable[[int], None]) -> None:
         raise
 
 
-def _finish(made: int | str, link: Link) -> None:
+def _finish(created: int | str, link: Link) -> None:
     if link.wanted & 0o111:
-        os.chmod(made, link.wanted)
-    os.utime(made, ns=(link.mtime_ns, link.mtime_ns))
+        os.chmod(created, link.wanted)
+    os.utime(created, ns=(link.mtime_ns, link.mtime_ns))
 
 
 def hardlink(link: Link) -> None:

@@ -11,27 +11,27 @@ import os
 from typing import TYPE_CHECKING
 
 from pip_linkmode.errors import LinkmodeError
-from pip_linkmode.files import TEMPORARY, file_digest, open_regular, stamp
-from pip_linkmode.link.attributes import attributes, dress
+from pip_linkmode.files import TEMPORARY, file_digest, file_stamp, open_regular
+from pip_linkmode.link.attributes import copy_ownership, preserved_xattrs
 
 if TYPE_CHECKING:
     from pip_linkmode.link.linker import Linker
     from pip_linkmode.link.primitives import Link
 
 
-class KeptError(LinkmodeError):
+class NothingSharedError(LinkmodeError):
     """No primitive but copying is left, which would share nothing."""
 
 
-def keep(link: Link) -> None:
+def refuse_copy(link: Link) -> None:
     """Refuse to copy: a primitive for a linker that is to share or do nothing.
 
     :raises KeptError: always
     """
-    raise KeptError(link.target)
+    raise NothingSharedError(link.target)
 
 
-class ChangedError(LinkmodeError):
+class ConcurrentChangeError(LinkmodeError):
     """Somebody has written to a file in the meantime."""
 
 
@@ -53,7 +53,7 @@ class Replacer:
         *,
         mode: str,
         store: str = "",
-        area: str = "",
+        target_root: str = "",
         sha256: str | None = None,
     ) -> str:
         """Put a link into the place of its target; return the primitive.
@@ -67,20 +67,24 @@ class Replacer:
         """
         beside = os.path.join(os.path.dirname(link.target), self._name)
         try:
-            made = link._replace(target=beside)
-            used = self.linker.link([made], mode=mode, store=store, area=area, made=[])
+            created = link._replace(target=beside)
+            used = self.linker.link(
+                [created], mode=mode, store=store, target_root=target_root, created=[]
+            )
             (primitive,) = used
             if sha256 is not None:
                 with open_regular(beside, follow=False) as file:
                     if file_digest(file) != sha256:
                         msg = f"{link.source} was changed in the meantime"
-                        raise ChangedError(msg)
+                        raise ConcurrentChangeError(msg)
             if old is not None:
                 if primitive in ("clone", "copy", "empty"):
-                    dress(beside, link.wanted, old, attributes(link.target))
-                if stamp(os.lstat(link.target)) != stamp(old):
+                    copy_ownership(
+                        beside, link.wanted, old, preserved_xattrs(link.target)
+                    )
+                if file_stamp(os.lstat(link.target)) != file_stamp(old):
                     msg = f"{link.target} was changed in the meantime"
-                    raise ChangedError(msg)
+                    raise ConcurrentChangeError(msg)
             os.replace(beside, link.target)
         finally:
             # A rename between two names of one inode leaves both (rename(2)).

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from pip_linkmode.environments.environment import Site
+    from pip_linkmode.environments.environment import Environment
     from pip_linkmode.store.store import Store
 
     Kind = Literal["modified", "missing", "dangling", "restamped", "manifest"]
@@ -25,14 +25,14 @@ class Stored(NamedTuple):
     """Permission bits."""
 
 
-class Installed(NamedTuple):
+class InstalledFile(NamedTuple):
     """A file of an environment."""
 
     environment: str
     """The directory that a person knows it by."""
     path: str
     """Absolute path."""
-    site: Site
+    site: Environment
     """What has to have it inside, if it is to be replaced."""
 
 
@@ -46,7 +46,7 @@ class Damage:
     sha256: str | None
     """What the content should be, hexadecimal; ``None`` for bytecode."""
     stored: list[Stored] = field(default_factory=list)
-    installed: list[Installed] = field(default_factory=list)
+    installed: list[InstalledFile] = field(default_factory=list)
     outcome: str | None = None
     """What ``--repair`` has done."""
     is_repaired: bool = False

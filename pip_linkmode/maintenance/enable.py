@@ -38,7 +38,12 @@ from pip_linkmode.environments.distribution import (
     distributions,
     is_editable,
 )
-from pip_linkmode.environments.environment import Site, alone_in, find, trees
+from pip_linkmode.environments.environment import (
+    Environment,
+    directories_of,
+    find,
+    lock_environment,
+)
 from pip_linkmode.errors import EnableRefusedError
 from pip_linkmode.files import TEMPORARY
 from pip_linkmode.interpreters import Interpreter
@@ -97,32 +102,32 @@ def enable(environment: str) -> Enabled:
     :raises EnvironmentBusyError: if another process is at work there
     :raises OSError: if the environment cannot be written
     """
-    library = library_of(environment)
-    _check(library)
-    with _swept(library):
-        return _enable(library)
+    site_packages = library_of(environment)
+    _check(site_packages)
+    with _swept(site_packages):
+        return _enable(site_packages)
 
 
-def _enable(library: str) -> Enabled:
-    report = Enabled(library)
-    wanted, going = _plan(library, report)
-    _refuse_to_replace(wanted, going, library)
-    is_alike = _is_alike(library)
+def _enable(site_packages: str) -> Enabled:
+    report = Enabled(site_packages)
+    wanted, going = _plan(site_packages, report)
+    _refuse_to_replace(wanted, going, site_packages)
+    is_alike = _is_alike(site_packages)
     for distribution in going:
         _remove(distribution)
     linker = Linker()
     # Its own start-up file comes last: then all that it needs is there.
     for distribution in reversed(wanted):
-        report.files += _put(distribution, library, linker, is_alike=is_alike)
+        report.files += _put(distribution, site_packages, linker, is_alike=is_alike)
         report.linked.append(_title(distribution))
     return report
 
 
 def _plan(
-    library: str, report: Enabled
+    site_packages: str, report: Enabled
 ) -> tuple[list[Distribution], list[Distribution]]:
     """Decide what is to be put into a library, and what is to be removed before."""
-    here = {canonicalize_name(one.name): one for one in distributions(library)}
+    here = {canonicalize_name(one.name): one for one in distributions(site_packages)}
     ours = _running(NAME)
     wanted, going = [], []
     found = here.get(canonicalize_name(NAME))
@@ -130,7 +135,7 @@ def _plan(
         report.already.append(_title(found))
     elif found and found.installer != NAME:
         msg = (
-            f"{library} has {_title(found)}, which somebody else has installed; "
+            f"{site_packages} has {_title(found)}, which somebody else has installed; "
             f"upgrade it there with pip"
         )
         raise EnableRefusedError(msg)
@@ -140,7 +145,7 @@ def _plan(
     for requirement in _requirements(ours):
         found = here.get(canonicalize_name(requirement.name))
         if requirement.name == "pip":
-            report.warnings += _about_pip(library, found)
+            report.warnings += _about_pip(site_packages, found)
         elif found is None:
             wanted.append(_running(requirement.name))
         elif found.installer == NAME and not _is_whole(found):
@@ -150,7 +155,7 @@ def _plan(
             report.already.append(_title(found))
         else:
             msg = (
-                f"{library} has {_title(found)}, and {NAME} needs {requirement}; "
+                f"{site_packages} has {_title(found)}, and {NAME} needs {requirement}; "
                 f"upgrade it there with pip"
             )
             raise EnableRefusedError(msg)
@@ -158,20 +163,22 @@ def _plan(
 
 
 @contextlib.contextmanager
-def _swept(library: str) -> Iterator[None]:
+def _swept(site_packages: str) -> Iterator[None]:
     """Keep others of us out, and remove what one who was killed had only begun.
 
     :raises EnvironmentBusyError: if another process is at work there
     """
-    with alone_in(library):
-        for path in glob.glob(os.path.join(glob.escape(library), f"{TEMPORARY}*")):
+    with lock_environment(site_packages):
+        for path in glob.glob(
+            os.path.join(glob.escape(site_packages), f"{TEMPORARY}*")
+        ):
             if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path)
         yield
 
 
 def _refuse_to_replace(
-    wanted: Iterable[Distribution], going: Iterable[Distribution], library: str
+    wanted: Iterable[Distribution], going: Iterable[Distribution], site_packages: str
 ) -> None:
     """Refuse to write over what nobody can put back.
 
@@ -181,17 +188,17 @@ def _refuse_to_replace(
     listed = set()
     for distribution in going:
         running = _running(distribution.name)
-        if os.path.samefile(running.library, library):
+        if os.path.samefile(running.site_packages, site_packages):
             msg = (
-                f"{_title(distribution)} in {library} is not whole, and this runs from "
-                "it; enable it from another environment"
+                f"{_title(distribution)} in {site_packages} is not whole, and runs "
+                "this; enable it from another environment"
             )
             raise EnableRefusedError(msg)
         listed |= {row.path for row in distribution.rows()}
     for distribution in wanted:
         # Bytecode is nobody's work.
         for path, _ in _chosen(distribution, is_alike=False):
-            target = os.path.normpath(os.path.join(library, path))
+            target = os.path.normpath(os.path.join(site_packages, path))
             if os.path.lexists(target) and target not in listed:
                 msg = (
                     f"{target} is somebody else's; remove it, "
@@ -210,24 +217,26 @@ def library_of(environment: str) -> str:
     return next((one for one in found if _find(one, "pip")), found[0])
 
 
-def _find(library: str, name: str) -> Distribution | None:
-    for one in distributions(library):
+def _find(site_packages: str, name: str) -> Distribution | None:
+    for one in distributions(site_packages):
         if canonicalize_name(one.name) == canonicalize_name(name):
             return one
     return None
 
 
-def _check(library: str) -> None:
+def _check(site_packages: str) -> None:
     """Refuse what is no place for us."""
-    parent = os.path.dirname(library)
+    parent = os.path.dirname(site_packages)
     version = re.fullmatch(r"python(\d+)\.(\d+)", os.path.basename(parent))
     if version and (int(version[1]), int(version[2])) < _OLDEST_PYTHON:
-        msg = f"{library} is of Python {version[1]}.{version[2]}; {NAME} needs 3.10"
+        msg = (
+            f"{site_packages} is of Python {version[1]}.{version[2]}; {NAME} needs 3.10"
+        )
         raise EnableRefusedError(msg)
     managed = os.path.join(parent, "EXTERNALLY-MANAGED")
-    is_system = os.path.realpath(library).startswith(_SYSTEM)
+    is_system = os.path.realpath(site_packages).startswith(_SYSTEM)
     if os.path.lexists(managed) or is_system:
-        msg = f"{library} belongs to the system; make a virtual environment"
+        msg = f"{site_packages} belongs to the system; make a virtual environment"
         raise EnableRefusedError(msg)
 
 
@@ -260,7 +269,7 @@ def _running(name: str) -> Distribution:
 
 
 def _requirements(distribution: Distribution) -> Iterator[Requirement]:
-    path = os.path.join(distribution.library, distribution.dist_info)
+    path = os.path.join(distribution.site_packages, distribution.dist_info)
     for text in importlib.metadata.PathDistribution.at(path).requires or ():
         try:
             requirement = Requirement(text)
@@ -277,13 +286,13 @@ def _is_enough(requirement: Requirement, version: str) -> bool:
         return False
 
 
-def _about_pip(library: str, found: Distribution | None) -> list[str]:
+def _about_pip(site_packages: str, found: Distribution | None) -> list[str]:
     if found is None:
-        return [f"{library} has no pip, so nothing will be linked until it has"]
+        return [f"{site_packages} has no pip, so nothing will be linked until it has"]
     with contextlib.suppress(InvalidVersion):
         if Version(found.version) < _OLDEST_PIP:
             warning = (
-                f"pip {found.version} in {library} is too old to link anything; "
+                f"pip {found.version} in {site_packages} is too old to link anything; "
                 f"upgrade it to {_OLDEST_PIP} or newer"
             )
             return [warning]
@@ -296,7 +305,7 @@ def _title(distribution: Distribution) -> str:
 
 def _is_whole(distribution: Distribution) -> bool:
     """Tell whether all files of a distribution are there, but for scripts."""
-    inside = os.path.join(distribution.library, "")
+    inside = os.path.join(distribution.site_packages, "")
     paths = [
         row.path
         for row in distribution.rows()
@@ -305,14 +314,14 @@ def _is_whole(distribution: Distribution) -> bool:
     return bool(paths) and all(map(os.path.lexists, paths))
 
 
-def _is_alike(library: str) -> bool:
+def _is_alike(site_packages: str) -> bool:
     """Tell whether an environment has the interpreter that this runs in."""
-    there = Site(library).python
+    there = Environment(site_packages).python
     return there is not None and there.name == Interpreter.running().name
 
 
 def _put(
-    distribution: Distribution, library: str, linker: Linker, *, is_alike: bool
+    distribution: Distribution, site_packages: str, linker: Linker, *, is_alike: bool
 ) -> int:
     """Link a distribution into an environment; return how many files it has.
 
@@ -330,12 +339,12 @@ def _put(
         [path, *(_digest(source) if path[-4:] != ".pyc" else ("", ""))]
         for path, source in chosen.items()
     ]
-    beside = os.path.join(library, TEMPORARY + os.urandom(8).hex())
+    beside = os.path.join(site_packages, TEMPORARY + os.urandom(8).hex())
     os.mkdir(beside)
     for path in [path for path in chosen if path.startswith(f"{info}/")]:
         name = path.partition("/")[2]
         mode = "copy" if name in WRITTEN_BY_PIP else "auto"
-        _link(chosen.pop(path), os.path.join(beside, name), linker, library, mode)
+        _link(chosen.pop(path), os.path.join(beside, name), linker, site_packages, mode)
     for name, text in own.items():
         _write(os.path.join(beside, name), text)
         rows.append([f"{info}/{name}", *_digest(os.path.join(beside, name))])
@@ -343,9 +352,15 @@ def _put(
     buffer = io.StringIO(newline="")
     csv.writer(buffer, lineterminator="\n").writerows(rows)
     _write(os.path.join(beside, "RECORD"), buffer.getvalue())
-    os.rename(beside, os.path.join(library, info))
+    os.rename(beside, os.path.join(site_packages, info))
     for path in sorted(chosen, key=_turn):
-        _link(chosen[path], os.path.join(library, path), linker, library, "auto")
+        _link(
+            chosen[path],
+            os.path.join(site_packages, path),
+            linker,
+            site_packages,
+            "auto",
+        )
     return len(rows)
 
 
@@ -360,7 +375,7 @@ def _turn(path: str) -> tuple[bool, bool]:
 def _chosen(distribution: Distribution, *, is_alike: bool) -> Iterator[tuple[str, str]]:
     """Yield what is to be linked: the path in RECORD, and the absolute one."""
     own = {f"{distribution.dist_info}/{name}" for name in _OWN}
-    root = os.path.join(distribution.library, "")
+    root = os.path.join(distribution.site_packages, "")
     for path, source, *_ in distribution.rows():
         # A script has the path of its interpreter in it.
         if not source.startswith(root) or path in own or not os.path.exists(source):
@@ -369,13 +384,15 @@ def _chosen(distribution: Distribution, *, is_alike: bool) -> Iterator[tuple[str
             yield path, source
 
 
-def _link(source: str, target: str, linker: Linker, library: str, mode: str) -> None:
+def _link(
+    source: str, target: str, linker: Linker, site_packages: str, mode: str
+) -> None:
     real = os.path.realpath(source)
     status = os.stat(real)
     bits = stat.S_IMODE(status.st_mode)
     link = Link(real, target, status.st_size, status.st_mtime_ns, bits, bits)
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    linker.link([link], mode=mode, store="", area=library, made=[])
+    linker.link([link], mode=mode, store="", target_root=site_packages, created=[])
 
 
 def _digest(path: str) -> tuple[str, str]:
@@ -407,21 +424,21 @@ def disable(environment: str) -> Disabled:
     :raises EnvironmentBusyError: if another process is at work there
     :raises OSError: if the environment cannot be written
     """
-    library = library_of(environment)
-    with _swept(library):
-        return _disable(library)
+    site_packages = library_of(environment)
+    with _swept(site_packages):
+        return _disable(site_packages)
 
 
-def _disable(library: str) -> Disabled:
-    report = Disabled(library)
-    found = _find(library, NAME)
+def _disable(site_packages: str) -> Disabled:
+    report = Disabled(site_packages)
+    found = _find(site_packages, NAME)
     if found is not None:
         if not found.rows():
-            msg = f"{_title(found)} in {library} has no RECORD; use what installed it"
+            msg = f"{_title(found)} in {site_packages} has no RECORD; use its installer"
             raise EnableRefusedError(msg)
         _remove(found)
         report.removed.append(_title(found))
-    here = distributions(library)
+    here = distributions(site_packages)
     ours = [one for one in here if one.installer == NAME]
     # One of ours may be needed by another one of ours only.
     while free := [one for one in ours if not any(_needs(o, one.name) for o in here)]:
@@ -450,9 +467,9 @@ def _needs(distribution: Distribution, name: str) -> bool:
 
 def _remove(distribution: Distribution) -> None:
     """Remove a distribution: what starts it first, what describes it last."""
-    library = distribution.library
-    info = os.path.join(library, distribution.dist_info)
-    is_inside = environment_module.inside(*trees(library))
+    site_packages = distribution.site_packages
+    info = os.path.join(site_packages, distribution.dist_info)
+    is_inside = environment_module.inside(*directories_of(site_packages))
     described = os.path.join(info, "")
     paths = [
         row.path for row in distribution.rows() if not row.path.startswith(described)
@@ -462,11 +479,11 @@ def _remove(distribution: Distribution) -> None:
         for one in filter(is_inside, (path, *_bytecode(path))):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(one)
-    directories = filter(is_inside, _directories(paths, library))
+    directories = filter(is_inside, _directories(paths, site_packages))
     for directory in sorted(directories, reverse=True):
         with contextlib.suppress(OSError):
             os.rmdir(directory)
-    beside = os.path.join(library, TEMPORARY + os.urandom(8).hex())
+    beside = os.path.join(site_packages, TEMPORARY + os.urandom(8).hex())
     os.rename(info, beside)
     shutil.rmtree(beside)
 
@@ -479,12 +496,12 @@ def _bytecode(path: str) -> list[str]:
     return glob.glob(os.path.join(cache, f"{glob.escape(name[:-3])}.*.pyc"))
 
 
-def _directories(paths: Iterable[str], library: str) -> set[str]:
+def _directories(paths: Iterable[str], site_packages: str) -> set[str]:
     """Return the directories of some files that are below a library."""
     found = set()
     for path in paths:
         directory = os.path.dirname(path)
-        while directory.startswith(os.path.join(library, "")):
+        while directory.startswith(os.path.join(site_packages, "")):
             found |= {directory, os.path.join(directory, "__pycache__")}
             directory = os.path.dirname(directory)
     return found

@@ -21,13 +21,13 @@ from pip_linkmode.errors import (
     WheelDeclinedError,
 )
 from pip_linkmode.files import current_umask
-from pip_linkmode.interpreters import Interpreter, identify
-from pip_linkmode.prepare.preparer import Intake
+from pip_linkmode.interpreters import Interpreter, query_interpreter
+from pip_linkmode.prepare.preparer import Preparer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from pip_linkmode.prepare.preparer import Found
+    from pip_linkmode.prepare.preparer import PreparedWheel
     from pip_linkmode.store.store import Store
 
 
@@ -35,7 +35,7 @@ _PYTHONS = ("bin/python", "Scripts/python.exe")
 
 
 @dataclass(frozen=True)
-class Filled:
+class FilledWheel:
     """One wheel that is in a store now."""
 
     wheel: str
@@ -51,12 +51,12 @@ class Filled:
 
 
 @dataclass
-class Report:
+class FillReport:
     """What came of it."""
 
     interpreter: str
     """Whose bytecode it is: the name of its directories in the store."""
-    wheels: list[Filled] = field(default_factory=list)
+    wheels: list[FilledWheel] = field(default_factory=list)
     declined: dict[str, str] = field(default_factory=dict)
     """By file name of the wheel, why pip has to install it alone."""
 
@@ -71,7 +71,7 @@ def of_python(python: str | None) -> Interpreter:
         return Interpreter.running()
     candidates = [os.path.join(python, name) for name in _PYTHONS]
     for path in (*filter(os.path.exists, candidates), shutil.which(python)):
-        found = identify(os.path.abspath(path)) if path else None
+        found = query_interpreter(os.path.abspath(path)) if path else None
         if found is not None:
             return found
     msg = f"{python} is no interpreter and no environment; set --python to one"
@@ -134,40 +134,40 @@ def fill(
     stores: Sequence[Store],
     wheels: Sequence[str],
     interpreter: Interpreter,
-    advance: Callable[[], object] = lambda: None,
-) -> Report:
+    on_progress: Callable[[], object] = lambda: None,
+) -> FillReport:
     """Unpack and compile wheels into the first store that is writable.
 
     :param stores: in the order of look-up; what one of them has is not unpacked again
     :param wheels: absolute paths
     :param interpreter: who compiles
-    :param advance: called after each wheel
+    :param on_progress: called after each wheel
     :raises FillRefusedError: if no store takes anything
     :raises StoreRefusedError: if a store does not keep what is written to it
     :raises OSError: if a wheel cannot be read, or the store not be written
     """
     umask = current_umask()
-    if not any(store.takes(umask) for store in stores):
+    if not any(store.accepts(umask) for store in stores):
         roots = os.pathsep.join(store.root for store in stores)
         why = "is read-only; set --link-store to one of your own"
         if any(store.writable for store in stores):
             why = f"is its group's, which could not read it: the umask is {umask:03o}"
         msg = f"the store {roots} {why}"
         raise FillRefusedError(msg)
-    report = Report(interpreter.name)
-    intake = Intake(stores, umask=umask, pycompile=True, interpreter=interpreter)
+    report = FillReport(interpreter.name)
+    preparer = Preparer(stores, umask=umask, pycompile=True, interpreter=interpreter)
     try:
-        intake.announce(wheels)
+        preparer.start(wheels)
         for wheel in wheels:
             name = os.path.basename(wheel)
             try:
-                found = _find(intake, wheel)
+                found = _find(preparer, wheel)
             except WheelDeclinedError as error:
                 report.declined[name] = str(error)
             else:
                 entry = found.entry
                 report.wheels.append(
-                    Filled(
+                    FilledWheel(
                         name,
                         entry.name,
                         entry.version,
@@ -177,15 +177,15 @@ def fill(
                         found.bytecode is not None,
                     )
                 )
-            advance()
+            on_progress()
     finally:
-        intake.stop()
+        preparer.stop()
     return report
 
 
-def _find(intake: Intake, wheel: str) -> Found:
+def _find(preparer: Preparer, wheel: str) -> PreparedWheel:
     """Get one wheel into the store, rebuilt if its entry is not sound."""
     try:
-        return intake.find(wheel)
+        return preparer.prepare(wheel)
     except EntryDamagedError:
-        return intake.find(wheel, replace=True)
+        return preparer.prepare(wheel, replace=True)

@@ -72,11 +72,11 @@ def describe(store: Store, item: Item) -> Description:
         entry = None
     if entry is not None:
         return Description(entry.name, entry.version, entry.wheel, interpreters)
-    name, version = identify(item.path)
+    name, version = name_and_version(item.path)
     return Description(name, version, "", interpreters)
 
 
-def identify(path: str) -> tuple[str, str]:
+def name_and_version(path: str) -> tuple[str, str]:
     """Return the name and version of an entry, without its manifest, which is long.
 
     :param path: absolute path of the entry, wherever it is now

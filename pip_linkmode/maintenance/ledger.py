@@ -121,11 +121,13 @@ class Ledger:
         self._known = {} if known is None else known
         self._settled = False
 
-    def add(self, path: str, advance: Callable[[], object] = lambda: None) -> Account:
+    def add(
+        self, path: str, on_progress: Callable[[], object] = lambda: None
+    ) -> Account:
         """Open the account of a tree, and walk it; what cannot be read is left out.
 
         :param path: absolute path of a directory
-        :param advance: called after each directory
+        :param on_progress: called after each directory
         """
         account = Account(path, 1 << len(self.accounts))
         self.accounts.append(account)
@@ -135,7 +137,7 @@ class Ledger:
             directory = waiting.pop()
             with contextlib.suppress(OSError):
                 self._directory(directory, account, waiting)
-            advance()
+            on_progress()
         return account
 
     def _directory(self, path: str, account: Account, waiting: list[str]) -> None:
@@ -236,10 +238,10 @@ class Ledger:
             account.files += 1
         return own
 
-    def settle(self, advance: Callable[[], object] = lambda: None) -> None:
+    def settle(self, on_progress: Callable[[], object] = lambda: None) -> None:
         """Decide what is shared, when all trees are in.
 
-        :param advance: called after each file that had to be asked for its extents
+        :param on_progress: called after each file that had to be asked for its extents
         """
         if self._settled:
             return
@@ -247,7 +249,7 @@ class Ledger:
         for device in self._devices.values():
             for inode in device.inodes.values():
                 self._count(inode[_ALLOCATED], [inode])
-            self._extents(device, advance)
+            self._extents(device, on_progress)
 
     def _count(
         self, amount: int, inodes: Sequence[_Inode], *, is_held: bool = False
@@ -266,7 +268,7 @@ class Ledger:
         elif not owners & (owners - 1):
             self.accounts[owners.bit_length() - 1].frees += amount
 
-    def _extents(self, device: _Device, advance: Callable[[], object]) -> None:
+    def _extents(self, device: _Device, on_progress: Callable[[], object]) -> None:
         """Ask where the files that may share are, and count what is there."""
         overhead = device.overhead
         found: list[_Part] = []
@@ -289,7 +291,7 @@ class Ledger:
             self._count(own, [inode])
             for account in self._owners(inode):
                 account.logical += own + round(logical)
-            advance()
+            on_progress()
         self._sweep(found, overhead)
 
     def _sweep(self, found: Sequence[_Part], overhead: Overhead) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pip_linkmode.environments.registry import registrations
 from pip_linkmode.environments.users import users
 from pip_linkmode.errors import PruneRefusedError
-from pip_linkmode.maintenance.inventory import identify, items
+from pip_linkmode.maintenance.inventory import items, name_and_version
 from pip_linkmode.maintenance.ledger import Ledger, measure
 from pip_linkmode.store.layout import MANIFEST
 
@@ -34,7 +34,7 @@ _MONTH = 30 * 24 * 60 * 60
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PruneOptions:
     """What is to go: what no environment uses, if nothing else is said."""
 
     older_than: float | None = None
@@ -74,9 +74,9 @@ class Pruned:
     """Entries that somebody began to use meanwhile."""
     released: list[str] = field(default_factory=list)
     """Environments that are gone."""
-    unseen: list[User] = field(default_factory=list)
+    unreachable: list[User] = field(default_factory=list)
     """Environments that cannot be looked at, and keep what they use."""
-    holders: list[User] = field(default_factory=list)
+    blockers: list[User] = field(default_factory=list)
     """Environments without which the store would fit."""
     size: int | None = None
     """Bytes of the store afterwards, if it was measured."""
@@ -88,11 +88,11 @@ class Pruned:
 
 
 def prune(
-    store: Store, wanted: Wanted, advance: Callable[[], object] = lambda: None
+    store: Store, wanted: PruneOptions, on_progress: Callable[[], object] = lambda: None
 ) -> Pruned:
     """Remove entries.
 
-    :param advance: called whenever something is done
+    :param on_progress: called whenever something is done
     :raises PruneRefusedError: if the store is read-only, or everything is to go and
         environments depend on it
     :raises OSError: if the store cannot be changed
@@ -100,20 +100,20 @@ def prune(
     if not store.writable and not wanted.dry_run:
         msg = f"the store {store.root} is read-only"
         raise PruneRefusedError(msg)
-    known = users(store, advance)
+    known = users(store, on_progress)
     if wanted.dry_run:
         known = [u for u in known if u.registration.site_packages not in wanted.without]
     result = Pruned(store.root)
-    result.unseen = [one for one in known if one.state not in ("present", "gone")]
+    result.unreachable = [one for one in known if one.state not in ("present", "gone")]
     sharing: dict[int, Sharing] = {}
-    victims = _choose(store, wanted, known, result, sharing, advance)
+    victims = _choose(store, wanted, known, result, sharing, on_progress)
     if wanted.dry_run:
         ledger = Ledger(known=sharing)
-        accounts = [ledger.add(item.path, advance) for item in victims]
-        spare = _spare_bytecode(store, wanted)
+        accounts = [ledger.add(item.path, on_progress) for item in victims]
+        spare = _detached_bytecode(store, wanted)
         for path in spare:
-            ledger.add(path, advance)
-        ledger.settle(advance)
+            ledger.add(path, on_progress)
+        ledger.settle(on_progress)
         result.spare = len(spare)
         result.removed = [
             _removed(item, item.path, account.logical, account.frees)
@@ -122,8 +122,8 @@ def prune(
         result.freed = ledger.allocated - ledger.held
         result.released = _gone(known)
         return result
-    _remove(store, wanted, victims, result, sharing, advance)
-    for path in _spare_bytecode(store, wanted):
+    _remove(store, wanted, victims, result, sharing, on_progress)
+    for path in _detached_bytecode(store, wanted):
         space = measure([path], sharing)
         try:
             store.delete(path)
@@ -131,7 +131,7 @@ def prune(
             continue
         result.freed += space.frees
         result.spare += 1
-        advance()
+        on_progress()
     for user in known:
         if user.state == "gone" and user.registration.state() == "gone":
             user.registration.release()
@@ -145,19 +145,21 @@ def _gone(known: Sequence[User]) -> list[str]:
 
 def _choose(
     store: Store,
-    wanted: Wanted,
+    wanted: PruneOptions,
     known: Sequence[User],
     result: Pruned,
     sharing: dict[int, Sharing],
-    advance: Callable[[], object],
+    on_progress: Callable[[], object],
 ) -> list[Item]:
     """Return what is to go."""
     present = items(store)
-    keep = _kept(wanted, known)
+    keep = _retained(wanted, known)
     if wanted.everything:
-        holders = [user for user in known if user.depends & {i.sha256 for i in present}]
-        if holders and not wanted.force:
-            names = ", ".join(user.path for user in holders)
+        blockers = [
+            user for user in known if user.depends & {i.sha256 for i in present}
+        ]
+        if blockers and not wanted.force:
+            names = ", ".join(user.path for user in blockers)
             msg = (
                 f"{names} cannot do without the store {store.root}: "
                 "symlinks lead there; materialize first, or --force"
@@ -173,7 +175,7 @@ def _choose(
     sizes = {}
     for item in present:
         sizes[item.sha256] = measure([item.path], sharing).allocated
-        advance()
+        on_progress()
     excess = sum(sizes.values()) - wanted.max_size
     chosen = []
     for item in victims:
@@ -183,12 +185,12 @@ def _choose(
         excess -= sizes[item.sha256]
     if excess > 0:
         left = {item.sha256 for item in present} - {item.sha256 for item in chosen}
-        result.holders = [user for user in known if user.depends & left]
+        result.blockers = [user for user in known if user.depends & left]
     result.size = wanted.max_size + excess
     return chosen
 
 
-def _kept(wanted: Wanted, known: Sequence[User]) -> set[str]:
+def _retained(wanted: PruneOptions, known: Sequence[User]) -> set[str]:
     """Return what must stay."""
     if wanted.everything and wanted.force:
         return set()
@@ -198,7 +200,7 @@ def _kept(wanted: Wanted, known: Sequence[User]) -> set[str]:
     return {sha256 for user in known for sha256 in user.uses}
 
 
-def _spare_bytecode(store: Store, wanted: Wanted) -> list[str]:
+def _detached_bytecode(store: Store, wanted: PruneOptions) -> list[str]:
     """Return what is compiled for entries of other stores, and was not used of late.
 
     Nothing needs it: it is never behind a symlink.
@@ -207,7 +209,7 @@ def _spare_bytecode(store: Store, wanted: Wanted) -> list[str]:
     if wanted.everything or wanted.max_size is not None:
         age = 0
     found = []
-    for path in store.spare_bytecode():
+    for path in store.detached_bytecode():
         with contextlib.suppress(OSError):  # another clean-up was faster
             if os.lstat(os.path.join(path, MANIFEST)).st_mtime <= time.time() - age:
                 found.append(path)
@@ -216,17 +218,17 @@ def _spare_bytecode(store: Store, wanted: Wanted) -> list[str]:
 
 def _removed(item: Item, path: str, allocated: int, freed: int) -> Removed:
     """Describe an entry that is at a path now."""
-    name, version = identify(path)
+    name, version = name_and_version(path)
     return Removed(item.sha256, name, version, allocated, freed, item.last_used)
 
 
 def _remove(
     store: Store,
-    wanted: Wanted,
+    wanted: PruneOptions,
     victims: Sequence[Item],
     result: Pruned,
     sharing: dict[int, Sharing],
-    advance: Callable[[], object],
+    on_progress: Callable[[], object],
 ) -> None:
     if not victims:
         return
@@ -237,8 +239,8 @@ def _remove(
                 away = store.take_away(item.sha256, staged)
                 if away is not None:
                     going.append((away, item))
-                advance()
-            keep = _kept(wanted, users(store, advance))
+                on_progress()
+            keep = _retained(wanted, users(store, on_progress))
         except BaseException:
             for away, _ in going:
                 store.bring_back(away)
@@ -257,7 +259,7 @@ def _remove(
             store.delete(away)
             result.removed.append(removed)
             result.freed += space.frees
-            advance()
+            on_progress()
 
 
 def release(store: Store, environment: str, *, dry_run: bool = False) -> list[str]:

@@ -14,13 +14,13 @@ from pip_linkmode.errors import StoreRefusedError
 from pip_linkmode.hooks.inspection import inspect
 from pip_linkmode.link import filesystems
 from pip_linkmode.maintenance.ledger import measure
-from pip_linkmode.pip_config import in_force
+from pip_linkmode.pip_config import effective_settings
 from pip_linkmode.store.store import Store
 
 if TYPE_CHECKING:
     from pip_linkmode.hooks.inspection import Hook
     from pip_linkmode.link.filesystems import Sharing
-    from pip_linkmode.pip_config import InForce
+    from pip_linkmode.pip_config import EffectiveSettings
 
 
 _MOMENT = 0.3
@@ -53,7 +53,7 @@ class Status:
     site_packages: str
     file_system: str
     hook: Hook
-    in_force: InForce
+    effective_settings: EffectiveSettings
     stores: list[StoreStatus]
 
 
@@ -67,24 +67,24 @@ def status(environment: str | None, stores: str | None) -> Status:
     :raises EnvironmentUnknownError: if it is none
     :raises SettingsError: if a setting has a value that cannot be meant
     """
-    library = find(environment or sys.prefix)[0]
-    prefix = root(library)
+    site_packages = find(environment or sys.prefix)[0]
+    prefix = root(site_packages)
     here = environment is None
-    force = in_force(prefix, stores)
+    force = effective_settings(prefix, stores)
     return Status(
         environment=prefix,
-        site_packages=library,
-        file_system=filesystems.file_system(library),
-        hook=inspect(sys.path if here else [library], here=here),
-        in_force=force,
+        site_packages=site_packages,
+        file_system=filesystems.file_system(site_packages),
+        hook=inspect(sys.path if here else [site_packages], here=here),
+        effective_settings=force,
         stores=[
-            _store(path, library, trust_group=force.settings.trust_group)
+            _store(path, site_packages, trust_group=force.settings.trust_group)
             for path in force.settings.stores
         ],
     )
 
 
-def _store(path: str, library: str, *, trust_group: bool) -> StoreStatus:
+def _store(path: str, site_packages: str, *, trust_group: bool) -> StoreStatus:
     problem = "it does not exist yet" if not os.path.lexists(path) else None
     store = None
     if problem is None:
@@ -113,5 +113,5 @@ def _store(path: str, library: str, *, trust_group: bool) -> StoreStatus:
         entries=len(entries),
         bytes=total,
         is_estimate=measured < len(entries),
-        modes=probe(store, library),
+        modes=probe(store, site_packages),
     )

@@ -28,7 +28,7 @@ class Usage:
     """What all environments that are known would take, each by itself."""
     spent: int
     """What they and the stores take."""
-    unseen: list[str]
+    unreachable: list[str]
     """Known environments that are not there, or cannot be read."""
 
     @property
@@ -40,38 +40,38 @@ class Usage:
 def usage(
     stores: Sequence[Store],
     named: Sequence[str],
-    advance: Callable[[], object] = lambda: None,
+    on_progress: Callable[[], object] = lambda: None,
 ) -> Usage:
     """Measure environments, against all others that are known.
 
     :param named: paths as for
         :func:`pip_linkmode.environments.environment.find`; all environments that
             are known if there are none
-    :param advance: called whenever something is done
+    :param on_progress: called whenever something is done
     :raises EnvironmentUnknownError: if one is none
     """
-    asked = {root(library) for path in named for library in find(path)}
+    asked = {root(site_packages) for path in named for site_packages in find(path)}
     # By where it really is: two names make no two environments.
     known = {os.path.realpath(path): path for path in sorted(asked)}
-    unseen = set()
+    unreachable = set()
     for store in stores:
-        for registration in registrations(store.root, store.beside):
+        for registration in registrations(store.root, store.related_stores):
             state = registration.state()
             if state == "present":
                 path = root(registration.site_packages)
                 known.setdefault(os.path.realpath(path), path)
             elif state != "gone":
-                unseen.add(registration.site_packages)
+                unreachable.add(registration.site_packages)
     paths = sorted(known.values())
     roots = [store.root for store in stores]
     ledger = Ledger(roots, apart=(*roots, *paths))
-    kept = [ledger.add(path, advance) for path in roots]
-    accounts = [ledger.add(path, advance) for path in paths]
-    ledger.settle(advance)
+    kept = [ledger.add(path, on_progress) for path in roots]
+    accounts = [ledger.add(path, on_progress) for path in paths]
+    ledger.settle(on_progress)
     return Usage(
         environments=[one for one in accounts if not asked or one.path in asked],
         stores=kept,
         without=sum(one.logical for one in accounts),
         spent=ledger.allocated,
-        unseen=sorted(unseen),
+        unreachable=sorted(unreachable),
     )

@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pip_linkmode.environments.distribution import distributions
-from pip_linkmode.environments.environment import OUTSIDE, Site, find, root
+from pip_linkmode.environments.environment import OUTSIDE, Environment, find, root
 from pip_linkmode.environments.registry import registrations
 from pip_linkmode.environments.symlinks import is_stored
 from pip_linkmode.errors import EntryDamagedError, RecordInvalidError
 from pip_linkmode.files import file_digest, open_regular
 from pip_linkmode.link.linker import Linker
 from pip_linkmode.link.primitives import Link
-from pip_linkmode.link.replace import ChangedError, Replacer
-from pip_linkmode.maintenance.damage import Damage, Installed, Key, Stored
+from pip_linkmode.link.replace import ConcurrentChangeError, Replacer
+from pip_linkmode.maintenance.damage import Damage, InstalledFile, Key, Stored
 from pip_linkmode.store.bytecode import Compiled
 from pip_linkmode.store.layout import BYTECODE, FILES, MANIFEST
 from pip_linkmode.store.manifest import IMPOSSIBLE, read_manifest
@@ -46,10 +46,10 @@ _CHUNK = 1 << 20
 
 
 @dataclass
-class _Environment:
+class _VerifiedEnvironment:
     path: str
     """One and the same for all of its libraries, and all of their names."""
-    site: Site
+    site: Environment
     distributions: list[Distribution]
     """The one that was installed last comes first."""
 
@@ -61,32 +61,32 @@ class Verification:
         self,
         stores: Sequence[Store],
         named: Sequence[str],
-        keep: Sequence[str] = (),
-        advance: Callable[[float], object] = lambda _: None,
+        keep_edits: Sequence[str] = (),
+        on_progress: Callable[[float], object] = lambda _: None,
     ) -> None:
         """Look.
 
         :param named: paths as for
             :func:`pip_linkmode.environments.environment.find`: only these
-                environments and their entries; all that is known if there are none
-        :param keep: such paths, too: environments whose edits :meth:`repair` keeps, as
-            private files
-        :param advance: called with the bytes that were read
+            environments and their entries; all that is known if there are none
+        :param keep_edits: environments whose edits :meth:`repair` keeps, as private
+            files
+        :param on_progress: called with the bytes that were read
         :raises EnvironmentUnknownError: if one is none
         """
         self._stores = stores
-        self._advance = advance
+        self._on_progress = on_progress
         self._digests: dict[Key, str] = {}
         self._damages: dict[Key | str, Damage] = {}
         self.unread: dict[str, str] = {}
         """Why something of an environment could not be read, by path."""
         self._linked: dict[str, list[tuple[Store, str]]] = defaultdict(list)
         """By library, the entries that were linked there, by sha256."""
-        self._environments: dict[str, _Environment] = {}
+        self._environments: dict[str, _VerifiedEnvironment] = {}
         """By library: where that really is, since two names make no two of them."""
         asked, kept = (
-            [library for path in paths for library in find(path)]
-            for paths in (named, keep)
+            [site_packages for path in paths for site_packages in find(path)]
+            for paths in (named, keep_edits)
         )
         present = []
         for store in stores:
@@ -96,22 +96,26 @@ class Verification:
                 if one.state() == "present":
                     present.append(one.site_packages)
         names: dict[str, str] = {}
-        for library in (*asked, *kept, *present):
-            path = root(library)
+        for site_packages in (*asked, *kept, *present):
+            path = root(site_packages)
             name = names.setdefault(os.path.realpath(path), path)
-            real = os.path.realpath(library)
+            real = os.path.realpath(site_packages)
             if real not in self._environments:
-                self._environments[real] = self._environment(name, library)
-        libraries = list(dict.fromkeys(map(os.path.realpath, asked)))
+                self._environments[real] = self._environment(name, site_packages)
+        all_site_packages = list(dict.fromkeys(map(os.path.realpath, asked)))
         self._asked = self._paths(asked)
         self._kept = self._paths(kept)
-        used = {one for library in libraries for one in self._linked[library]}
+        used = {
+            one
+            for site_packages in all_site_packages
+            for one in self._linked[site_packages]
+        }
         for store in stores:
             for path in store.entries():
                 if not named or (store, os.path.basename(path)) in used:
                     self._entry(store, os.path.basename(path))
-        for library in libraries or self._environments:
-            self._installed(self._environments[library])
+        for site_packages in all_site_packages or self._environments:
+            self._installed(self._environments[site_packages])
         self._who_shares()
 
     @property
@@ -119,9 +123,11 @@ class Verification:
         """What was found, by path."""
         return sorted(self._damages.values(), key=lambda damage: damage.path)
 
-    def _paths(self, libraries: Sequence[str]) -> set[str]:
+    def _paths(self, all_site_packages: Sequence[str]) -> set[str]:
         """Return what the environments of some libraries are called here."""
-        return {self._environments[os.path.realpath(one)].path for one in libraries}
+        return {
+            self._environments[os.path.realpath(one)].path for one in all_site_packages
+        }
 
     # --- looking ----------------------------------------------------------------------
 
@@ -144,7 +150,7 @@ class Verification:
                 digest = hashlib.sha256()
                 while chunk := file.read(_CHUNK):
                     digest.update(chunk)
-                    self._advance(len(chunk))
+                    self._on_progress(len(chunk))
                 self._digests[key] = digest.hexdigest()
         return self._digests[key]
 
@@ -196,16 +202,16 @@ class Verification:
         if kind is not None:
             self._found(key, kind, title, sha256).stored.append(one)
 
-    def _environment(self, path: str, library: str) -> _Environment:
+    def _environment(self, path: str, site_packages: str) -> _VerifiedEnvironment:
         try:
-            found = distributions(library)
+            found = distributions(site_packages)
         except OSError as error:
-            self.unread[library] = error.strerror or str(error)
+            self.unread[site_packages] = error.strerror or str(error)
             found = []
         found.sort(key=_installed_at, reverse=True)
-        return _Environment(path, Site(library), found)
+        return _VerifiedEnvironment(path, Environment(site_packages), found)
 
-    def _rows(self, environment: _Environment, one: Distribution) -> list[Row]:
+    def _rows(self, environment: _VerifiedEnvironment, one: Distribution) -> list[Row]:
         """Read a RECORD, but for what is said there of files outside.
 
         What pip has written of ``--target`` is of where it has prepared it.
@@ -219,7 +225,7 @@ class Verification:
             self.unread[one.record] = error.strerror or str(error)
         return []
 
-    def _installed(self, environment: _Environment) -> None:
+    def _installed(self, environment: _VerifiedEnvironment) -> None:
         installed = [
             (one, self._rows(environment, one)) for one in environment.distributions
         ]
@@ -236,14 +242,14 @@ class Verification:
                     damage.sha256 = damage.sha256 or row.sha256
                     self._has(environment, row, damage)
 
-    def _has(self, environment: _Environment, row: Row, damage: Damage) -> None:
-        here = Installed(environment.path, row.path, environment.site)
+    def _has(self, environment: _VerifiedEnvironment, row: Row, damage: Damage) -> None:
+        here = InstalledFile(environment.path, row.path, environment.site)
         if here not in damage.installed:
             damage.installed.append(here)
 
     def _state_of(
         self,
-        environment: _Environment,
+        environment: _VerifiedEnvironment,
         one: Distribution,
         row: Row,
         claims: Collection[str | None],
@@ -270,7 +276,7 @@ class Verification:
         return None, key
 
     def _readable(
-        self, environment: _Environment, path: str, status: os.stat_result
+        self, environment: _VerifiedEnvironment, path: str, status: os.stat_result
     ) -> str:
         """Return where a file really is, if its environment may have it read.
 
@@ -292,7 +298,7 @@ class Verification:
         return False
 
     def _entries_of(self, one: Distribution) -> Iterator[Entry]:
-        for store, sha256 in self._linked[os.path.realpath(one.library)]:
+        for store, sha256 in self._linked[os.path.realpath(one.site_packages)]:
             info = os.path.join(store.path(sha256), FILES, one.dist_info)
             if os.path.isdir(info):
                 with contextlib.suppress(EntryDamagedError, OSError):
@@ -330,7 +336,7 @@ class Verification:
                 continue
             try:
                 self._repair(damage, pristine)
-            except ChangedError as error:
+            except ConcurrentChangeError as error:
                 damage.outcome = f"not repaired: {error}"
             except OSError as error:
                 place = error.filename or damage.path
@@ -343,7 +349,7 @@ class Verification:
         """
         kept = [one for one in self._environments.values() if one.path in self._kept]
         records = {one.record for each in kept for one in each.distributions}
-        return records | {one.site.library for one in kept}
+        return records | {one.site.site_packages for one in kept}
 
     def _repair(self, damage: Damage, pristine: dict[str, str]) -> None:
         installed = [one for one in damage.installed if one.site.is_inside(one.path)]
@@ -376,7 +382,7 @@ class Verification:
             leads_here = damage.stored and os.path.islink(one.path)
             if not leads_here:
                 # Never an inode in common with an environment that gave the bytes.
-                mode = "auto" if self._is_stored(source) else "own"
+                mode = "auto" if self._is_stored(source) else "no_shared_inode"
                 _put(
                     source, one.path, mode, damage.sha256, keeps_mode=not damage.stored
                 )
@@ -397,12 +403,12 @@ class Verification:
                 link = Link(
                     source, copy, status.st_size, stored.mtime_ns, bits, stored.mode
                 )
-                Linker().link([link], mode="copy", store="", area="", made=[])
+                Linker().link([link], mode="copy", store="", target_root="", created=[])
                 # An environment that gives the bytes is not ours to trust.
                 with open(copy, "rb") as file:
                     if file_digest(file) != damage.sha256:
                         msg = f"{source} was changed in the meantime"
-                        raise ChangedError(msg)
+                        raise ConcurrentChangeError(msg)
                 os.chmod(copy, stored.mode)
                 os.utime(copy, ns=(stored.mtime_ns, stored.mtime_ns))
                 os.makedirs(os.path.dirname(stored.path), exist_ok=True)
@@ -413,7 +419,7 @@ class Verification:
     def _is_stored(self, path: str) -> bool:
         return any(path.startswith(f"{store.root}{os.sep}") for store in self._stores)
 
-    def _drop_bytecode(self, damage: Damage, others: Sequence[Installed]) -> None:
+    def _drop_bytecode(self, damage: Damage, others: Sequence[InstalledFile]) -> None:
         """Remove bytecode; Python and the next installation compile it again."""
         if damage.kind == "manifest":
             self._give_up(damage)
@@ -550,6 +556,6 @@ def _put(
         if keeps_mode and stat.S_ISREG(old.st_mode):
             wanted = stat.S_IMODE(old.st_mode)
         if (old.st_uid, old.st_gid) != (status.st_uid, status.st_gid):
-            mode = "own"  # a hard link would have another owner
+            mode = "no_shared_inode"  # a hard link would have another owner
     link = Link(source, target, status.st_size, status.st_mtime_ns, bits, wanted)
     Replacer(Linker()).replace(link, old, mode=mode, sha256=sha256)

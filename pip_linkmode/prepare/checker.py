@@ -11,7 +11,7 @@ import os
 from functools import partial
 
 from pip_linkmode.errors import EntryDamagedError
-from pip_linkmode.files import stamp
+from pip_linkmode.files import file_stamp
 from pip_linkmode.prepare import worker
 from pip_linkmode.store.bytecode import load
 from pip_linkmode.store.entry import load_entry
@@ -33,13 +33,13 @@ def look(path: str, interpreter: str) -> dict[str, tuple[int, ...]]:
     """
     seen = {}
     with contextlib.suppress(OSError, EntryDamagedError, *IMPOSSIBLE):
-        manifest = stamp(os.lstat(os.path.join(path, MANIFEST)))
+        manifest = file_stamp(os.lstat(os.path.join(path, MANIFEST)))
         entry = load_entry(path, "", os.path.basename(path))
         if entry is not None:
             entry.check()
             seen[path] = manifest
             compiled = os.path.join(path, BYTECODE, interpreter)
-            manifest = stamp(os.lstat(os.path.join(compiled, MANIFEST)))
+            manifest = file_stamp(os.lstat(os.path.join(compiled, MANIFEST)))
             if load(compiled, entry.sources) is not None:
                 seen[compiled] = manifest
     return seen

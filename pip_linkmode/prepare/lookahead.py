@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pip_linkmode.prepare.pool import Workers, WorkersError, cores
-from pip_linkmode.store.manifest import IMPOSSIBLE, NOTHING_SEEN, Seen
+from pip_linkmode.store.manifest import IMPOSSIBLE, NO_CHECKS, RecentChecks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ SECONDS = 2.0
 """How long it counts."""
 
 
-class LookAhead:
+class AheadChecker:
     """What was seen of entries, a moment ago."""
 
     def __init__(self, interpreter: str) -> None:
@@ -49,7 +49,7 @@ class LookAhead:
         self._chunks: Iterator[Sequence[str]] = iter(())
         self._first: set[str] = set()
         # Written to by the thread that talks to the worker.
-        self._seen: dict[str, tuple[float, Seen]] = {}
+        self._seen: dict[str, tuple[float, RecentChecks]] = {}
 
     def begin(self, entries: Sequence[str]) -> None:
         """Begin to look, if there are enough entries and somebody to do it.
@@ -77,10 +77,10 @@ class LookAhead:
         # What has failed, or is no answer, is looked at in its turn.
         with contextlib.suppress(WorkersError, OSError, *IMPOSSIBLE):
             for entry, stamps in job.result().items():
-                seen = {path: tuple(stamp) for path, stamp in stamps.items()}
-                self._seen[entry] = then, Seen(seen)
+                seen = {path: tuple(file_stamp) for path, file_stamp in stamps.items()}
+                self._seen[entry] = then, RecentChecks(seen)
 
-    def seen(self, entry: str) -> Seen:
+    def seen(self, entry: str) -> RecentChecks:
         """Return what was seen of an entry; it counts once.
 
         :param entry: absolute path; its manifest must not have been read yet
@@ -88,8 +88,8 @@ class LookAhead:
         if entry in self._first:
             self._first.remove(entry)
             self._submit()
-        then, seen = self._seen.pop(entry, (0.0, NOTHING_SEEN))
-        return seen if time.monotonic() - then < SECONDS else NOTHING_SEEN
+        then, seen = self._seen.pop(entry, (0.0, NO_CHECKS))
+        return seen if time.monotonic() - then < SECONDS else NO_CHECKS
 
     def stop(self) -> None:
         """Leave no thread and no process behind."""

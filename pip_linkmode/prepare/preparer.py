@@ -23,7 +23,7 @@ from pip_linkmode.errors import (
 )
 from pip_linkmode.files import file_digest
 from pip_linkmode.prepare.compiler import compile_sources, ensure_bytecode
-from pip_linkmode.prepare.lookahead import LookAhead
+from pip_linkmode.prepare.lookahead import AheadChecker
 from pip_linkmode.prepare.pool import Workers, WorkersError
 from pip_linkmode.prepare.wheel import unpack
 from pip_linkmode.store.layout import BYTECODE, FILES
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pip_linkmode.store.store import Store
 
 
-class Taken(NamedTuple):
+class StoredWheel(NamedTuple):
     """A wheel that is in one of the stores."""
 
     sha256: str
@@ -49,7 +49,7 @@ class Taken(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Found:
+class PreparedWheel:
     """All that is needed to link one wheel."""
 
     entry: Entry
@@ -64,7 +64,7 @@ def not_known(wheel: str) -> str | None:  # noqa: ARG001  # it knows of none
     return None
 
 
-class Intake:
+class Preparer:
     """The way of wheels into some stores."""
 
     def __init__(
@@ -73,7 +73,7 @@ class Intake:
         *,
         umask: int,
         pycompile: bool,
-        home: Store | None = None,
+        write_store: Store | None = None,
         count: int | None = None,
         interpreter: Interpreter | None = None,
         known: Callable[[str], str | None] = not_known,
@@ -84,7 +84,7 @@ class Intake:
         :param stores: in the order of look-up; not empty
         :param umask: the umask in force
         :param pycompile: whether bytecode is wanted
-        :param home: which one gets what is in none; by default, the first that can
+        :param write_store: gets new entries; by default, the first that can
         :param count: how many worker interpreters to use; by default, one for each core
         :param interpreter: who compiles; by default, the running one
         :param known: returns the sha256 of a wheel whose bytes have just been hashed
@@ -92,18 +92,20 @@ class Intake:
         """
         self._known = known
         self._stores = stores
-        self._home = home or next((s for s in stores if s.takes(umask)), None)
+        self._write_store = write_store or next(
+            (s for s in stores if s.accepts(umask)), None
+        )
         self._umask = umask
         self._pycompile = pycompile
         self._workers = Workers(count, interpreter)
-        self._look_ahead = LookAhead(self._workers.interpreter.name)
+        self._look_ahead = AheadChecker(self._workers.interpreter.name)
         self._looks_ahead = look_ahead
         # One more than can be worked on, so that none waits for a hash.
         self._threads = ThreadPoolExecutor(self._workers.count + 1, "pip-linkmode")
-        self._ahead: dict[str, Future[Taken]] = {}
+        self._ahead: dict[str, Future[StoredWheel]] = {}
         self._stopped = False
 
-    def announce(self, wheels: Iterable[str]) -> None:
+    def start(self, wheels: Iterable[str]) -> None:
         """Begin with wheels that will be asked for, in that order.
 
         :param wheels: absolute paths
@@ -133,7 +135,7 @@ class Intake:
             stack.callback(self._workers.stop)
             stack.callback(self._look_ahead.stop)
 
-    def find(self, wheel: str, *, replace: bool = False) -> Found:
+    def prepare(self, wheel: str, *, replace: bool = False) -> PreparedWheel:
         """Return a wheel's entry and bytecode, sound as of now, or of a moment ago.
 
         :param wheel: absolute path of the wheel
@@ -167,27 +169,27 @@ class Intake:
                 compiled = None
                 if self._pycompile:
                     compiled = ensure_bytecode(
-                        self._workers, store, entry, self._home, seen
+                        self._workers, store, entry, self._write_store, seen
                     )
-                return Found(entry, compiled, taken.fresh)
+                return PreparedWheel(entry, compiled, taken.fresh)
         if taken.fresh and not isinstance(problem, EntryGoneError):
             msg = f"the store does not keep what is written to it: {problem}"
             raise StoreRefusedError(msg)
         raise problem
 
-    def _take(self, wheel: str, replace: bool = False) -> Taken:
+    def _take(self, wheel: str, replace: bool = False) -> StoredWheel:
         sha256 = self._known(wheel)
         if sha256 is None:
             with open(wheel, "rb") as file:
                 sha256 = file_digest(file)
         for store in () if replace else self._stores:
             if store.has(sha256):
-                return Taken(sha256, fresh=False)
-        if self._home is None:
+                return StoredWheel(sha256, fresh=False)
+        if self._write_store is None:
             what = "is damaged" if replace else "is in none of the stores"
             msg = f"it {what}, and they are read-only"
             raise WheelDeclinedError(msg)
-        with self._home.staging() as staged:
+        with self._write_store.staging() as staged:
             files = os.path.join(staged, FILES)
             manifest = self._unpack(wheel, files)
             if manifest.pop("wheel_sha256") != sha256:
@@ -200,8 +202,8 @@ class Intake:
                 directory = os.path.join(staged, BYTECODE, name)
                 compile_sources(self._workers, files, sources, directory)
             manifest["wheel"] = os.path.basename(wheel)
-            self._home.publish_entry(staged, sha256, manifest, replace=replace)
-        return Taken(sha256, fresh=True)
+            self._write_store.publish_entry(staged, sha256, manifest, replace=replace)
+        return StoredWheel(sha256, fresh=True)
 
     def _unpack(self, wheel: str, directory: str) -> dict[str, Any]:
         try:

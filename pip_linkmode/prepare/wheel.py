@@ -24,11 +24,11 @@ from pip_linkmode.errors import WheelDeclinedError
 from pip_linkmode.files import (
     CHUNK,
     file_digest,
+    file_stamp,
     make_directory,
     mode_of_new_file,
-    stamp,
 )
-from pip_linkmode.store.paths import SCHEMES, StoredFile, data_scheme, is_plain
+from pip_linkmode.store.paths import SCHEMES, StoredFile, data_scheme, is_safe_path
 
 try:
     from lzma import LZMAError
@@ -61,7 +61,11 @@ def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
         name = info.filename
         plain = name.removesuffix("/")
         parts = plain.split("/")
-        if not is_plain(plain) or info.orig_filename != name or info.flag_bits & 0x1:
+        if (
+            not is_safe_path(plain)
+            or info.orig_filename != name
+            or info.flag_bits & 0x1
+        ):
             msg = f"{name!r} is not a plain file name"
             raise WheelDeclinedError(msg)
         for depth in range(1, len(parts)):
@@ -182,7 +186,7 @@ def _write(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str) -> str:
 
 def _stamp(wheel: BinaryIO) -> tuple[int, ...] | None:
     try:
-        return stamp(os.fstat(wheel.fileno()))
+        return file_stamp(os.fstat(wheel.fileno()))
     except UnsupportedOperation:  # it is in memory
         return None
 
@@ -201,7 +205,7 @@ def unpack(wheel: BinaryIO, directory: str, *, umask: int) -> dict[str, Any]:
     before = _stamp(wheel)
     sha256 = file_digest(wheel)
     mtime = int(time.time())
-    stamp = (mtime * 10**9, mtime * 10**9)
+    file_stamp = (mtime * 10**9, mtime * 10**9)
     try:
         make_directory(directory)
         with zipfile.ZipFile(wheel) as archive:
@@ -214,7 +218,7 @@ def unpack(wheel: BinaryIO, directory: str, *, umask: int) -> dict[str, Any]:
                 digest = _write(archive, info, path)
                 mode = mode_of_new_file(umask, executable=_is_executable(info))
                 os.chmod(path, mode)
-                os.utime(path, ns=stamp)
+                os.utime(path, ns=file_stamp)
                 files.append(StoredFile(info.filename, info.file_size, digest, mode))
     except (
         zipfile.BadZipFile,

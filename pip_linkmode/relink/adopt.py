@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pip_linkmode.environments.environment import root
 from pip_linkmode.environments.registry import registrations
 from pip_linkmode.errors import EntryDamagedError
-from pip_linkmode.files import make_directory, sha256_of, stamp
+from pip_linkmode.files import file_stamp, make_directory, sha256_of
 from pip_linkmode.link.linker import Linker
 from pip_linkmode.link.primitives import Link
 from pip_linkmode.relink.survey import candidates
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pip_linkmode.environments.distribution import Distribution
-    from pip_linkmode.relink.survey import Installed
+    from pip_linkmode.relink.survey import InstalledDistribution
     from pip_linkmode.store.store import Store
 
     Known = dict[str, tuple[tuple[int, ...], str]]
@@ -39,7 +39,7 @@ _METADATA = ("METADATA", "WHEEL", "RECORD")
 
 
 def adopt(
-    store: Store, members: Sequence[Installed], known: Known
+    store: Store, members: Sequence[InstalledDistribution], known: Known
 ) -> tuple[Entry | None, bool]:
     """Make an entry of installed files.
 
@@ -64,7 +64,9 @@ def adopt(
     return store.entry(sha256), is_new
 
 
-def planned(store: Store, members: Sequence[Installed]) -> tuple[Entry | None, bool]:
+def planned(
+    store: Store, members: Sequence[InstalledDistribution]
+) -> tuple[Entry | None, bool]:
     """Return the entry that :func:`adopt` would make, by the sizes of the files.
 
     :returns: if it is new, it has no path; ``None`` if there would be none; and whether
@@ -97,7 +99,7 @@ def planned(store: Store, members: Sequence[Installed]) -> tuple[Entry | None, b
         version=distribution.version,
         dist_info=distribution.dist_info,
         purelib=True,
-        plain_record=False,
+        record_is_complete=False,
         mtime=0,
         files=tuple(found.values()),
     )
@@ -105,7 +107,7 @@ def planned(store: Store, members: Sequence[Installed]) -> tuple[Entry | None, b
 
 
 def _collect(
-    staged: str, members: Sequence[Installed], mtime: int, known: Known
+    staged: str, members: Sequence[InstalledDistribution], mtime: int, known: Known
 ) -> list[StoredFile]:
     """Copy each file that is as RECORD says into a staging directory."""
     found: dict[str, StoredFile] = {}
@@ -114,7 +116,7 @@ def _collect(
             continue
         target = os.path.join(staged, FILES, file.path)
         with contextlib.suppress(FileNotFoundError):
-            before = stamp(os.lstat(source))
+            before = file_stamp(os.lstat(source))
             make_directory(os.path.dirname(target))
             _copy(source, target, file.mode, mtime * 10**9)
             digest = sha256_of(target)
@@ -123,7 +125,7 @@ def _collect(
                 continue
             size = os.lstat(target).st_size
             found[file.path] = StoredFile(file.path, size, digest, file.mode)
-            if stamp(os.lstat(source)) == before:
+            if file_stamp(os.lstat(source)) == before:
                 known[source] = (before, digest)
     return list(found.values())
 
@@ -132,7 +134,7 @@ def _copy(source: str, target: str, mode: int, mtime_ns: int) -> None:
     """Make a private copy of a file, a clone if that can be had."""
     size = os.lstat(source).st_size
     link = Link(source, target, size, mtime_ns, mode, mode)
-    Linker().link([link], mode="own", store="", area="", made=[])
+    Linker().link([link], mode="no_shared_inode", store="", target_root="", created=[])
     os.chmod(target, mode)
 
 
@@ -190,7 +192,7 @@ def _is_to_be_replaced(store: Store, sha256: str) -> bool:
         # Not where symlinks are now: one may be behind a link to a directory.
         dependents = [
             root(one.site_packages)
-            for one in registrations(store.root, store.beside)
+            for one in registrations(store.root, store.related_stores)
             if sha256 in one.entries(depends=True) and one.state() != "gone"
         ]
         if dependents:

@@ -14,14 +14,19 @@ from typing import TYPE_CHECKING
 
 from pip_linkmode.environments import environment, identity
 from pip_linkmode.environments.distribution import distributions
-from pip_linkmode.environments.environment import OUTSIDE, Site, alone_in, inside
+from pip_linkmode.environments.environment import (
+    OUTSIDE,
+    Environment,
+    inside,
+    lock_environment,
+)
 from pip_linkmode.environments.registry import registrations
-from pip_linkmode.environments.symlinks import inside_a_store, is_stored
-from pip_linkmode.errors import EnvironmentBusyError, RecordInvalidError, sentence
+from pip_linkmode.environments.symlinks import entry_behind, is_stored
+from pip_linkmode.errors import EnvironmentBusyError, RecordInvalidError, describe_error
 from pip_linkmode.files import TEMPORARY
 from pip_linkmode.link.linker import Linker
 from pip_linkmode.link.primitives import Link
-from pip_linkmode.link.replace import ChangedError, Replacer
+from pip_linkmode.link.replace import ConcurrentChangeError, Replacer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,16 +55,24 @@ class Materialized:
 class Materializing:
     """Environments that are about to get files of their own."""
 
-    def __init__(self, libraries: Sequence[str], stores: Sequence[str]) -> None:
+    def __init__(self, all_site_packages: Sequence[str], stores: Sequence[str]) -> None:
         """Look for what is shared.
 
-        :param libraries: absolute paths of site-packages directories
+        :param all_site_packages: absolute paths of site-packages directories
         :param stores: absolute paths of those that may know the environments
         """
         self._stores = dict.fromkeys(stores)
-        self._sites = {library: Site(library) for library in libraries}
-        self._reports = {library: Materialized(library) for library in libraries}
-        self._shared = {library: self._see(library) for library in self._sites}
+        self._sites = {
+            site_packages: Environment(site_packages)
+            for site_packages in all_site_packages
+        }
+        self._reports = {
+            site_packages: Materialized(site_packages)
+            for site_packages in all_site_packages
+        }
+        self._shared = {
+            site_packages: self._see(site_packages) for site_packages in self._sites
+        }
         """By site-packages, what has to get a file of its own, and its size."""
 
     @property
@@ -67,28 +80,28 @@ class Materializing:
         """How much there is to do."""
         return sum(sum(files.values()) for files in self._shared.values())
 
-    def _see(self, library: str) -> dict[str, int]:
+    def _see(self, site_packages: str) -> dict[str, int]:
         try:
-            return dict(self._look(library))
+            return dict(self._look(site_packages))
         except OSError as error:
-            self._reports[library].refused = sentence(error)
+            self._reports[site_packages].refused = describe_error(error)
             return {}
 
-    def _look(self, library: str) -> Iterator[tuple[str, int]]:
-        trees = environment.trees(library)
-        for directory in trees:
+    def _look(self, site_packages: str) -> Iterator[tuple[str, int]]:
+        directories_of = environment.directories_of(site_packages)
+        for directory in directories_of:
             for path in _tree(directory):
-                yield from self._look_at(library, path)
+                yield from self._look_at(site_packages, path)
         # Outside of these, only a RECORD knows what belongs to the environment.
-        is_seen = inside(*trees)
-        for distribution in distributions(library):
-            for path in self._recorded(library, distribution):
+        is_seen = inside(*directories_of)
+        for distribution in distributions(site_packages):
+            for path in self._recorded(site_packages, distribution):
                 if not is_seen(path):
                     with contextlib.suppress(OSError):
-                        yield from self._look_at(library, path)
+                        yield from self._look_at(site_packages, path)
 
-    def _recorded(self, library: str, distribution: Distribution) -> list[str]:
-        failed = self._reports[library].failed
+    def _recorded(self, site_packages: str, distribution: Distribution) -> list[str]:
+        failed = self._reports[site_packages].failed
         try:
             return [row.path for row in distribution.rows()]
         except RecordInvalidError as error:
@@ -97,70 +110,72 @@ class Materializing:
             failed[distribution.record] = error.strerror or str(error)
         return []
 
-    def _look_at(self, library: str, path: str) -> Iterator[tuple[str, int]]:
+    def _look_at(self, site_packages: str, path: str) -> Iterator[tuple[str, int]]:
         status = os.lstat(path)
         if stat.S_ISLNK(status.st_mode):
-            stored = inside_a_store(path)
+            stored = entry_behind(path)
             if stored:
                 self._stores[stored[0]] = None
                 try:
                     yield path, os.stat(path).st_size
                 except OSError:  # told when its turn comes
                     yield path, 0
-            elif status.st_nlink > 1 and self._sites[library].is_inside(path):
+            elif status.st_nlink > 1 and self._sites[site_packages].is_inside(path):
                 yield path, 0
         elif (
             stat.S_ISREG(status.st_mode)
             and status.st_nlink > 1
-            and self._sites[library].is_inside(path)
+            and self._sites[site_packages].is_inside(path)
         ):
             yield path, status.st_size
 
     def run(
-        self, advance: Callable[[float], object] = lambda _: None
+        self, on_progress: Callable[[float], object] = lambda _: None
     ) -> list[Materialized]:
         """Do it.
 
-        :param advance: called with the number of bytes that were copied
+        :param on_progress: called with the number of bytes that were copied
         """
-        for library, files in self._shared.items():
-            report = self._reports[library]
+        for site_packages, files in self._shared.items():
+            report = self._reports[site_packages]
             if report.refused is None:
                 try:
-                    with alone_in(library):
-                        self._materialize(library, files, advance)
+                    with lock_environment(site_packages):
+                        self._materialize(site_packages, files, on_progress)
                 except (EnvironmentBusyError, OSError) as error:
-                    report.refused = sentence(error)
+                    report.refused = describe_error(error)
         return list(self._reports.values())
 
     def _materialize(
         self,
-        library: str,
+        site_packages: str,
         files: Mapping[str, int],
-        advance: Callable[[float], object],
+        on_progress: Callable[[float], object],
     ) -> None:
-        report, replacer = self._reports[library], Replacer(Linker())
-        site = self._sites[library]
-        witnessed = identity.witnessed(library)
+        report, replacer = self._reports[site_packages], Replacer(Linker())
+        site = self._sites[site_packages]
+        identity_files = identity.identity_files(site_packages)
         for path, size in files.items():
-            if path not in witnessed:
+            if path not in identity_files:
                 _own(replacer, site, path, report)
-            advance(size)
-        told = {*witnessed, *report.dangling}
-        for path, _ in self._look(library):
+            on_progress(size)
+        told = {*identity_files, *report.dangling}
+        for path, _ in self._look(site_packages):
             if path not in told:
                 report.failed.setdefault(path, "it was linked in the meantime")
         if report.dangling or report.failed:
             return  # it depends on the store as before
-        self._release(library, report)
+        self._release(site_packages, report)
         for path in files:
-            if path in witnessed:  # by a store that nobody has named, if it still is
+            if (
+                path in identity_files
+            ):  # by a store that nobody has named, if it still is
                 _own(replacer, site, path, report)
 
-    def _release(self, library: str, report: Materialized) -> None:
+    def _release(self, site_packages: str, report: Materialized) -> None:
         for store in self._stores:
             for registration in registrations(store):
-                if registration.is_of(library):
+                if registration.is_of(site_packages):
                     try:
                         registration.release()
                     except OSError as error:
@@ -169,13 +184,15 @@ class Materializing:
                         report.released.append(store)
 
 
-def _own(replacer: Replacer, site: Site, path: str, report: Materialized) -> None:
+def _own(
+    replacer: Replacer, site: Environment, path: str, report: Materialized
+) -> None:
     """Put a copy, or a clone, into the place of a file that is shared."""
     try:
         # What was seen first may have been edited since.
         old = os.lstat(path)
         is_link = stat.S_ISLNK(old.st_mode)
-        if is_link and not inside_a_store(path):
+        if is_link and not entry_behind(path):
             _renew(site, path, old)
             return
         if not is_link and old.st_nlink == 1:
@@ -190,8 +207,8 @@ def _own(replacer: Replacer, site: Site, path: str, report: Materialized) -> Non
             return
         mode = stat.S_IMODE(status.st_mode)
         link = Link(source, path, status.st_size, status.st_mtime_ns, mode, mode)
-        replacer.replace(link, old, mode="own", area=path)
-    except ChangedError:
+        replacer.replace(link, old, mode="no_shared_inode", target_root=path)
+    except ConcurrentChangeError:
         report.failed[path] = "it was changed in the meantime"
     except OSError as error:
         if not os.path.lexists(path):
@@ -205,7 +222,7 @@ def _own(replacer: Replacer, site: Site, path: str, report: Materialized) -> Non
         report.bytes += status.st_size
 
 
-def _renew(site: Site, path: str, old: os.stat_result) -> None:
+def _renew(site: Environment, path: str, old: os.stat_result) -> None:
     """Give a symlink an inode of its own.
 
     :param old: its own status
@@ -225,7 +242,11 @@ def _renew(site: Site, path: str, old: os.stat_result) -> None:
 
 
 def _why_not(
-    site: Site, path: str, old: os.stat_result, source: str, status: os.stat_result
+    site: Environment,
+    path: str,
+    old: os.stat_result,
+    source: str,
+    status: os.stat_result,
 ) -> str | None:
     """Return why a file is not to be replaced, if it is not.
 

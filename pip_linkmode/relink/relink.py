@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from pip_linkmode.environments.distribution import distributions, why_not
-from pip_linkmode.environments.environment import Site, alone_in
+from pip_linkmode.environments.environment import Environment, lock_environment
 from pip_linkmode.environments.layout import bytecode_targets, lay_out
 from pip_linkmode.environments.probe import probe
 from pip_linkmode.environments.registry import register
@@ -40,32 +40,37 @@ from pip_linkmode.errors import (
     EnvironmentBusyError,
     RecordInvalidError,
     WheelDeclinedError,
-    sentence,
+    describe_error,
 )
 from pip_linkmode.files import (
     TEMPORARY,
     allocated,
     current_umask,
+    file_stamp,
     open_regular,
     sha256_of,
-    stamp,
 )
-from pip_linkmode.link.attributes import attributes
+from pip_linkmode.link.attributes import preserved_xattrs
 from pip_linkmode.link.filesystems import extents, file_system
 from pip_linkmode.link.linker import CHAINS, Linker
 from pip_linkmode.link.placement import Place, by_chain
 from pip_linkmode.link.primitives import PRIMITIVES, Link
-from pip_linkmode.link.replace import ChangedError, KeptError, Replacer, keep
+from pip_linkmode.link.replace import (
+    ConcurrentChangeError,
+    NothingSharedError,
+    Replacer,
+    refuse_copy,
+)
 from pip_linkmode.prepare.compiler import ensure_bytecode
 from pip_linkmode.prepare.pool import Workers
 from pip_linkmode.relink.adopt import adopt, planned
-from pip_linkmode.relink.report import Adopted, Relinked, Report
+from pip_linkmode.relink.report import Adopted, Relinked, RelinkReport
 from pip_linkmode.relink.survey import (
-    Installed,
+    InstalledDistribution,
     candidates,
     files_of,
     is_bytecode,
-    settle,
+    resolve_ownership,
 )
 from pip_linkmode.store.bytecode import Compiled
 from pip_linkmode.store.layout import BYTECODE, FILES, MANIFEST
@@ -76,13 +81,13 @@ if TYPE_CHECKING:
 
     from pip_linkmode.environments.layout import Layout, Target
     from pip_linkmode.interpreters import Interpreter
-    from pip_linkmode.relink.survey import File
+    from pip_linkmode.relink.survey import SharableFile
     from pip_linkmode.store.bytecode import Bytecode
     from pip_linkmode.store.entry import Entry
     from pip_linkmode.store.paths import StoredFile
     from pip_linkmode.store.store import Store
 
-    Claims = frozenset[tuple[str, str | None]]
+    RecordedFiles = frozenset[tuple[str, str | None]]
 
 
 _PAGE = 4096
@@ -96,7 +101,7 @@ _FLAGS = slice(4, 8)
 
 
 @dataclass
-class _Environment(Site):
+class _RelinkedEnvironment(Environment):
     """One environment, and the ways to it."""
 
     report: Relinked = field(init=False)
@@ -108,14 +113,14 @@ class _Environment(Site):
     """By store, the entries that it is linked to now, by sha256."""
 
     def __post_init__(self) -> None:
-        self.report = Relinked(self.library)
+        self.report = Relinked(self.site_packages)
 
 
 @dataclass(frozen=True)
-class _Member(Installed):
+class _Member(InstalledDistribution):
     """One distribution in one environment that is to be relinked."""
 
-    environment: _Environment
+    environment: _RelinkedEnvironment
 
 
 class Relinking:
@@ -123,7 +128,7 @@ class Relinking:
 
     def __init__(
         self,
-        libraries: Sequence[str],
+        all_site_packages: Sequence[str],
         stores: Sequence[Store],
         *,
         mode: str = "auto",
@@ -134,7 +139,7 @@ class Relinking:
 
         Of what two of them list, the content says whose it is.
 
-        :param libraries: absolute paths of site-packages directories
+        :param all_site_packages: absolute paths of site-packages directories
         :param stores: in the order of look-up
         :param mode: a key of :data:`pip_linkmode.link.linker.CHAINS`
         :param exclude: projects to leave alone
@@ -143,7 +148,7 @@ class Relinking:
         self._stores = stores
         self._mode = mode
         self._exclude = {canonicalize_name(name) for name in exclude}
-        self._linker = Linker(primitives={**PRIMITIVES, "copy": keep})
+        self._linker = Linker(primitives={**PRIMITIVES, "copy": refuse_copy})
         self._replacer = Replacer(self._linker)
         self._emptier = Replacer(Linker())
         self._known: dict[str, tuple[tuple[int, ...], str]] = {}
@@ -158,38 +163,38 @@ class Relinking:
         """What a dry run has counted: by entry and interpreter, bytecode by source."""
         self._chains: dict[str, tuple[str, str, Store]] = {}
         """By target, the chain, the area and the store of the links that are made."""
-        self._environments: list[_Environment] = []
-        self._groups: dict[tuple[str, Claims], list[_Member]] = defaultdict(list)
+        self._environments: list[_RelinkedEnvironment] = []
+        self._groups: dict[tuple[str, RecordedFiles], list[_Member]] = defaultdict(list)
         """What has the same claims, and may share one entry."""
-        self.report = Report([], dry_run=dry_run)
-        for library in dict.fromkeys(libraries):
-            self._look(library)
+        self.report = RelinkReport([], dry_run=dry_run)
+        for site_packages in dict.fromkeys(all_site_packages):
+            self._look(site_packages)
 
     @property
     def bytes(self) -> int:
         """How much there is to do."""
         return sum(m.bytes for members in self._groups.values() for m in members)
 
-    def _look(self, library: str) -> None:
-        environment = _Environment(library)
+    def _look(self, site_packages: str) -> None:
+        environment = _RelinkedEnvironment(site_packages)
         self._environments.append(environment)
         self.report.environments.append(environment.report)
         passed_over = Counter[str]()
-        for name in os.listdir(library):
+        for name in os.listdir(site_packages):
             if name.endswith((".egg-info", ".egg", ".egg-link")):
                 passed_over["is an egg"] += 1
         members = list(self._members(environment, passed_over))
         environment.report.passed_over = dict(passed_over)
-        settle([member.files for member in members])
+        resolve_ownership([member.files for member in members])
         for member in members:
             if member.bytes:
-                key = (member.distribution.dist_info, member.claims())
+                key = (member.distribution.dist_info, member.recorded_files())
                 self._groups[key].append(member)
 
     def _members(
-        self, environment: _Environment, passed_over: Counter[str]
+        self, environment: _RelinkedEnvironment, passed_over: Counter[str]
     ) -> Iterator[_Member]:
-        for distribution in distributions(environment.library):
+        for distribution in distributions(environment.site_packages):
             reason = why_not(distribution)
             if canonicalize_name(distribution.name) in self._exclude:
                 reason = "is excluded by --link-exclude"
@@ -205,10 +210,12 @@ class Relinking:
 
     # --- the way there ----------------------------------------------------------------
 
-    def run(self, advance: Callable[[float], object] = lambda _: None) -> Report:
+    def run(
+        self, on_progress: Callable[[float], object] = lambda _: None
+    ) -> RelinkReport:
         """Do it.
 
-        :param advance: called with the number of bytes that were looked at
+        :param on_progress: called with the number of bytes that were looked at
         """
         with contextlib.ExitStack() as stack:
             for environment in self._environments:
@@ -218,8 +225,8 @@ class Relinking:
             for members in self._groups.values():
                 for member in members:
                     if member.environment.stores:
-                        self._one(member, members)
-                    advance(member.bytes)
+                        self._relink_distribution(member, members)
+                    on_progress(member.bytes)
             for environment in self._environments:
                 self._forget_symlinks(environment)
         for replaced, names, size in self._replaced.values():
@@ -229,39 +236,41 @@ class Relinking:
                 self.report.bytes_held += size
         return self.report
 
-    def _forget_symlinks(self, environment: _Environment) -> None:
+    def _forget_symlinks(self, environment: _RelinkedEnvironment) -> None:
         """Let no store take for symlinks what was replaced by other links."""
         for store in environment.stores:
             linked = environment.linked[store.root]
             if linked and self._mode != "symlink":
                 # What is noted and is not so keeps an entry, and breaks nothing.
                 with contextlib.suppress(OSError, RecordInvalidError):
-                    forget_symlinks(store, environment.library, linked)
+                    forget_symlinks(store, environment.site_packages, linked)
 
     def _stop(self) -> None:
         for workers in self._workers.values():
             workers.stop()
 
-    def _enter(self, environment: _Environment, stack: contextlib.ExitStack) -> None:
+    def _enter(
+        self, environment: _RelinkedEnvironment, stack: contextlib.ExitStack
+    ) -> None:
         """Find out from which stores an environment can be linked, by doing it."""
         report = environment.report
-        if os.path.islink(environment.library):
+        if os.path.islink(environment.site_packages):
             # A clean-up would not look behind it for what is used.
-            real = os.path.realpath(environment.library)
-            report.refused = f"{environment.library} is a link; name {real}"
+            real = os.path.realpath(environment.site_packages)
+            report.refused = f"{environment.site_packages} is a link; name {real}"
             return
         try:
-            stack.enter_context(alone_in(environment.library))
+            stack.enter_context(lock_environment(environment.site_packages))
         except (EnvironmentBusyError, OSError) as error:
-            report.refused = sentence(error)
+            report.refused = describe_error(error)
             return
         if not self.report.dry_run:
             self._sweep(environment)
         for store in self._stores:
             try:
-                results = probe(store, environment.library)
+                results = probe(store, environment.site_packages)
             except OSError as error:
-                report.refused = f"{environment.library}: {error.strerror}"
+                report.refused = f"{environment.site_packages}: {error.strerror}"
                 continue
             chain = [name for name in CHAINS[self._mode] if name != "copy"]
             if any(results.get(name, "") is None for name in chain):
@@ -270,7 +279,8 @@ class Relinking:
             elif results and chain:
                 report.refused = (
                     f"no {chain[-1]} from {store.root} ({file_system(store.root)}) to "
-                    f"{environment.library} ({file_system(environment.library)}): "
+                    f"{environment.site_packages} "
+                    f"({file_system(environment.site_packages)}): "
                     f"{results[chain[-1]]}; set --link-store to a directory on the "
                     "file system of the environment"
                 )
@@ -279,7 +289,7 @@ class Relinking:
         elif report.refused is None:
             report.refused = "there is no store to share with"
 
-    def _sweep(self, environment: _Environment) -> None:
+    def _sweep(self, environment: _RelinkedEnvironment) -> None:
         """Remove what one of us has left who was killed."""
         directories = {
             os.path.dirname(path)
@@ -288,7 +298,7 @@ class Relinking:
             if member.environment is environment
             for path in member.files
         }
-        for directory in {environment.library, *directories}:
+        for directory in {environment.site_packages, *directories}:
             for name in (TEMPORARY, os.path.join("__pycache__", TEMPORARY)):
                 pattern = f"{glob.escape(os.path.join(directory, name))}*"
                 for path in glob.glob(pattern):
@@ -309,7 +319,7 @@ class Relinking:
 
     # --- which entry ------------------------------------------------------------------
 
-    def _one(self, member: _Member, members: Sequence[_Member]) -> None:
+    def _relink_distribution(self, member: _Member, members: Sequence[_Member]) -> None:
         """Share what can be shared of one distribution in one environment."""
         report = member.environment.report
         try:
@@ -326,9 +336,9 @@ class Relinking:
                         break
         except EntryGoneError:
             reason = "were to be linked to an entry that was removed in the meantime"
-            _count(report.kept, reason, len(member.files))
+            _count(report.skipped, reason, len(member.files))
         except (EntryDamagedError, OSError) as error:
-            reason = f"cannot be shared: {sentence(error)}"
+            reason = f"cannot be shared: {describe_error(error)}"
             _count(report.failed, reason, len(member.files))
 
     @contextlib.contextmanager
@@ -343,18 +353,18 @@ class Relinking:
         if self.report.dry_run:
             yield True
             return
-        library = member.environment.library
+        site_packages = member.environment.site_packages
         manifest = os.path.join(entry.path, MANIFEST)
         with contextlib.ExitStack() as stack:
             try:
-                register(store.root, library, entry.sha256, self._mode)
+                register(store.root, site_packages, entry.sha256, self._mode)
             except PermissionError:
                 pass  # what we may not write to is not ours to clean up either
             else:
                 use(entry.path)
                 member.environment.linked[store.root].add(entry.sha256)
             if self._mode == "symlink":
-                pin = os.path.join(library, TEMPORARY + os.urandom(8).hex())
+                pin = os.path.join(site_packages, TEMPORARY + os.urandom(8).hex())
                 os.symlink(manifest, pin)
                 stack.callback(os.unlink, pin)
             is_there = os.path.lexists(manifest)
@@ -391,8 +401,8 @@ class Relinking:
             found, key=lambda f: f[:2], reverse=True
         ):
             if common < enough * member.bytes:
-                givers = self._givers(member, members, store)
-                if not self._has_all(entry, givers):
+                donors = self._donors(member, members, store)
+                if not self._has_all(entry, donors):
                     continue
             with contextlib.suppress(EntryDamagedError):
                 if entry.path:
@@ -401,24 +411,24 @@ class Relinking:
         return None
 
     @staticmethod
-    def _givers(
+    def _donors(
         member: _Member, members: Sequence[_Member], store: Store
     ) -> list[_Member]:
         """Return of which environments an entry of a store may be made."""
         return [member, *(m for m in members if store in m.environment.stores)]
 
-    def _has_all(self, entry: Entry, givers: Sequence[_Member]) -> bool:
+    def _has_all(self, entry: Entry, donors: Sequence[_Member]) -> bool:
         """Tell whether an entry lacks nothing that is as its RECORD says."""
         stored = {(file.path, file.sha256, file.mode) for file in entry.files}
         had = set()
-        for path, file in candidates(givers):
+        for path, file in candidates(donors):
             if (file.path, file.sha256, file.mode) in stored:
                 had.add(file.path)
             elif file.path not in had and self._is_intact(path, file):
                 return False
         return True
 
-    def _is_intact(self, path: str, file: File) -> bool:
+    def _is_intact(self, path: str, file: SharableFile) -> bool:
         try:
             return self._digest(path, os.lstat(path)) == file.sha256
         except FileNotFoundError:
@@ -434,13 +444,13 @@ class Relinking:
         if store is None:
             return
         if not self._can_take(member, store):
-            _count(member.environment.report.kept, _FOREIGN, len(member.files))
+            _count(member.environment.report.skipped, _FOREIGN, len(member.files))
             return
-        givers = self._givers(member, members, store)
+        donors = self._donors(member, members, store)
         if self.report.dry_run:
-            entry, is_new = planned(store, givers)
+            entry, is_new = planned(store, donors)
         else:
-            entry, is_new = adopt(store, givers, self._known)
+            entry, is_new = adopt(store, donors, self._known)
         if entry is None:
             self._rest(member)
             return
@@ -492,17 +502,17 @@ class Relinking:
                 link = Link(source, target.path, size, mtime_ns, mode, file.mode)
                 sources.append((target, file, link))
         pycs = self._bytecode(member, store, entry, layout)
-        places = [Place(target.area, link) for target, _, link in sources]
+        places = [Place(target.target_root, link) for target, _, link in sources]
         for target, _, _ in sources:
             pyc = pycs.get(target.path)
             if isinstance(pyc, Link):
-                places.append(Place(target.area, pyc))
+                places.append(Place(target.target_root, pyc))
         self._chains = {
-            link.target: (chain, area, store)
-            for (chain, area), links in by_chain(
+            link.target: (chain, target_root, store)
+            for (chain, target_root), links in by_chain(
                 places,
                 project=member.name,
-                library=environment.library,
+                site_packages=environment.site_packages,
                 mode=self._mode,
                 linker=self._linker,
             ).items()
@@ -592,9 +602,9 @@ class Relinking:
 
     def _source(
         self,
-        environment: _Environment,
+        environment: _RelinkedEnvironment,
         stored: StoredFile,
-        file: File,
+        file: SharableFile,
         link: Link,
         pycs: Mapping[str, Link | str],
     ) -> None:
@@ -607,7 +617,7 @@ class Relinking:
         pyc = pycs.get(link.target)
         if isinstance(pyc, str):
             if not shared:
-                _count(report.kept, pyc)
+                _count(report.skipped, pyc)
                 return
         elif pyc is not None:
             with contextlib.suppress(FileNotFoundError):
@@ -637,7 +647,7 @@ class Relinking:
         self,
         report: Relinked,
         stored: StoredFile,
-        file: File,
+        file: SharableFile,
         link: Link,
         old: os.stat_result,
     ) -> bool:
@@ -646,8 +656,10 @@ class Relinking:
             return True
         if not self._is_plain(report, old):
             return False
-        if attributes(link.target):
-            _count(report.kept, "have extended attributes, which a link would not have")
+        if preserved_xattrs(link.target):
+            _count(
+                report.skipped, "have extended attributes, which a link would not have"
+            )
             return False
         if old.st_size != stored.size:
             digest = ""
@@ -660,7 +672,7 @@ class Relinking:
         if file.sha256 == stored.sha256:
             report.edited.append(link.target)
         else:
-            _count(report.kept, "are others than those in the store")
+            _count(report.skipped, "are others than those in the store")
         return False
 
     def _rest(self, member: _Member, linked: Collection[str] = ()) -> None:
@@ -673,7 +685,9 @@ class Relinking:
                 with contextlib.suppress(FileNotFoundError):
                     self._unknown(member.environment, path, file)
 
-    def _unknown(self, environment: _Environment, path: str, file: File) -> None:
+    def _unknown(
+        self, environment: _RelinkedEnvironment, path: str, file: SharableFile
+    ) -> None:
         report, old = environment.report, os.lstat(path)
         if not self._is_plain(report, old):
             return
@@ -681,7 +695,7 @@ class Relinking:
         if not self.report.dry_run:
             is_same = self._digest(path, old) == file.sha256
         if is_same:
-            _count(report.kept, "are not in the store")
+            _count(report.skipped, "are not in the store")
         else:
             report.edited.append(path)
 
@@ -689,46 +703,50 @@ class Relinking:
     def _is_plain(report: Relinked, old: os.stat_result) -> bool:
         """Tell whether a file is none of another kind; say so if it is."""
         if stat.S_ISLNK(old.st_mode):
-            _count(report.kept, "are links to somewhere else")
+            _count(report.skipped, "are links to somewhere else")
         elif not stat.S_ISREG(old.st_mode):
-            _count(report.kept, "are not regular files")
+            _count(report.skipped, "are not regular files")
         else:
             return True
         return False
 
     def _digest(self, path: str, status: os.stat_result) -> str:
         known, digest = self._known.get(path, ((), ""))
-        if known != stamp(status):
+        if known != file_stamp(status):
             digest = sha256_of(path)
-            self._known[path] = stamp(status), digest
+            self._known[path] = file_stamp(status), digest
         return digest
 
     def _replace(
-        self, environment: _Environment, link: Link, old: os.stat_result
+        self, environment: _RelinkedEnvironment, link: Link, old: os.stat_result
     ) -> bool:
         """Link one file, and account for it; say whether that was done."""
         report = environment.report
-        chain, area, store = self._chains[link.target]
+        chain, target_root, store = self._chains[link.target]
         ways = environment.ways[store.root]
         try:
             _refuse_read_only(os.path.dirname(link.target))
             if not link.size:
                 if not self.report.dry_run:
-                    self._emptier.replace(link, old, mode="copy", store="", area="")
+                    self._emptier.replace(
+                        link, old, mode="copy", store="", target_root=""
+                    )
                 return True
             if _owner(link.source) != (old.st_uid, old.st_gid):
-                chain = "own"  # a hard link would have another owner
+                chain = "no_shared_inode"  # a hard link would have another owner
             if self.report.dry_run:
                 primitive = self._predict(link, chain, ways)
             else:
                 primitive = self._replacer.replace(
-                    link, old, mode=chain, store=store.root, area=area
+                    link, old, mode=chain, store=store.root, target_root=target_root
                 )
-        except KeptError:
-            _count(report.kept, self._why_kept(link, chain, area, store, ways))
+        except NothingSharedError:
+            _count(
+                report.skipped, self._why_kept(link, chain, target_root, store, ways)
+            )
             return False
-        except ChangedError:
-            _count(report.kept, "were changed in the meantime")
+        except ConcurrentChangeError:
+            _count(report.skipped, "were changed in the meantime")
             return False
         except OSError as error:
             if link.source and not os.path.lexists(link.source):
@@ -746,27 +764,27 @@ class Relinking:
     def _predict(self, link: Link, chain: str, ways: Mapping[str, str | None]) -> str:
         """Return the primitive that a link would be made by.
 
-        :raises KeptError: as :func:`pip_linkmode.link.replace.keep`
+        :raises KeptError: as :func:`pip_linkmode.link.replace.refuse_copy`
         """
         for primitive in self._linker.chain(chain, link):
             if primitive != "copy" and ways.get(primitive, "") is None:
                 return primitive
-        raise KeptError(link.target)
+        raise NothingSharedError(link.target)
 
     def _why_kept(
         self,
         link: Link,
         chain: str,
-        area: str,
+        target_root: str,
         store: Store,
         ways: Mapping[str, str | None],
     ) -> str:
         if link.wanted != link.mode:
             return "have other permissions than those in the store"
-        if chain == "own":
+        if chain == "no_shared_inode":
             return _FOREIGN
         for primitive in CHAINS[chain]:
-            refusal = self._linker.refusals.get((primitive, store.root, area))
+            refusal = self._linker.refusals.get((primitive, store.root, target_root))
             reason = refusal.error.strerror if refusal else ways.get(primitive)
             if reason is not None:
                 return f"cannot be linked: {reason}"

@@ -20,7 +20,7 @@ class Relinked:
     """Files that were shared before."""
     edited: list[str] = field(default_factory=list)
     """Files that are not as their RECORD has them, and stay what they are."""
-    kept: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
     """Files that stay what they are for other reasons, by reason."""
     failed: dict[str, int] = field(default_factory=dict)
     """Files that stay what they are because of an error, by reason."""
@@ -40,7 +40,7 @@ class Adopted:
 
 
 @dataclass
-class Report:
+class RelinkReport:
     """All environments together."""
 
     environments: list[Relinked]

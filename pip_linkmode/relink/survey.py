@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, NamedTuple
 from packaging.utils import canonicalize_name
 
 from pip_linkmode.files import sha256_of
-from pip_linkmode.store.paths import data_scheme, is_kept, is_plain
+from pip_linkmode.store.paths import data_scheme, is_installed_by_pip, is_safe_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping, Sequence
 
     from pip_linkmode.environments.distribution import Distribution
-    from pip_linkmode.environments.environment import Site
+    from pip_linkmode.environments.environment import Environment
 
-    Claims = frozenset[tuple[str, str | None]]
+    RecordedFiles = frozenset[tuple[str, str | None]]
 
 
-class File(NamedTuple):
+class SharableFile(NamedTuple):
     """One file of an installed distribution."""
 
     path: str
@@ -44,11 +44,11 @@ class File(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Installed:
+class InstalledDistribution:
     """One distribution in one environment."""
 
     distribution: Distribution
-    files: dict[str, File]
+    files: dict[str, SharableFile]
     """What can be shared of it, by absolute path."""
 
     @property
@@ -61,12 +61,12 @@ class Installed:
         """What all of it takes."""
         return sum(file.size for file in self.files.values())
 
-    def claims(self) -> Claims:
+    def recorded_files(self) -> RecordedFiles:
         """Return what its RECORD says of the files."""
         return frozenset((file.path, file.sha256) for file in self.files.values())
 
 
-def files_of(site: Site, distribution: Distribution) -> dict[str, File]:
+def files_of(site: Environment, distribution: Distribution) -> dict[str, SharableFile]:
     """Return what can be shared of a distribution, by absolute path.
 
     :raises OSError: if its RECORD cannot be read
@@ -90,11 +90,11 @@ def files_of(site: Site, distribution: Distribution) -> dict[str, File]:
             if stat.S_ISREG(status.st_mode):
                 size = status.st_size
                 is_as_long = row.size in (None, size)
-                files[row.path] = File(path, row.sha256, size, mode, is_as_long)
+                files[row.path] = SharableFile(path, row.sha256, size, mode, is_as_long)
     return files
 
 
-def _entry_path(path: str, site: Site, dist_info: str) -> str | None:
+def _entry_path(path: str, site: Environment, dist_info: str) -> str | None:
     """Return the path that an installed file would have in an entry.
 
     :returns: ``None`` for what is not shared: scripts, what pip writes, bytecode, and
@@ -102,9 +102,9 @@ def _entry_path(path: str, site: Site, dist_info: str) -> str | None:
     """
     if os.path.dirname(path) == site.scripts:
         return None
-    library = os.path.join(site.library, "")
-    if path.startswith(library):
-        found = path[len(library) :].replace(os.sep, "/")
+    site_packages = os.path.join(site.site_packages, "")
+    if path.startswith(site_packages):
+        found = path[len(site_packages) :].replace(os.sep, "/")
         if data_scheme(found) is not None:
             return None
     else:
@@ -113,7 +113,11 @@ def _entry_path(path: str, site: Site, dist_info: str) -> str | None:
             return None
         stem = dist_info.removesuffix(".dist-info")
         found = f"{stem}.data/data/{path[len(root) :].replace(os.sep, '/')}"
-    if not is_plain(found) or is_kept(found, dist_info) or is_bytecode(found):
+    if (
+        not is_safe_path(found)
+        or is_installed_by_pip(found, dist_info)
+        or is_bytecode(found)
+    ):
         return None
     return found
 
@@ -123,7 +127,9 @@ def is_bytecode(path: str) -> bool:
     return path.endswith(".pyc") and path.split("/")[-2:-1] == ["__pycache__"]
 
 
-def candidates(members: Sequence[Installed]) -> Iterator[tuple[str, File]]:
+def candidates(
+    members: Sequence[InstalledDistribution],
+) -> Iterator[tuple[str, SharableFile]]:
     """Yield what an entry could be made of, with its absolute path."""
     for member in members:
         for source, file in member.files.items():
@@ -133,7 +139,7 @@ def candidates(members: Sequence[Installed]) -> Iterator[tuple[str, File]]:
                         yield source, file
 
 
-def settle(claims: Sequence[MutableMapping[str, File]]) -> None:
+def resolve_ownership(claims: Sequence[MutableMapping[str, SharableFile]]) -> None:
     """Leave each file that several distributions list to the one that it is of.
 
     The last that was installed has overwritten it; which that was, the content tells.

@@ -20,7 +20,7 @@ from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.store.layout import MANIFEST
 from pip_linkmode.store.manifest import (
     IMPOSSIBLE,
-    NOTHING_SEEN,
+    NO_CHECKS,
     check_files,
     read_manifest,
 )
@@ -28,7 +28,7 @@ from pip_linkmode.store.manifest import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pip_linkmode.store.manifest import Seen
+    from pip_linkmode.store.manifest import RecentChecks
 
 
 MANIFEST_VERSION = 1
@@ -61,7 +61,7 @@ class Bytecode:
 
 
 def load(
-    path: str, sources: Sequence[str], seen: Seen = NOTHING_SEEN
+    path: str, sources: Sequence[str], seen: RecentChecks = NO_CHECKS
 ) -> Bytecode | None:
     """Read the bytecode of an entry; ``None`` if it is not there, or not whole.
 

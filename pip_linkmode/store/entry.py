@@ -26,12 +26,12 @@ from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.store.layout import FILES, MANIFEST
 from pip_linkmode.store.manifest import (
     IMPOSSIBLE,
-    NOTHING_SEEN,
-    Seen,
+    NO_CHECKS,
+    RecentChecks,
     check_files,
     read_manifest,
 )
-from pip_linkmode.store.paths import StoredFile, compiled_sources, is_plain
+from pip_linkmode.store.paths import StoredFile, compiled_sources, is_safe_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +55,7 @@ class Entry:
     version: str
     dist_info: str
     purelib: bool
-    plain_record: bool
+    record_is_complete: bool
     """Whether the RECORD lists each file once, and each is installed where it says."""
     mtime: int
     """Modification time of all files, in seconds."""
@@ -75,7 +75,7 @@ class Entry:
         """The files that are compiled, by path in the wheel."""
         return compiled_sources((file.path for file in self.files), self.dist_info)
 
-    def check(self, seen: Seen = NOTHING_SEEN) -> None:
+    def check(self, seen: RecentChecks = NO_CHECKS) -> None:
         """Compare every file with the manifest, by size, mtime and mode.
 
         :param seen: what need not be looked at
@@ -127,7 +127,7 @@ def load_entry(path: str, store: str, sha256: str) -> Entry | None:
         ]
         for row in files:
             if (
-                not is_plain(row.path)
+                not is_safe_path(row.path)
                 or type(row.size) is not int
                 or type(row.mode) is not int
                 or row.mode & ~0o777
@@ -135,7 +135,7 @@ def load_entry(path: str, store: str, sha256: str) -> Entry | None:
                 msg = f"{file} has the impossible file {row.path!r}"
                 raise EntryDamagedError(msg)
         if not all(isinstance(value, str) for value in strings) or not (
-            is_plain(dist_info) and "/" not in dist_info
+            is_safe_path(dist_info) and "/" not in dist_info
         ):
             msg = f"{file} has an impossible name"
             raise EntryDamagedError(msg)
@@ -154,7 +154,7 @@ def load_entry(path: str, store: str, sha256: str) -> Entry | None:
             version=version,
             dist_info=dist_info,
             purelib=bool(data["purelib"]),
-            plain_record=bool(data["plain_record"]),
+            record_is_complete=bool(data["plain_record"]),
             mtime=int(data["mtime"]),
             files=files,
         )

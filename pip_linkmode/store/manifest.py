@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pip_linkmode.errors import EntryDamagedError, EntryGoneError
-from pip_linkmode.files import stamp
+from pip_linkmode.files import file_stamp
 from pip_linkmode.store.layout import MANIFEST
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ GONE = (
 
 
 @dataclass(frozen=True)
-class Seen:
+class RecentChecks:
     """What was as it should be a moment ago, and need not be looked at again."""
 
     stamps: Mapping[str, tuple[int, ...]]
-    """Of manifests (:func:`pip_linkmode.files.stamp`), by directory."""
+    """Of manifests (:func:`pip_linkmode.files.file_stamp`), by directory."""
 
     def covers(self, directory: str) -> bool:
         """Tell whether it was the files of this directory, by this manifest.
@@ -54,12 +54,12 @@ class Seen:
         if known is None:
             return False
         try:
-            return known == stamp(os.lstat(os.path.join(directory, MANIFEST)))
+            return known == file_stamp(os.lstat(os.path.join(directory, MANIFEST)))
         except OSError:
             return False
 
 
-NOTHING_SEEN = Seen({})
+NO_CHECKS = RecentChecks({})
 
 
 def use(directory: str) -> None:
@@ -92,7 +92,7 @@ def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
             msg = f"{base} is not a directory"
             raise EntryDamagedError(msg)
         uid, gid = owner.st_uid, owner.st_gid
-        with below(base) as lstat:
+        with lstat_below(base) as lstat:
             for path, size, mtime_ns, mode in files:
                 status = lstat(path)
                 if (
@@ -158,7 +158,7 @@ def read_manifest(path: str) -> Any:
 
 
 @contextlib.contextmanager
-def below(directory: str) -> Iterator[Callable[[str], os.stat_result]]:
+def lstat_below(directory: str) -> Iterator[Callable[[str], os.stat_result]]:
     """Give an ``lstat`` for paths below a directory, which need not be walked to anew.
 
     :param directory: absolute path; a link is not followed

@@ -60,7 +60,7 @@ def data_scheme(path: str) -> tuple[str, str] | None:
     return key, below
 
 
-def is_kept(path: str, dist_info: str) -> bool:
+def is_installed_by_pip(path: str, dist_info: str) -> bool:
     """Tell whether a file is pip's to install: scripts, and what it writes itself.
 
     :param path: path in the wheel
@@ -82,10 +82,12 @@ def compiled_sources(paths: Iterable[str], dist_info: str) -> tuple[str, ...]:
     :param dist_info: name of the wheel's dist-info directory
     """
     return tuple(
-        path for path in paths if path.endswith(".py") and not is_kept(path, dist_info)
+        path
+        for path in paths
+        if path.endswith(".py") and not is_installed_by_pip(path, dist_info)
     )
 
 
-def is_plain(path: str) -> bool:
+def is_safe_path(path: str) -> bool:
     """Tell whether a path is relative and normal, stays below, and fits in a line."""
     return not _UNSAFE.search(path)

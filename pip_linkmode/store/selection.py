@@ -23,7 +23,7 @@ def _device(path: str) -> int:
 
 
 def arrange(
-    stores: Sequence[Store], destination: str, *, anywhere: bool, umask: int
+    stores: Sequence[Store], destination: str, *, any_file_system: bool, umask: int
 ) -> tuple[list[Store], Store | None]:
     """Decide where to look for entries, and which store gets new ones.
 
@@ -33,15 +33,17 @@ def arrange(
 
     :param stores: in the order of the setting
     :param destination: absolute path of what is installed to
-    :param anywhere: whether files of another file system are as good: as for symlinks
+    :param any_file_system: whether a store on another file system is as good
     :param umask: the umask in force
     :returns: the stores in the order of look-up, and the one for what is in none
     """
     device = _device(destination)
     near = [store for store in stores if _device(store.root) == device]
-    home = next((store for store in (*near, *stores) if store.takes(umask)), None)
-    if anywhere:
-        return list(stores), home
-    if home in near:
-        return near, home
-    return [*near, *(store for store in stores if store not in near)], home
+    write_store = next(
+        (store for store in (*near, *stores) if store.accepts(umask)), None
+    )
+    if any_file_system:
+        return list(stores), write_store
+    if write_store in near:
+        return near, write_store
+    return [*near, *(store for store in stores if store not in near)], write_store

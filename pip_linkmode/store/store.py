@@ -70,7 +70,7 @@ class Store:
     writable: bool
     shared: bool = False
     """Whether all members of its group write to it."""
-    beside: tuple[str, ...] = ()
+    related_stores: tuple[str, ...] = ()
     """Absolute paths of the stores that are looked after together, this one too."""
 
     @classmethod
@@ -108,7 +108,7 @@ class Store:
             raise StoreRefusedError(msg)
         return store
 
-    def takes(self, umask: int) -> bool:
+    def accepts(self, umask: int) -> bool:
         """Tell whether it can be given what is made under a umask.
 
         What the members of a group cannot read is in their way.
@@ -129,7 +129,7 @@ class Store:
         name = f"{entry.sha256}-{entry.mtime}-{interpreter}"
         return os.path.join(self.root, LAYOUT, BYTECODE, name)
 
-    def spare_bytecode(self) -> list[str]:
+    def detached_bytecode(self) -> list[str]:
         """Return the absolute paths of what :meth:`bytecode` is for."""
         return directories_in(os.path.join(self.root, LAYOUT, BYTECODE))
 

@@ -67,15 +67,15 @@ def make_environment(
     store: Store, path: Path, entries: list[tuple[str, str]], mode: str
 ) -> None:
     """Link some entries into a new environment."""
-    library = path / "lib" / "python3" / "site-packages"
-    library.mkdir(parents=True)
+    site_packages = path / "lib" / "python3" / "site-packages"
+    site_packages.mkdir(parents=True)
     (path / "pyvenv.cfg").write_text("home = /usr/bin\n")
     linker, links = Linker(), []
     for sha256, info in entries:
-        registry.register(store.root, str(library), sha256, mode)
+        registry.register(store.root, str(site_packages), sha256, mode)
         files = Path(store.path(sha256)) / FILES
         for file in files.rglob("*"):
-            target = library / file.relative_to(files)
+            target = site_packages / file.relative_to(files)
             if file.is_dir():
                 target.mkdir(exist_ok=True)
             elif file.parent.name == info:
@@ -84,7 +84,9 @@ def make_environment(
                 links.append(
                     Link(str(file), str(target), 3000, MTIME * 10**9, 0o644, 0o644)
                 )
-    linker.link(links, mode=mode, store=store.root, area=str(library), made=[])
+    linker.link(
+        links, mode=mode, store=store.root, target_root=str(site_packages), created=[]
+    )
 
 
 def seconds(command: list[str], env: dict[str, str], runs: int = 3) -> float:
@@ -127,8 +129,8 @@ def main() -> None:
         os.sync()
         env = {**os.environ, "PIP_LINK_STORE": store.root}
         command = [sys.executable, "-m", "pip_linkmode"]
-        trees = [store.root, *map(str, paths)]
-        du = seconds(["du", "-s", *trees], env)
+        directories_of = [store.root, *map(str, paths)]
+        du = seconds(["du", "-s", *directories_of], env)
         results = {"du": du}
         for name, arguments in {
             "status": ["status", "--environment", str(paths[0])],

@@ -79,7 +79,7 @@ class Walk:
 
     def __init__(self, house: Path, store: Path) -> None:
         self.house, self.store = house, store
-        self.trees: dict[bool, list[dict[str, Entry]]] = {False: [], True: []}
+        self.directories_of: dict[bool, list[dict[str, Entry]]] = {False: [], True: []}
         self.contents: list[dict[str, str]] = []
 
     def step(self, who: str, verb: str, version: str = "") -> Step:
@@ -107,7 +107,7 @@ class Walk:
             if links:
                 assert (site_packages / "hardlink" / "same.py").stat().st_nlink > 1
                 assert (site_packages / "symlink" / "same.py").is_symlink()
-            self.trees[ours].append(environment.snapshot())
+            self.directories_of[ours].append(environment.snapshot())
             self.contents.append(store_digest(self.store))
 
         return do
@@ -116,8 +116,8 @@ class Walk:
         """Return what our environment has, and stock pip's has not, after a step."""
         found = []
         stock, linked = (
-            [delta(trees[-1], tree) for tree in trees[:-1]]
-            for trees in self.trees.values()
+            [delta(directories_of[-1], tree) for tree in directories_of[:-1]]
+            for directories_of in self.directories_of.values()
         )
         for number, pair in enumerate(zip(stock, linked, strict=True), 1):
             found += [

@@ -106,8 +106,8 @@ def test_a_prefix_with_an_interpreter_of_its_own(
 ) -> None:
     """As conda lays it out: no ``pyvenv.cfg``; the shim goes where pip is."""
     prefix = tmp_path / "prefix"
-    library = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}"
-    standard, inside = Path(sys.base_prefix, library), prefix / library
+    site_packages = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}"
+    standard, inside = Path(sys.base_prefix, site_packages), prefix / site_packages
     if not (standard / "site-packages").is_dir():
         pytest.skip("this interpreter keeps its packages elsewhere")
     (inside / "site-packages").mkdir(parents=True)
@@ -115,7 +115,7 @@ def test_a_prefix_with_an_interpreter_of_its_own(
         if entry.name not in ("site-packages", "__pycache__"):
             (inside / entry.name).symlink_to(entry)
     (prefix / "bin").mkdir()
-    binary = Path(sys.base_prefix, "bin", Path(library).name)
+    binary = Path(sys.base_prefix, "bin", Path(site_packages).name)
     shutil.copy(binary, prefix / "bin" / "python")
     environment = Environment(prefix, tmp_path / "private")
     seen = environment.run("-c", "import sys; print(sys.prefix, sys.base_prefix)")

@@ -83,7 +83,7 @@ def test_one_warning_names_what_is_missing_and_pip_works(
         for name in ("one", "two")
     ]
     install = ("install", "--no-index", *wheels)
-    outputs, trees = [], []
+    outputs, directories_of = [], []
     for shim in (False, True):
         environment = bed.environment(tmp_path / "here" / "e", shim=shim, pip=pip)
         shape(environment)
@@ -93,12 +93,14 @@ def test_one_warning_names_what_is_missing_and_pip_works(
         outputs.append(environment.pip(*install))
         environment.pip("uninstall", "--yes", "two")
         after = environment.snapshot()
-        trees.append({path: after[path] for path in after.keys() - before.keys()})
+        directories_of.append(
+            {path: after[path] for path in after.keys() - before.keys()}
+        )
         for name in ("one", "two"):
             module = environment.site_packages / name / "__init__.py"
             assert not module.exists() or module.stat().st_nlink == 1
         (tmp_path / "here").rename(tmp_path / f"there-{shim}")
-    assert trees[0] == trees[1]
+    assert directories_of[0] == directories_of[1]
     stock, linked = outputs
     assert linked.stdout == stock.stdout
     assert stock.stderr == ""

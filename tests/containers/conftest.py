@@ -36,11 +36,11 @@ def engine(
     # Overlays cannot be on the overlay that a container has.
     mounts.mount_tmpfs(root, "size=4g")
     try:
-        made = Buildah(root)
+        created = Buildah(root)
         ours = bed._dependencies(sys.executable).glob("*.whl")
         wheels = [bed.shim_wheel(), *ours, *make_wheels(root / "wheels")]
-        made.make_base(bed.pip_wheel(NEWEST), wheels)
-        yield made
+        created.make_base(bed.pip_wheel(NEWEST), wheels)
+        yield created
     finally:
         mounts.unmount(root)
         root.rmdir()

@@ -165,17 +165,17 @@ def _copy_python(root: Path) -> Path:
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
     python = Path(os.path.realpath(sys.executable))
-    library = Path(sysconfig.get_path("stdlib"))
+    site_packages = Path(sysconfig.get_path("stdlib"))
     for name in ("python", "python3"):
         (root / "usr/local/bin" / name).symlink_to(python)
     shutil.copytree(
-        library,
-        _inside(root, library),
+        site_packages,
+        _inside(root, site_packages),
         symlinks=True,
         ignore=shutil.ignore_patterns(*_UNWANTED),
     )
     programs = [Path(path) for path in map(shutil.which, _PROGRAMS) if path]
-    modules = list(library.glob("lib-dynload/*.so"))
+    modules = list(site_packages.glob("lib-dynload/*.so"))
     for program in (python, *programs):
         _copy(root, program)
     for needed in _needed([python, *programs, *modules]):

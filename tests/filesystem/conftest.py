@@ -93,16 +93,16 @@ def file_systems(private_namespace: bool) -> Iterator[FileSystems]:
 @pytest.fixture
 def on(file_systems: FileSystems) -> Iterator[Callable[[str], Path]]:
     """Return a function that makes a fresh directory on a file system."""
-    made = []
+    created = []
 
     def directory(name: str) -> Path:
         path = tempfile.mkdtemp(prefix="test-", dir=file_systems[name])
         os.chmod(path, 0o755)
-        made.append(path)
+        created.append(path)
         return Path(path)
 
     yield directory
-    for path in made:
+    for path in created:
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -110,15 +110,15 @@ def on(file_systems: FileSystems) -> Iterator[Callable[[str], Path]]:
 def tmpfs(root: None, file_systems: FileSystems) -> Iterator[Callable[..., Path]]:
     """Return a function that mounts a small file system of a given size."""
     del root
-    made: list[Path] = []
+    created: list[Path] = []
 
     def mount(*options: str) -> Path:
         place = Path(tempfile.mkdtemp(prefix="small-", dir=file_systems["tmpfs"]))
-        made.append(mounts.mount_tmpfs(place, *options))
+        created.append(mounts.mount_tmpfs(place, *options))
         return place
 
     yield mount
-    for path in made:
+    for path in created:
         mounts.unmount(path)
         path.rmdir()
 

@@ -93,12 +93,16 @@ def link(mode: str, source: Path, target: Path) -> str:
     bits = status.st_mode & 0o777
     one = Link(str(source), str(target), status.st_size, status.st_mtime_ns, bits, bits)
     used = Linker().link(
-        [one], mode=mode, store=str(source.parent), area=str(target.parent), made=[]
+        [one],
+        mode=mode,
+        store=str(source.parent),
+        target_root=str(target.parent),
+        created=[],
     )
     (said,) = used
-    made = seen(source, target)
-    assert said == made, f"{mode}: said to be a {said}, is a {made}"
-    return made
+    created = seen(source, target)
+    assert said == created, f"{mode}: said to be a {said}, is a {created}"
+    return created
 
 
 def observe(places: Mapping[str, Path]) -> Results:
@@ -107,18 +111,19 @@ def observe(places: Mapping[str, Path]) -> Results:
     :param places: by name, all of :data:`tests.filesystem.mounts.NAMES`
     """
     results: Results = {}
-    areas = {
+    target_roots = {
         name: Path(tempfile.mkdtemp(prefix="target-", dir=places[name]))
         for name in mounts.WRITABLE
     }
     for store in mounts.NAMES:
         files = sources(store, places[store])
-        for target, area in areas.items():
+        for target, target_root in target_roots.items():
             results[store, target] = tuple(
-                link(mode, next(files), area / f"{store}-{mode}") for mode in MODES
+                link(mode, next(files), target_root / f"{store}-{mode}")
+                for mode in MODES
             )
-    for area in areas.values():
-        shutil.rmtree(area)
+    for target_root in target_roots.values():
+        shutil.rmtree(target_root)
     return results
 
 

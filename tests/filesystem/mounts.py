@@ -21,7 +21,7 @@ import subprocess
 from pathlib import Path
 
 from pip_linkmode.files import current_umask
-from pip_linkmode.prepare.preparer import Intake
+from pip_linkmode.prepare.preparer import Preparer
 from pip_linkmode.store.store import Store
 from tests.support.wheels import make_wheel
 
@@ -157,12 +157,12 @@ def publish(directory: Path) -> None:
 def fill(root: Path, *wheels: Path) -> None:
     """Unpack and compile some wheels into a store."""
     store = Store.open(str(root))
-    intake = Intake([store], umask=current_umask(), pycompile=True, count=1)
+    preparer = Preparer([store], umask=current_umask(), pycompile=True, count=1)
     try:
         for wheel in wheels:
-            intake.find(str(wheel))
+            preparer.prepare(str(wheel))
     finally:
-        intake.stop()
+        preparer.stop()
 
 
 def make(root: Path) -> dict[str, Path]:

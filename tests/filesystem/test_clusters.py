@@ -182,17 +182,17 @@ def wheels(directory: Path) -> list[Path]:
 def cluster(
     directory: Path, driver: Environment, wheels: list[Path]
 ) -> Iterator[Cluster]:
-    made = Cluster(*(directory / name for name in ("image", "volume", "store")))
-    for path in (made.volume, made.store):
+    created = Cluster(*(directory / name for name in ("image", "volume", "store")))
+    for path in (created.volume, created.store):
         path.mkdir()
-    mounts.run("truncate", "-s", "64M", made.image)
-    mounts.run("mkfs.ext4", "-q", "-F", made.image)
-    made.mount()
-    fill(driver, made.volume / "store", *wheels)
-    made.unmount()
-    made.mount()
-    yield made
-    made.unmount()
+    mounts.run("truncate", "-s", "64M", created.image)
+    mounts.run("mkfs.ext4", "-q", "-F", created.image)
+    created.mount()
+    fill(driver, created.volume / "store", *wheels)
+    created.unmount()
+    created.mount()
+    yield created
+    created.unmount()
 
 
 def test_many_environments_live_on_a_read_only_store(

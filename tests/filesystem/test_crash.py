@@ -73,7 +73,7 @@ def patch(module):
     session = module.Session
     session.__enter__ = around(b"s", session.__enter__, b"s")
     session.__exit__ = around(b"a", session.__exit__, b"a")
-    module.Intake.find = around(b"u", module.Intake.find, b"s")
+    module.Preparer.prepare = around(b"u", module.Preparer.prepare, b"s")
     module.Store.publish = around(b"r", module.Store.publish, b"u")
     module.Linker.link = around(b"l", module.Linker.link, b"s")
     install = session.install

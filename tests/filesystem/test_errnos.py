@@ -195,9 +195,9 @@ def test_emlink(
     (source,) = store.glob("v1/wheels/*/*/files/pkg/__init__.py")
     assert link_to_the_limit(source, place / "names") == 64_999
     done = compare(bed, place, install(wheels[0]), settings(mode, store))
-    made = primitives(done.environment, store)
-    assert made.pop("pkg/__init__.py") == "copy"
-    assert set(made.values()) == {"hardlink"}
+    created = primitives(done.environment, store)
+    assert created.pop("pkg/__init__.py") == "copy"
+    assert set(created.values()) == {"hardlink"}
     assert done.summary.startswith("Linked 1 package by hardlink")
     if mode == "auto":
         assert "1 files not shared: Too many links" in done.summary
@@ -256,9 +256,9 @@ def test_erofs_of_a_target(
     place = on("ext4")
 
     def read_only(environment: Environment) -> Environment:
-        library = environment.site_packages
-        mounts.run("mount", "--bind", library, library)
-        mounts.run("mount", "-o", "remount,bind,ro", library)
+        site_packages = environment.site_packages
+        mounts.run("mount", "--bind", site_packages, site_packages)
+        mounts.run("mount", "-o", "remount,bind,ro", site_packages)
         return environment
 
     env = settings("auto", place / "store")

@@ -93,9 +93,9 @@ def test_while_compiling(
         assert left_over(store) == []
         assert entries(store) == 1
         assert not list(store.glob("v1/wheels/*/*/bytecode/*"))
-        library = done.environment.site_packages / "full"
-        assert (library / "module_0.py").is_symlink()
-        assert len(list(library.glob("__pycache__/*.pyc"))) == 20
+        site_packages = done.environment.site_packages / "full"
+        assert (site_packages / "module_0.py").is_symlink()
+        assert len(list(site_packages.glob("__pycache__/*.pyc"))) == 20
 
 
 @pytest.fixture
@@ -125,8 +125,8 @@ def test_no_symlink_into_a_full_store_that_cannot_note_who_uses_it(
     done = compare(bed, tmp_path, args, env)
     (warning,) = done.warnings
     assert FULL in warning
-    library = done.environment.site_packages / "full"
-    assert not any(path.is_symlink() for path in library.rglob("*"))
+    site_packages = done.environment.site_packages / "full"
+    assert not any(path.is_symlink() for path in site_packages.rglob("*"))
     assert entries(full_store) == 1
 
 

@@ -117,14 +117,14 @@ def test_pip_links_between_file_systems(
     store: str,
     target: str,
     mode: str,
-    made: str,
+    created: str,
     reason: str | None,
 ) -> None:
     root = on(store) / "store"
     args = [*INSTALL, str(mounts.published_wheel(tmp_path))]
     done = compare(bed, on(target), args, settings(mode, root))
-    assert set(primitives(done.environment, root).values()) == {made}
-    verb = "Copied 1 package" if made == "copy" else f"Linked 1 package by {made}"
+    assert set(primitives(done.environment, root).values()) == {created}
+    verb = "Copied 1 package" if created == "copy" else f"Linked 1 package by {created}"
     assert done.summary.startswith(verb)
     if reason is None:
         assert done.warnings == []
@@ -153,13 +153,13 @@ def test_pip_links_out_of_what_others_have_published(
     store: str,
     target: str,
     mode: str,
-    made: str,
+    created: str,
 ) -> None:
     place = file_systems[store]
     wheel = place / "wheels" / "pkg-1.0-py3-none-any.whl"
     env = settings(mode, place / "store")
     done = compare(bed, on(target), [*INSTALL, str(wheel)], env)
-    assert set(primitives(done.environment, place / "store").values()) == {made}
+    assert set(primitives(done.environment, place / "store").values()) == {created}
     assert "unpacked for the first time" not in done.summary
 
 
@@ -180,12 +180,12 @@ def test_what_a_read_only_store_lacks_goes_to_the_next_one(
     args = [*INSTALL, *map(str, wheels)]
     env = settings("hardlink", published, own)
     done = compare(bed, place, args, env)
-    made = primitives(done.environment, own)
-    assert set(made.values()) == {"hardlink"}
+    created = primitives(done.environment, own)
+    assert set(created.values()) == {"hardlink"}
     if store == "squashfs":
         # It cannot be linked from, and the other one can.
         assert "; 2 unpacked for the first time" in done.summary
         return
-    assert made.keys() == {"other/a.py", "other/a.pyc"}
+    assert created.keys() == {"other/a.py", "other/a.pyc"}
     assert set(primitives(done.environment, published).values()) == {"copy"}
     assert "; 1 unpacked for the first time" in done.summary

@@ -98,8 +98,8 @@ def test_setgid_directories_give_files_their_group(
     del root
 
     def of_the_group(environment: Environment) -> Environment:
-        library = environment.site_packages
-        for folder in (library, library.parent, environment.path):
+        site_packages = environment.site_packages
+        for folder in (site_packages, site_packages.parent, environment.path):
             os.chown(folder, 0, STAFF)
             folder.chmod(0o2755)
         return environment
@@ -114,9 +114,9 @@ def test_setgid_directories_give_files_their_group(
             settings(mode, store),
             prepare=of_the_group,
         )
-    library = done.environment.site_packages / "pkg"
+    site_packages = done.environment.site_packages / "pkg"
     stock = place.glob("parity-*/stock/environment/lib/*/site-packages/pkg")
-    for root_ in (library, *stock):
+    for root_ in (site_packages, *stock):
         groups = {path.stat().st_gid for path in (root_, *root_.rglob("*"))}
         assert groups == {STAFF}
 

@@ -37,9 +37,9 @@ def relink(
 
 
 def install(bed: Bed, place: Path, name: str) -> Environment:
-    made = bed.environment(place / name, shim=False)
-    made.pip("install", "--no-index", mounts.published_wheel(place / "wheels"))
-    return made
+    created = bed.environment(place / name, shim=False)
+    created.pip("install", "--no-index", mounts.published_wheel(place / "wheels"))
+    return created
 
 
 @pytest.mark.parametrize("name", ["btrfs", "xfs"])
@@ -47,14 +47,14 @@ def test_clones_share_blocks_and_nothing_else(
     bed: Bed, on: Callable[[str], Path], name: str
 ) -> None:
     place = on(name)
-    made = [install(bed, place, f"env{number}") for number in range(3)]
-    snapshots = [environment.snapshot() for environment in made]
+    created = [install(bed, place, f"env{number}") for number in range(3)]
+    snapshots = [environment.snapshot() for environment in created]
     before = occupied(place)
-    report = relink(bed, place, place / "store", "auto", *made)
+    report = relink(bed, place, place / "store", "auto", *created)
     assert all(set(one["files"]) == {"clone"} for one in report["environments"])
-    assert [environment.snapshot() for environment in made] == snapshots
+    assert [environment.snapshot() for environment in created] == snapshots
     path = "pkg/data.bin"
-    first, second = (one.site_packages / path for one in made[:2])
+    first, second = (one.site_packages / path for one in created[:2])
     ours = filesystems.extents(str(first))
     assert ours
     assert ours == filesystems.extents(str(second))
@@ -62,7 +62,7 @@ def test_clones_share_blocks_and_nothing_else(
     first.write_bytes(b"edited")
     assert second.read_bytes() != b"edited"
     assert before > occupied(place)
-    again = relink(bed, place / "again", place / "store", "auto", *made[1:])
+    again = relink(bed, place / "again", place / "store", "auto", *created[1:])
     assert all(one["files"] == {} for one in again["environments"])
 
 

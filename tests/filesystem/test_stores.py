@@ -80,7 +80,7 @@ def test_bytecode_for_a_read_only_store_is_kept_in_the_writable_one(
         "PIP_LINK_STORE": os.pathsep.join((str(image), str(own))),
         "PYTHONOPTIMIZE": "1",
     }
-    made = []
+    created = []
     for name in ("first", "second"):
         environment = bed.environment(tmp_path / name, shim=True)
         environment.pip(*INSTALL, wheel, env=env)
@@ -90,10 +90,10 @@ def test_bytecode_for_a_read_only_store_is_kept_in_the_writable_one(
         assert len(pycs) == 2
         assert not any(pyc.is_symlink() for pyc in pycs)
         environment.run("-O", "-c", "import pkg.module")
-        made.append([pyc.stat().st_ino for pyc in pycs])
+        created.append([pyc.stat().st_ino for pyc in pycs])
     if mode == "symlink":
         # Compiled once, for both.
-        assert made[0] == made[1]
+        assert created[0] == created[1]
         assert not list(own.glob("v1/wheels/*/*"))
 
 

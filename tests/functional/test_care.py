@@ -125,8 +125,8 @@ def test_pip_that_links_says_so(house: House) -> None:
     found = house.data(environment, "status")
     assert found["hook"]["problem"] is None
     assert found["hook"]["pip"] == NEWEST
-    assert found["in_force"]["settings"]["stores"] == [str(house.store)]
-    assert found["in_force"]["sources"]["store"] == "PIP_LINK_STORE"
+    assert found["effective_settings"]["settings"]["stores"] == [str(house.store)]
+    assert found["effective_settings"]["sources"]["store"] == "PIP_LINK_STORE"
     (store,) = found["stores"]
     assert store["entries"] == 1
     assert store["modes"]["symlink"] is None
@@ -193,10 +193,10 @@ def test_what_no_environment_uses_goes(house: House) -> None:
 def test_environment_that_was_deleted_releases_what_it_used(house: House) -> None:
     kept = house.environment("kept", "symlink", "one")
     gone = house.environment("gone", "symlink", *NAMES)
-    library = str(gone.site_packages)
+    site_packages = str(gone.site_packages)
     shutil.rmtree(gone.path)
     (pruned,) = house.data(kept, "prune")
-    assert pruned["released"] == [library]
+    assert pruned["released"] == [site_packages]
     assert house.entries() == ["one"]
     works(kept, "one")
 
@@ -259,7 +259,7 @@ def test_moved_environment_comes_back_to_what_it_had(house: House) -> None:
     aside = house.path / "aside"
     environment.path.rename(aside)
     (pruned,) = house.data(other, "prune")
-    assert [one["state"] for one in pruned["unseen"]] == ["moved"]
+    assert [one["state"] for one in pruned["unreachable"]] == ["moved"]
     assert house.prune(other, "--max-size", "0", code=1) == []
     assert house.run(other, "prune", "--all").returncode == 1
     aside.rename(environment.path)

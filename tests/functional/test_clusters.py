@@ -182,8 +182,8 @@ def test_job_runs_in_an_environment_of_links(bed: Bed, tmp_path: Path) -> None:
 def test_environments_of_custom_nodes_share_one_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library = os.urandom(5 << 20)
-    big: dict[str, bytes | str] = {"torch/__init__.py": "", "torch/lib": library}
+    site_packages = os.urandom(5 << 20)
+    big: dict[str, bytes | str] = {"torch/__init__.py": "", "torch/lib": site_packages}
     wheels = tmp_path / "wheels"
     make_wheel(wheels, "torch-of-this-test", files=big)
     files = [tmp_path / f"{name}.txt" for name in ("one", "another")]

@@ -75,10 +75,10 @@ class Bench:
 
     def environment(self, name: str, *args: str | Path) -> Environment:
         """Make an environment, and install something into it."""
-        made = self._bed.environment(self._root / name, shim=False)
+        created = self._bed.environment(self._root / name, shim=False)
         if args:
-            made.pip("install", "--no-index", *args)
-        return made
+            created.pip("install", "--no-index", *args)
+        return created
 
     def command(self, *args: str | Path, check: bool = True) -> Any:
         """Run the command; return what it says."""
@@ -157,22 +157,22 @@ def test_everything_is_as_before_but_for_the_disk(
     report = bench.relink(one, two, mode=mode)
     assert [environment.snapshot() for environment in (one, two)] == before
     assert {entry["name"] for entry in report["adopted"]} == {"big", "small", "pip"}
-    library = two.site_packages.relative_to(two.path).as_posix()
+    site_packages = two.site_packages.relative_to(two.path).as_posix()
     seen = stored(bench, two)
     tag = sys.implementation.cache_tag
     for path in (
-        f"{library}/big/lib/0.so",
-        f"{library}/big/module.py",
-        f"{library}/big/__pycache__/module.{tag}.pyc",
-        f"{library}/big/tool.sh",
+        f"{site_packages}/big/lib/0.so",
+        f"{site_packages}/big/module.py",
+        f"{site_packages}/big/__pycache__/module.{tag}.pyc",
+        f"{site_packages}/big/tool.sh",
         "share/big/data.bin",
-        f"include/site/{Path(library).parent.name}/big/big.h",
+        f"include/site/{Path(site_packages).parent.name}/big/big.h",
     ):
         assert seen[path] == mode
     # pip's --target does not replace links that are directly in it.
-    assert seen[f"{library}/single.py"] == "hardlink"
+    assert seen[f"{site_packages}/single.py"] == "hardlink"
     # pip resolves its own path.
-    assert seen[f"{library}/pip/__main__.py"] == "hardlink"
+    assert seen[f"{site_packages}/pip/__main__.py"] == "hardlink"
     assert not any(path.startswith("bin/") for path in seen)
     for environment in (one, two):
         environment.pip("check")
@@ -182,14 +182,14 @@ def test_everything_is_as_before_but_for_the_disk(
 
 
 def test_sum_of_five_is_that_of_one(bench: Bench, house: Path) -> None:
-    made = [
+    created = [
         bench.environment(f"env{number}", "--find-links", house, "small", "big==1.0")
         for number in range(5)
     ]
-    paths = [environment.path for environment in made]
+    paths = [environment.path for environment in created]
     one, five = taken(paths[0]), taken(*paths)
     assert five > 4.9 * one
-    report = bench.relink(*made)
+    report = bench.relink(*created)
     after = taken(*paths, bench.store)
     assert after < 1.05 * one
     # What it says is what came of it, but for directories.
@@ -355,15 +355,15 @@ def test_no_clean_up_breaks_what_is_being_linked(bench: Bench, house: Path) -> N
         while not stop.is_set():
             rounds.append(bench.command("prune", "--max-size", "0", check=False))
 
-    made = [
+    created = [
         bench.environment(f"env{number}", "--find-links", house, "small", "big==1.0")
         for number in range(3)
     ]
-    before = [environment.snapshot() for environment in made]
+    before = [environment.snapshot() for environment in created]
     cleaner = threading.Thread(target=clean_up)
     cleaner.start()
     try:
-        for environment in made:
+        for environment in created:
             bench.relink(environment, mode="symlink")
             bench.relink(environment, mode="hardlink")
             bench.relink(environment, mode="symlink")
@@ -371,7 +371,7 @@ def test_no_clean_up_breaks_what_is_being_linked(bench: Bench, house: Path) -> N
         stop.set()
         cleaner.join()
     # A link that leads nowhere would be a difference.
-    assert [environment.snapshot() for environment in made] == before
+    assert [environment.snapshot() for environment in created] == before
     assert len(rounds) > 5
 
 

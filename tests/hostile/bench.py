@@ -54,30 +54,37 @@ class Bench:
 
         :returns: the place, or ``None`` if all was left to pip
         """
-        library = self.base / name
+        site_packages = self.base / name
         scheme = {
-            key: str(library if key in ("purelib", "platlib") else self.base / key)
+            key: str(
+                site_packages if key in ("purelib", "platlib") else self.base / key
+            )
             for key in ("purelib", "platlib", "headers", "scripts", "data")
         }
-        library.mkdir(exist_ok=True)
+        site_packages.mkdir(exist_ok=True)
         settings = Settings(mode, mode, (str(self.store),), ())
         handed: list[str] = []
         with Session(settings, []) as session:
             session.install(
-                handed.append, "pkg", str(self.wheel), scheme, pycompile=True, keep=True
+                handed.append,
+                "pkg",
+                str(self.wheel),
+                scheme,
+                pycompile=True,
+                reusable=True,
             )
         (path,) = handed
-        return None if path == str(self.wheel) else library
+        return None if path == str(self.wheel) else site_packages
 
-    def assert_pristine(self, library: Path | None) -> None:
+    def assert_pristine(self, site_packages: Path | None) -> None:
         """Assert that all files are those of the wheel, if any were linked."""
-        if library is None:
+        if site_packages is None:
             return
         for path, content in FILES.items():
             expected = content.encode() if isinstance(content, str) else content
-            assert (library / path).read_bytes() == expected
-            assert stat.S_IMODE((library / path).stat().st_mode) == 0o644
-        for pyc in (library / "pkg" / "__pycache__").iterdir():
+            assert (site_packages / path).read_bytes() == expected
+            assert stat.S_IMODE((site_packages / path).stat().st_mode) == 0o644
+        for pyc in (site_packages / "pkg" / "__pycache__").iterdir():
             assert b"pristine" in pyc.read_bytes() or "__init__" in pyc.name
 
 

@@ -69,12 +69,14 @@ def info_of(name: str) -> str:
     return f"{module_of(name)}-1.0.dist-info"
 
 
-def entry(name: str, mode: int = 0o100644, **attributes: object) -> zipfile.ZipInfo:
+def entry(
+    name: str, mode: int = 0o100644, **preserved_xattrs: object
+) -> zipfile.ZipInfo:
     """Describe a member; nothing is done to its name."""
     info = zipfile.ZipInfo("x", date_time=(2020, 1, 1, 0, 0, 0))
     info.filename = name
     info.external_attr = mode << 16
-    for attribute, value in attributes.items():
+    for attribute, value in preserved_xattrs.items():
         setattr(info, attribute, value)
     return info
 

@@ -24,7 +24,7 @@ from pip_linkmode.errors import EntryDamagedError, WheelDeclinedError
 from pip_linkmode.install import skeleton
 from pip_linkmode.prepare.wheel import unpack
 from pip_linkmode.store import bytecode
-from pip_linkmode.store.paths import is_plain
+from pip_linkmode.store.paths import is_safe_path
 from pip_linkmode.store.store import Store
 from tests.hostile.bench import FILES, Bench
 from tests.hostile.corpus import build, entry
@@ -81,7 +81,7 @@ PATHS = st.lists(PARTS | st.text(max_size=3), max_size=5).map("/".join) | st.lis
 @example("a\\..\\..\\b")
 def test_plain_path_is_where_it_is_joined_to(path: str) -> None:
     """By every rule that joins paths, on every operating system."""
-    if not is_plain(path):
+    if not is_safe_path(path):
         return
     os.fsencode(path)
     joined = os.path.abspath(os.path.join("/base", path))
@@ -302,7 +302,7 @@ def test_any_manifest_that_is_loaded_leads_nowhere_else(
         assert os.path.abspath(source) == source
         assert source.startswith(f"{bench.entry}/files/")
         assert os.path.abspath(target.path) == target.path
-        assert target.path.startswith(f"{target.area}/")
+        assert target.path.startswith(f"{target.target_root}/")
     for _, pyc, _ in layout_module.bytecode_targets(layout):
         assert os.path.abspath(pyc).startswith("/env/")
 

@@ -13,7 +13,7 @@ from pip_linkmode.environments import registry
 from pip_linkmode.files import current_umask
 from pip_linkmode.link.linker import Linker
 from pip_linkmode.link.primitives import Link
-from pip_linkmode.prepare.preparer import Intake
+from pip_linkmode.prepare.preparer import Preparer
 from pip_linkmode.store.layout import FILES
 from pip_linkmode.store.store import Store
 from tests.support.wheels import make_wheel
@@ -51,39 +51,43 @@ class House:
                 f"{name}/empty": "",
             },
         )
-        intake = Intake([self.store], umask=current_umask(), pycompile=True, count=1)
+        preparer = Preparer(
+            [self.store], umask=current_umask(), pycompile=True, count=1
+        )
         try:
-            return intake.find(str(wheel)).entry
+            return preparer.prepare(str(wheel)).entry
         finally:
-            intake.stop()
+            preparer.stop()
 
-    def library(self, environment: str) -> Path:
+    def site_packages(self, environment: str) -> Path:
         """Return the site-packages of an environment, made if need be."""
-        library = self.path / environment / "lib" / "python3.11" / "site-packages"
-        library.mkdir(parents=True, exist_ok=True)
+        site_packages = self.path / environment / "lib" / "python3.11" / "site-packages"
+        site_packages.mkdir(parents=True, exist_ok=True)
         (self.path / environment / "pyvenv.cfg").touch()
-        return library
+        return site_packages
 
     def install(self, environment: str, mode: str, *entries: Entry) -> Path:
         """Link entries into an environment, as an installation does."""
-        library = self.library(environment)
+        site_packages = self.site_packages(environment)
         for entry in entries:
-            registry.register(str(self.root), str(library), entry.sha256, mode)
-            self.link(library, mode, entry)
-        return library
+            registry.register(str(self.root), str(site_packages), entry.sha256, mode)
+            self.link(site_packages, mode, entry)
+        return site_packages
 
-    def link(self, library: Path, mode: str, entry: Entry) -> None:
+    def link(self, site_packages: Path, mode: str, entry: Entry) -> None:
         """Link one entry, and do not say so."""
         mtime_ns, links = entry.mtime * 10**9, []
         for path, size, _, bits in entry.files:
-            target = library / path
+            target = site_packages / path
             target.parent.mkdir(parents=True, exist_ok=True)
             if path.startswith(entry.dist_info):
                 shutil.copyfile(entry.source(path), target)
                 continue
             link = Link(entry.source(path), str(target), size, mtime_ns, bits, bits)
             links.append(link)
-        Linker().link(links, mode=mode, store="", area=str(library), made=[])
+        Linker().link(
+            links, mode=mode, store="", target_root=str(site_packages), created=[]
+        )
 
     def present(self) -> list[str]:
         """Return the names of what is in the store, by looking."""

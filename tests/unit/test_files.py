@@ -10,13 +10,13 @@ import pytest
 
 from pip_linkmode.environments import registry
 from pip_linkmode.environments.distribution import Distribution, why_not
-from pip_linkmode.environments.environment import Site
+from pip_linkmode.environments.environment import Environment
 from pip_linkmode.environments.users import users
 from pip_linkmode.files import open_regular, read_regular
 from pip_linkmode.link.primitives import Link, clone, copy
 from pip_linkmode.relink.adopt import adopt, planned
 from pip_linkmode.relink.materialize import Materializing
-from pip_linkmode.relink.survey import Installed, files_of
+from pip_linkmode.relink.survey import InstalledDistribution, files_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,24 +95,24 @@ def test_it_is_not_copied_either(
 
 
 @pytest.fixture
-def library(house: House) -> Path:
+def site_packages(house: House) -> Path:
     return house.install("e", "copy", house.entry("a"))
 
 
 @pytest.fixture
-def info(library: Path) -> Path:
-    return library / "a-1.0.dist-info"
+def info(site_packages: Path) -> Path:
+    return site_packages / "a-1.0.dist-info"
 
 
 @plants
 def test_record_is_none(
-    house: House, library: Path, info: Path, plant: Callable[[Path], None]
+    house: House, site_packages: Path, info: Path, plant: Callable[[Path], None]
 ) -> None:
     plant(info / "RECORD")
-    distribution = Distribution(str(library), info.name)
+    distribution = Distribution(str(site_packages), info.name)
     with pytest.raises(OSError, match=NONE):
-        files_of(Site(str(library)), distribution)
-    (report,) = Materializing([str(library)], [str(house.root)]).run()
+        files_of(Environment(str(site_packages)), distribution)
+    (report,) = Materializing([str(site_packages)], [str(house.root)]).run()
     assert report.failed == {str(info / "RECORD"): NONE}
 
 
@@ -132,19 +132,25 @@ def test_clean_up_takes_it_for_what_cannot_be_read(
 @plants
 @pytest.mark.parametrize("name", ["INSTALLER", "direct_url.json"])
 def test_nothing_is_known_of_who_has_installed_it(
-    library: Path, info: Path, plant: Callable[[Path], None], name: str
+    site_packages: Path, info: Path, plant: Callable[[Path], None], name: str
 ) -> None:
     plant(info / name)
-    assert why_not(Distribution(str(library), info.name)) is None
+    assert why_not(Distribution(str(site_packages), info.name)) is None
 
 
 @plants
 @pytest.mark.parametrize("name", ["METADATA", "WHEEL", "RECORD"])
 def test_it_is_not_adopted(
-    house: House, library: Path, info: Path, plant: Callable[[Path], None], name: str
+    house: House,
+    site_packages: Path,
+    info: Path,
+    plant: Callable[[Path], None],
+    name: str,
 ) -> None:
-    distribution = Distribution(str(library), info.name)
-    member = Installed(distribution, files_of(Site(str(library)), distribution))
+    distribution = Distribution(str(site_packages), info.name)
+    member = InstalledDistribution(
+        distribution, files_of(Environment(str(site_packages)), distribution)
+    )
     plant(info / name)
     with pytest.raises(OSError, match=NONE):
         planned(house.store, [member])

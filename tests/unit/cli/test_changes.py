@@ -24,29 +24,31 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def library(house: House) -> Path:
+def site_packages(house: House) -> Path:
     """Return an environment that has files of its own, of two wheels."""
     entries = [house.entry(name) for name in ("alpha", "beta")]
     return house.install("one", "copy", *entries)
 
 
-def test_relink_says_what_came_of_it(house: House, run: Run, library: Path) -> None:
-    (library / "alpha/data").write_text("edited")
-    (library / "beta/data").unlink()
-    (library / "beta/data").symlink_to("__init__.py")
-    (library / "old.egg-info").touch()
+def test_relink_says_what_came_of_it(
+    house: House, run: Run, site_packages: Path
+) -> None:
+    (site_packages / "alpha/data").write_text("edited")
+    (site_packages / "beta/data").unlink()
+    (site_packages / "beta/data").symlink_to("__init__.py")
+    (site_packages / "old.egg-info").touch()
     path = str(house.path / "one")
-    os.link(library / "alpha/__init__.py", house.path / "cache")
+    os.link(site_packages / "alpha/__init__.py", house.path / "cache")
     told = run.text("relink", path, "--dry-run")
     assert "2 files (14 kB) would be linked" in told
     assert "Would free" in told
     lines = run.text("relink", path, "--mode", "hardlink").splitlines()
     assert lines == [
-        str(library),
+        str(site_packages),
         "  2 files (14 kB) linked: 2 by hardlink; 0 were shared before",
         "  1 file left alone: they are links to somewhere else",
         "  1 distribution passed over: is an egg",
-        f"  edited, and left alone: {library}/alpha/data",
+        f"  edited, and left alone: {site_packages}/alpha/data",
         *lines[-2:],
     ]
     assert lines[-2].startswith("Freed ")
@@ -55,24 +57,24 @@ def test_relink_says_what_came_of_it(house: House, run: Run, library: Path) -> N
 
 
 def test_relink_that_can_share_nothing_is_found(
-    run: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reason = os.strerror(errno.EXDEV)
     refused = {"clone": reason, "hardlink": reason, "symlink": None, "copy": None}
     monkeypatch.setattr(relink_module, "probe", lambda *_: refused)
-    text = run.text("relink", str(library), code=1)
+    text = run.text("relink", str(site_packages), code=1)
     assert "nothing is shared: no hardlink from" in text
     assert reason in text
 
 
 def test_relink_that_meets_an_error_is_found(
-    house: House, run: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+    house: House, run: Run, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> str:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(Replacer, "replace", refuse)
-    text = run.text("relink", str(library), code=1)
+    text = run.text("relink", str(site_packages), code=1)
     reason = f"cannot be replaced: {os.strerror(errno.EIO)}"
     assert f"4 files left alone: they {reason}" in text
     assert house.present() == ["alpha", "beta"]
@@ -82,72 +84,78 @@ def test_relink_that_meets_an_error_is_found(
 def test_relink_takes_the_mode_that_pip_would(
     house: House,
     run: Run,
-    library: Path,
+    site_packages: Path,
     mode: str,
     expected: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PIP_LINK_MODE", mode)
     store = ("--link-store", str(house.root))
-    run.data("relink", str(library), *store)
-    assert (library / "alpha/data").is_symlink() is expected
-    assert (library / "alpha/data").samefile(house.entry("alpha").source("alpha/data"))
+    run.data("relink", str(site_packages), *store)
+    assert (site_packages / "alpha/data").is_symlink() is expected
+    assert (site_packages / "alpha/data").samefile(
+        house.entry("alpha").source("alpha/data")
+    )
 
 
 def test_relink_needs_a_store(
-    run: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_LINK_MODE", "off")
-    said = run.error("relink", str(library), code=2)
+    said = run.error("relink", str(site_packages), code=2)
     assert "there is no store: the link mode is off (PIP_LINK_MODE)" in said
     monkeypatch.setenv("PIP_LINK_MODE", "auto")
     monkeypatch.delenv("PIP_LINK_STORE")
     monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
-    assert "set --link-store" in run.error("relink", str(library), code=2)
+    assert "set --link-store" in run.error("relink", str(site_packages), code=2)
 
 
-def test_environment_of_two_paths_is_one(house: House, run: Run, library: Path) -> None:
+def test_environment_of_two_paths_is_one(
+    house: House, run: Run, site_packages: Path
+) -> None:
     (house.path / "alias").symlink_to(house.path / "one")
     apart = house.path / "other" / "site-packages"
     apart.parent.mkdir()
-    apart.symlink_to(library)
+    apart.symlink_to(site_packages)
     paths = [str(one) for one in (house.path / "one", house.path / "alias", apart)]
     report = run.data("relink", *paths, "--mode", "hardlink")
     (one,) = report["environments"]
-    assert (one["site_packages"], one["refused"]) == (str(library), None)
+    assert (one["site_packages"], one["refused"]) == (str(site_packages), None)
     (one,) = run.data("materialize", *paths)
-    assert one["site_packages"] == str(library)
+    assert one["site_packages"] == str(site_packages)
 
 
 def test_symlinks_that_would_dangle_are_refused(
-    house: House, run: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+    house: House, run: Run, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(house.path))
-    said = run.error("relink", str(library), "--mode", "symlink", code=2)
+    said = run.error("relink", str(site_packages), "--mode", "symlink", code=2)
     assert "symlinks would dangle: the store" in said
-    assert not (library / "alpha/data").is_symlink()
+    assert not (site_packages / "alpha/data").is_symlink()
 
 
 def test_materialize_says_what_came_of_it(
-    house: House, run: Run, library: Path
+    house: House, run: Run, site_packages: Path
 ) -> None:
-    run.text("relink", str(library), "--mode", "symlink")
+    run.text("relink", str(site_packages), "--mode", "symlink")
     entry = house.entry("alpha")
     os.unlink(entry.source("alpha/data"))
-    lines = run.text("materialize", str(library), code=1).splitlines()
+    lines = run.text("materialize", str(site_packages), code=1).splitlines()
     assert lines == [
-        str(library),
+        str(site_packages),
         "  3 files (24 kB) made private",
-        f"  leads nowhere: {library}/alpha/data",
+        f"  leads nowhere: {site_packages}/alpha/data",
     ]
-    (library / "alpha/data").unlink()
-    assert run.data("materialize", str(library))[0]["released"] == [str(house.root)]
+    (site_packages / "alpha/data").unlink()
+    assert run.data("materialize", str(site_packages))[0]["released"] == [
+        str(house.root)
+    ]
 
 
 def test_enable_and_disable_say_what_came_of_it(
-    run: Run, library: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = str(library)
+    path = str(site_packages)
     enabled = Enabled(path, ["pip-linkmode 1.0"], ["wrapt 2.0"], 3, ["pip is old"])
     monkeypatch.setattr(enable_module, "enable", lambda _: enabled)
     assert run.text("enable", path, code=1) == (
@@ -166,11 +174,11 @@ def test_enable_and_disable_say_what_came_of_it(
 
 
 @pytest.fixture
-def several(house: House, library: Path) -> list[str]:
+def several(house: House, site_packages: Path) -> list[str]:
     """Libraries of which another process is at work in the second."""
     alpha = house.entry("alpha")
     others = [house.install(name, "hardlink", alpha) for name in ("two", "three")]
-    return [str(one) for one in (library, *others)]
+    return [str(one) for one in (site_packages, *others)]
 
 
 @pytest.mark.parametrize("command", ["enable", "disable", "materialize"])

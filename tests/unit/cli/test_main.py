@@ -188,9 +188,9 @@ def test_list_tells_what_is_there(house: House, run: Run) -> None:
 
 def test_list_counts_an_environment_of_two_paths_once(house: House, run: Run) -> None:
     entry = house.entry("a")
-    library = house.install("one", "hardlink", entry)
+    site_packages = house.install("one", "hardlink", entry)
     (house.path / "one" / "lib64").symlink_to("lib")
-    alias = str(library).replace("/lib/", "/lib64/")
+    alias = str(site_packages).replace("/lib/", "/lib64/")
     register(str(house.root), alias, entry.sha256, "hardlink")
     (row,) = run.data("list")
     assert row["users"] == [str(house.path / "one")]
@@ -288,45 +288,45 @@ def test_prune_says_whom_it_could_not_look_at(house: House, run: Run) -> None:
     assert "which is somewhere else now, or was deleted and is in another" in text
     assert "--release" in text
     (data,) = run.data("prune")
-    assert len(data["unseen"][0]["depends_on"]) == 1
+    assert len(data["unreachable"][0]["depends_on"]) == 1
     shutil.rmtree(house.path / "aside")
     assert "Gone, and forgotten: " in run.text("prune")
 
 
 def test_prune_of_both_stores_forgets_who_was_in_both(house: House, run: Run) -> None:
     entry, other = house.entry("a"), house.path / "other"
-    library = house.install("e", "symlink", entry)
+    site_packages = house.install("e", "symlink", entry)
     other.mkdir()
-    register(str(other), str(library), entry.sha256, "symlink")
+    register(str(other), str(site_packages), entry.sha256, "symlink")
     shutil.rmtree(house.path / "e")
     (data,) = run.data("prune")
-    assert [one["state"] for one in data["unseen"]] == ["moved"]
+    assert [one["state"] for one in data["unreachable"]] == ["moved"]
     both = f"{house.root}{os.pathsep}{other}"
     for dry_run in (("--dry-run",), ()):
         found = run.data("prune", *dry_run, "--link-store", both)
-        assert [one["released"] for one in found] == [[str(library)]] * 2
+        assert [one["released"] for one in found] == [[str(site_packages)]] * 2
         assert [one["name"] for one in found[0]["removed"]] == ["a"]
-    assert run.data("usage", "--link-store", both)["unseen"] == []
+    assert run.data("usage", "--link-store", both)["unreachable"] == []
 
 
 def test_prune_says_whom_it_has_forgotten(house: House, run: Run) -> None:
-    library = house.install("e", "symlink", house.entry("used"))
+    site_packages = house.install("e", "symlink", house.entry("used"))
     (house.path / "e").rename(house.path / "aside")
     text = run.text("prune", "--release", str(house.path / "e"))
-    assert text.startswith(f"Forgotten: {library}\n")
+    assert text.startswith(f"Forgotten: {site_packages}\n")
     assert house.present() == []
 
 
 def test_prune_counts_whom_it_has_forgotten(house: House, run: Run) -> None:
     entry = house.entry("a")
-    library = str(house.install("e", "symlink", entry))
+    site_packages = str(house.install("e", "symlink", entry))
     (house.path / "e").rename(house.path / "aside")
     release = ("--release", str(house.path / "e"))
     for dry_run in (("--dry-run",), ()):
         (data,) = run.data("prune", *release, *dry_run)
-        assert data["released"] == [library]
+        assert data["released"] == [site_packages]
         assert [one["name"] for one in data["removed"]] == ["a"]
-        assert data["unseen"] == []
+        assert data["unreachable"] == []
 
 
 def test_prune_says_who_holds_the_store(house: House, run: Run) -> None:
@@ -371,23 +371,23 @@ def test_store_that_is_read_only_is_passed_over(
 
 
 def test_verify_says_where_a_damaged_file_is(house: House, run: Run) -> None:
-    library = house.install("e", "hardlink", house.entry("a"))
+    site_packages = house.install("e", "hardlink", house.entry("a"))
     assert "All files are as they were" in run.text("verify")
-    with (library / "a" / "data").open("r+") as file:
+    with (site_packages / "a" / "data").open("r+") as file:
         file.write("edited")
     text = run.text("verify", code=1)
-    assert f"a 1.0: {library / 'a' / 'data'} was modified" in text
+    assert f"a 1.0: {site_packages / 'a' / 'data'} was modified" in text
     assert f"    in {house.path / 'e'}\n" in text
     assert "    in the store: " in text
     assert "1 file is not as installed; 0 repaired" in text
     text = run.text("verify", "--repair", code=1)
     assert "the entry is gone, and made anew when it is needed" in text
     shutil.rmtree(house.root)
-    shutil.rmtree(library)
+    shutil.rmtree(site_packages)
     assert "All files are as they were" in run.text("verify")
-    library = house.install("e", "copy", house.entry("a"))
-    (library / "b-1.dist-info").mkdir()
-    (library / "b-1.dist-info" / "RECORD").write_text("a,b,c\n")
+    site_packages = house.install("e", "copy", house.entry("a"))
+    (site_packages / "b-1.dist-info").mkdir()
+    (site_packages / "b-1.dist-info" / "RECORD").write_text("a,b,c\n")
     text = run.text("verify", "--repair", code=1)
     assert text.startswith("Not readable: ")
     assert "--ignore-installed --no-deps b==1" in text
@@ -435,14 +435,16 @@ class Terminal(io.StringIO):
         return True
 
 
-def on_a_terminal(monkeypatch: pytest.MonkeyPatch, library: object = None) -> Terminal:
+def on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, site_packages: object = None
+) -> Terminal:
     """Let stderr be a terminal from now on.
 
-    :param library: what draws the bars
+    :param site_packages: what draws the bars
     """
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(progress_module, "progress", library)
+    monkeypatch.setattr(progress_module, "progress", site_packages)
     return terminal
 
 
@@ -498,8 +500,8 @@ def test_bars_of_pip_are_loaded_for_a_terminal_only() -> None:
 def test_with_pip_progress_is_its_own(
     monkeypatch: pytest.MonkeyPatch, total: int | None
 ) -> None:
-    library = pytest.importorskip("pip._vendor.rich.progress")
-    terminal = on_a_terminal(monkeypatch, library)
+    site_packages = pytest.importorskip("pip._vendor.rich.progress")
+    terminal = on_a_terminal(monkeypatch, site_packages)
     monkeypatch.setattr(progress_module, "_PATIENCE", 0)
     monkeypatch.setattr(progress_module, "_REFRESH", 0)
     monkeypatch.setenv("TERM", "xterm")

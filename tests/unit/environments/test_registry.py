@@ -13,11 +13,11 @@ import pytest
 
 from pip_linkmode.environments import identity
 from pip_linkmode.environments.distribution import Distribution, distributions
-from pip_linkmode.environments.environment import find, inside, root, trees
+from pip_linkmode.environments.environment import directories_of, find, inside, root
 from pip_linkmode.environments.registry import Registration, register, registrations
 from pip_linkmode.environments.symlinks import (
     entries_behind_symlinks,
-    inside_a_store,
+    entry_behind,
     is_stored,
 )
 from pip_linkmode.errors import EnvironmentUnknownError, RecordInvalidError
@@ -41,15 +41,15 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Path:
+def site_packages(tmp_path: Path) -> Path:
     path = tmp_path / "env" / "lib" / "python3.11" / "site-packages"
     remake(path)
     return path
 
 
-def remake(library: Path) -> None:
-    library.mkdir(parents=True)
-    environment = library.parents[2]
+def remake(site_packages: Path) -> None:
+    site_packages.mkdir(parents=True)
+    environment = site_packages.parents[2]
     (environment / "pyvenv.cfg").write_text("home = /usr/bin\n")
     (environment / "bin").mkdir()
     (environment / "bin" / "python").symlink_to(sys.executable)
@@ -163,20 +163,22 @@ def test_what_is_no_registration_is_passed_over(store: Path) -> None:
 # --- what has become of them ----------------------------------------------------------
 
 
-def test_environment_that_is_there(store: Path, library: Path) -> None:
-    register(str(store), str(library), ONE, "symlink")
+def test_environment_that_is_there(store: Path, site_packages: Path) -> None:
+    register(str(store), str(site_packages), ONE, "symlink")
     assert the_only(store).state() == "present"
 
 
-def test_environment_that_was_deleted(store: Path, library: Path) -> None:
-    register(str(store), str(library), ONE, "symlink")
-    shutil.rmtree(library.parents[2])
+def test_environment_that_was_deleted(store: Path, site_packages: Path) -> None:
+    register(str(store), str(site_packages), ONE, "symlink")
+    shutil.rmtree(site_packages.parents[2])
     assert the_only(store).state() == "gone"
 
 
-def test_environment_that_was_moved(store: Path, library: Path, tmp_path: Path) -> None:
-    register(str(store), str(library), ONE, "symlink")
-    environment = library.parents[2]
+def test_environment_that_was_moved(
+    store: Path, site_packages: Path, tmp_path: Path
+) -> None:
+    register(str(store), str(site_packages), ONE, "symlink")
+    environment = site_packages.parents[2]
     environment.rename(tmp_path / "aside")
     assert the_only(store).state() == "moved"
     (tmp_path / "aside").rename(environment)
@@ -184,9 +186,9 @@ def test_environment_that_was_moved(store: Path, library: Path, tmp_path: Path) 
 
 
 @pytest.fixture(params=["symlink", "copy"])
-def interpreter(library: Path, request: pytest.FixtureRequest) -> Path:
+def interpreter(site_packages: Path, request: pytest.FixtureRequest) -> Path:
     """Return the interpreter's name, as ``venv`` makes it."""
-    path = library.parents[2] / "bin" / "python"
+    path = site_packages.parents[2] / "bin" / "python"
     if request.param == "copy":
         path.unlink()
         path.write_text("#!/bin/sh\n")
@@ -202,10 +204,10 @@ def edit(configuration: Path) -> None:
 
 @pytest.mark.usefixtures("interpreter")
 def test_environment_that_was_moved_and_edited(
-    store: Path, library: Path, tmp_path: Path
+    store: Path, site_packages: Path, tmp_path: Path
 ) -> None:
-    register(str(store), str(library), ONE, "symlink")
-    library.parents[2].rename(tmp_path / "moved")
+    register(str(store), str(site_packages), ONE, "symlink")
+    site_packages.parents[2].rename(tmp_path / "moved")
     edit(tmp_path / "moved" / "pyvenv.cfg")
     assert the_only(store).state() == "moved"
     shutil.rmtree(tmp_path / "moved")
@@ -213,9 +215,9 @@ def test_environment_that_was_moved_and_edited(
 
 
 def test_interpreter_is_a_witness_of_its_own(
-    store: Path, library: Path, interpreter: Path
+    store: Path, site_packages: Path, interpreter: Path
 ) -> None:
-    register(str(store), str(library), ONE, "symlink")
+    register(str(store), str(site_packages), ONE, "symlink")
     (directory,) = (store / DIRECTORY).iterdir()
     status = interpreter.lstat()
     assert status.st_nlink == 2
@@ -223,21 +225,21 @@ def test_interpreter_is_a_witness_of_its_own(
 
 
 def test_registration_of_old_gets_its_second_witness(
-    store: Path, library: Path, interpreter: Path, tmp_path: Path
+    store: Path, site_packages: Path, interpreter: Path, tmp_path: Path
 ) -> None:
-    register(str(store), str(library), ONE, "symlink")
+    register(str(store), str(site_packages), ONE, "symlink")
     (witness,) = store.glob(f"{DIRECTORY}/*/witness-{interpreter.lstat().st_ino}")
     witness.unlink()
     registration = the_only(store)
     assert registration.state() == "present"
     registration.refresh()
-    library.parents[2].rename(tmp_path / "moved")
+    site_packages.parents[2].rename(tmp_path / "moved")
     edit(tmp_path / "moved" / "pyvenv.cfg")
     assert registration.state() == "moved"
 
 
 def test_where_a_symlink_has_one_name_the_configuration_is_the_witness(
-    store: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+    store: Path, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on macOS."""
     link = os.link
@@ -248,8 +250,8 @@ def test_where_a_symlink_has_one_name_the_configuration_is_the_witness(
         link(source, target, **options)
 
     monkeypatch.setattr(os, "link", refuse)
-    register(str(store), str(library), ONE, "symlink")
-    environment = library.parents[2]
+    register(str(store), str(site_packages), ONE, "symlink")
+    environment = site_packages.parents[2]
     environment.rename(environment.with_name("moved"))
     assert the_only(store).state() == "moved"
     shutil.rmtree(environment.with_name("moved"))
@@ -257,34 +259,34 @@ def test_where_a_symlink_has_one_name_the_configuration_is_the_witness(
 
 
 def test_link_that_was_followed_is_no_witness(
-    store: Path, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Path, site_packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "outside").touch()
-    interpreter = library.parents[2] / "bin" / "python"
+    interpreter = site_packages.parents[2] / "bin" / "python"
     interpreter.unlink()
     interpreter.symlink_to(tmp_path / "outside")
     link = os.link
     monkeypatch.setattr(
         os, "link", lambda source, target, **_: link(os.path.realpath(source), target)
     )
-    register(str(store), str(library), ONE, "symlink")
+    register(str(store), str(site_packages), ONE, "symlink")
     assert (tmp_path / "outside").stat().st_nlink == 1
 
 
 def test_nothing_outside_of_an_environment_is_a_witness(
-    store: Path, library: Path, tmp_path: Path
+    store: Path, site_packages: Path, tmp_path: Path
 ) -> None:
-    scripts = library.parents[2] / "bin"
+    scripts = site_packages.parents[2] / "bin"
     scripts.rename(tmp_path / "outside")
     scripts.symlink_to(tmp_path / "outside")
-    register(str(store), str(library), ONE, "symlink")
+    register(str(store), str(site_packages), ONE, "symlink")
     assert (tmp_path / "outside" / "python").lstat().st_nlink == 1
 
 
 def test_what_belongs_to_somebody_else_is_no_witness(
-    store: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+    store: Path, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interpreter, lstat = library.parents[2] / "bin" / "python", os.lstat
+    interpreter, lstat = site_packages.parents[2] / "bin" / "python", os.lstat
 
     def somebody_elses(path: str) -> os.stat_result:
         status = lstat(path)
@@ -293,14 +295,14 @@ def test_what_belongs_to_somebody_else_is_no_witness(
         return os.stat_result([*status[:4], status.st_uid + 1, *status[5:]])
 
     monkeypatch.setattr(os, "lstat", somebody_elses)
-    register(str(store), str(library), ONE, "symlink")
+    register(str(store), str(site_packages), ONE, "symlink")
     assert lstat(interpreter).st_nlink == 1
 
 
-def test_environment_without_a_witness(store: Path, library: Path) -> None:
-    (library.parents[2] / "pyvenv.cfg").unlink()
-    register(str(store), str(library), ONE, "symlink")
-    shutil.rmtree(library)
+def test_environment_without_a_witness(store: Path, site_packages: Path) -> None:
+    (site_packages.parents[2] / "pyvenv.cfg").unlink()
+    register(str(store), str(site_packages), ONE, "symlink")
+    shutil.rmtree(site_packages)
     assert the_only(store).state() == "missing"
 
 
@@ -331,70 +333,75 @@ def states(store: Path) -> list[str]:
 
 
 def test_environment_made_anew_at_the_same_path(
-    store: Path, library: Path, tmp_path: Path
+    store: Path, site_packages: Path, tmp_path: Path
 ) -> None:
-    register(str(store), str(library), ONE, "symlink")
-    shutil.rmtree(library.parents[2])
+    register(str(store), str(site_packages), ONE, "symlink")
+    shutil.rmtree(site_packages.parents[2])
     # What a file system gives away again is not to be mistaken for the old one.
     (tmp_path / "takes-the-inode").mkdir()
-    remake(library)
-    register(str(store), str(library), ONE, "symlink")
-    library.parents[2].rename(tmp_path / "moved")
+    remake(site_packages)
+    register(str(store), str(site_packages), ONE, "symlink")
+    site_packages.parents[2].rename(tmp_path / "moved")
     assert "moved" in states(store)
 
 
 def test_environment_moved_away_and_another_in_its_place(
-    store: Path, library: Path, tmp_path: Path
+    store: Path, site_packages: Path, tmp_path: Path
 ) -> None:
-    register(str(store), str(library), ONE, "symlink")
-    library.parents[2].rename(tmp_path / "old")
-    remake(library)
-    register(str(store), str(library), TWO, "symlink")
+    register(str(store), str(site_packages), ONE, "symlink")
+    site_packages.parents[2].rename(tmp_path / "old")
+    remake(site_packages)
+    register(str(store), str(site_packages), TWO, "symlink")
     assert states(store) == ["moved", "present"]
     old, new = sorted(registrations(str(store)), key=lambda one: one.state())
     assert (old.entries(), new.entries()) == ({ONE}, {TWO})
 
 
 def test_the_same_path_on_another_host_is_another_environment(
-    store: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+    store: Path, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (library.parents[2] / "pyvenv.cfg").unlink()
+    (site_packages.parents[2] / "pyvenv.cfg").unlink()
     monkeypatch.setattr(identity, "host_name", lambda: "node-1")
-    register(str(store), str(library), ONE, "symlink")
+    register(str(store), str(site_packages), ONE, "symlink")
     assert the_only(store).state() == "present"
     monkeypatch.setattr(identity, "host_name", lambda: "node-2")
     assert the_only(store).state() == "missing"
-    prepared = library.parent / "pip-target-x"
+    prepared = site_packages.parent / "pip-target-x"
     register(str(store), str(prepared), ONE, "symlink")
     monkeypatch.setattr(identity, "host_name", lambda: "node-1")
     assert "gone" not in states(store)
 
 
 def test_host_that_has_changed_its_name_is_still_known_by_the_witness(
-    store: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+    store: Path, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    register(str(store), str(library), ONE, "symlink")
+    register(str(store), str(site_packages), ONE, "symlink")
     monkeypatch.setattr(identity, "host_name", lambda: "another")
     assert the_only(store).state() == "present"
 
 
-def test_lib64_has_a_witness_of_its_own(store: Path, library: Path) -> None:
+def test_lib64_has_a_witness_of_its_own(store: Path, site_packages: Path) -> None:
     """The two are one environment, and go together."""
-    platlib = library.parents[2] / "lib64" / library.parent.name / library.name
+    platlib = (
+        site_packages.parents[2]
+        / "lib64"
+        / site_packages.parent.name
+        / site_packages.name
+    )
     platlib.mkdir(parents=True)
-    for path in (library, platlib):
+    for path in (site_packages, platlib):
         register(str(store), str(path), ONE, "symlink")
-    shutil.rmtree(library.parents[2])
+    shutil.rmtree(site_packages.parents[2])
     assert states(store) == ["gone", "gone"]
 
 
 @pytest.fixture
-def other(store: Path, library: Path) -> Path:
+def other(store: Path, site_packages: Path) -> Path:
     """Another store, which has the environment of the first one."""
     other = store.with_name("other")
     other.mkdir()
     for one in (store, other):
-        register(str(one), str(library), ONE, "symlink")
+        register(str(one), str(site_packages), ONE, "symlink")
     return other
 
 
@@ -404,17 +411,19 @@ def state(store: Path, *beside: Path) -> str:
 
 
 def test_deleted_environment_of_two_stores_is_gone_if_both_are_asked(
-    store: Path, library: Path, other: Path
+    store: Path, site_packages: Path, other: Path
 ) -> None:
-    shutil.rmtree(library.parents[2])
+    shutil.rmtree(site_packages.parents[2])
     assert state(store, other) == state(other, store) == "gone"
     # The store has several paths, and may be named with the others.
     (store.parent / "alias").symlink_to(other)
     assert state(store, store, other, store.parent / "alias") == "gone"
 
 
-def test_one_of_two_stores_cannot_tell(store: Path, library: Path, other: Path) -> None:
-    shutil.rmtree(library.parents[2])
+def test_one_of_two_stores_cannot_tell(
+    store: Path, site_packages: Path, other: Path
+) -> None:
+    shutil.rmtree(site_packages.parents[2])
     for beside in ((), (store,), (store, store.parent / "nothing")):
         assert state(store, *beside) == "moved"
     next(registrations(str(other), [str(store)])).release()
@@ -422,9 +431,9 @@ def test_one_of_two_stores_cannot_tell(store: Path, library: Path, other: Path) 
 
 
 def test_moved_environment_of_two_stores_is_kept_by_both(
-    store: Path, library: Path, other: Path, tmp_path: Path
+    store: Path, site_packages: Path, other: Path, tmp_path: Path
 ) -> None:
-    library.parents[2].rename(tmp_path / "aside")
+    site_packages.parents[2].rename(tmp_path / "aside")
     (tmp_path / "alias").symlink_to(other)
     for beside in ((other,), (store, other), (other, tmp_path / "alias")):
         assert state(store, *beside) == "moved"
@@ -432,12 +441,12 @@ def test_moved_environment_of_two_stores_is_kept_by_both(
 
 def test_store_that_lets_go_meanwhile_does_not_make_it_gone(
     store: Path,
-    library: Path,
+    site_packages: Path,
     other: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    library.parents[2].rename(tmp_path / "aside")
+    site_packages.parents[2].rename(tmp_path / "aside")
     count = Registration._names
 
     def count_and_let_go(registration: Registration) -> Names:
@@ -450,9 +459,9 @@ def test_store_that_lets_go_meanwhile_does_not_make_it_gone(
 
 
 def test_store_that_cannot_be_read_leaves_it_open(
-    store: Path, library: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+    store: Path, site_packages: Path, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.rmtree(library.parents[2])
+    shutil.rmtree(site_packages.parents[2])
     listdir = os.listdir
 
     def refuse(path: str) -> list[str]:
@@ -465,17 +474,17 @@ def test_store_that_cannot_be_read_leaves_it_open(
 
 
 def test_copy_of_a_store_has_no_witness(
-    store: Path, library: Path, tmp_path: Path
+    store: Path, site_packages: Path, tmp_path: Path
 ) -> None:
     """A restored backup must not take what is not mounted yet for deleted."""
-    register(str(store), str(library), ONE, "symlink")
-    library.parents[2].rename(tmp_path / "aside")
+    register(str(store), str(site_packages), ONE, "symlink")
+    site_packages.parents[2].rename(tmp_path / "aside")
     shutil.copytree(store, tmp_path / "copy")
     assert states(tmp_path / "copy") == ["missing"]
 
 
 def test_faked_hard_link_is_no_witness(
-    store: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+    store: Path, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on BeeGFS."""
 
@@ -483,33 +492,35 @@ def test_faked_hard_link_is_no_witness(
         shutil.copy(source, target)
 
     monkeypatch.setattr(os, "link", link)
-    register(str(store), str(library), ONE, "symlink")
-    library.parents[2].rename(library.parents[2].with_name("aside"))
+    register(str(store), str(site_packages), ONE, "symlink")
+    site_packages.parents[2].rename(site_packages.parents[2].with_name("aside"))
     assert states(store) == ["missing"]
 
 
 def test_registration_emptied_by_a_power_cut_is_written_again(
-    store: Path, library: Path
+    store: Path, site_packages: Path
 ) -> None:
-    register(str(store), str(library), ONE, "symlink")
+    register(str(store), str(site_packages), ONE, "symlink")
     name = next(store.glob("v1/environments/*/environment.json"))
     os.truncate(name, 0)
     assert registered(store) == []
-    register(str(store), str(library), ONE, "symlink")
-    assert registered(store) == [str(library)]
+    register(str(store), str(site_packages), ONE, "symlink")
+    assert registered(store) == [str(site_packages)]
 
 
-def test_registrations_of_a_group_are_the_groups(store: Path, library: Path) -> None:
+def test_registrations_of_a_group_are_the_groups(
+    store: Path, site_packages: Path
+) -> None:
     directory = store / DIRECTORY
     directory.mkdir(parents=True)
     directory.chmod(0o2775)
-    register(str(store), str(library), ONE, "symlink")
-    (made,) = directory.iterdir()
-    assert made.stat().st_mode & 0o7777 == 0o2775
+    register(str(store), str(site_packages), ONE, "symlink")
+    (created,) = directory.iterdir()
+    assert created.stat().st_mode & 0o7777 == 0o2775
 
 
-def test_planted_pipe_is_not_waited_for(store: Path, library: Path) -> None:
-    register(str(store), str(library), ONE, "symlink")
+def test_planted_pipe_is_not_waited_for(store: Path, site_packages: Path) -> None:
+    register(str(store), str(site_packages), ONE, "symlink")
     name = next(store.glob("v1/environments/*/environment.json"))
     name.unlink()
     os.mkfifo(name)
@@ -517,9 +528,9 @@ def test_planted_pipe_is_not_waited_for(store: Path, library: Path) -> None:
 
 
 def test_environment_that_cannot_be_read(
-    store: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+    store: Path, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    register(str(store), str(library), ONE, "symlink")
+    register(str(store), str(site_packages), ONE, "symlink")
 
     def refuse(path: str) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO), path)
@@ -528,24 +539,26 @@ def test_environment_that_cannot_be_read(
     assert the_only(store).state() == "unreadable"
 
 
-def test_witness_is_called_anew(store: Path, library: Path, tmp_path: Path) -> None:
-    register(str(store), str(library), ONE, "symlink")
-    configuration = library.parents[2] / "pyvenv.cfg"
+def test_witness_is_called_anew(
+    store: Path, site_packages: Path, tmp_path: Path
+) -> None:
+    register(str(store), str(site_packages), ONE, "symlink")
+    configuration = site_packages.parents[2] / "pyvenv.cfg"
     configuration.unlink()
     configuration.write_text("home = /elsewhere\n")
     the_only(store).refresh()
-    library.parents[2].rename(tmp_path / "aside")
+    site_packages.parents[2].rename(tmp_path / "aside")
     assert the_only(store).state() == "moved"
 
 
-def test_witness_that_has_not_changed_is_kept(store: Path, library: Path) -> None:
-    register(str(store), str(library), ONE, "symlink")
+def test_witness_that_has_not_changed_is_kept(store: Path, site_packages: Path) -> None:
+    register(str(store), str(site_packages), ONE, "symlink")
     the_only(store).refresh()
-    assert (library.parents[2] / "pyvenv.cfg").stat().st_nlink == 2
+    assert (site_packages.parents[2] / "pyvenv.cfg").stat().st_nlink == 2
 
 
-def test_released_environment_is_forgotten(store: Path, library: Path) -> None:
-    register(str(store), str(library), ONE, "symlink")
+def test_released_environment_is_forgotten(store: Path, site_packages: Path) -> None:
+    register(str(store), str(site_packages), ONE, "symlink")
     registration = the_only(store)
     registration.release()
     assert registered(store) == []
@@ -558,38 +571,42 @@ def test_released_environment_is_forgotten(store: Path, library: Path) -> None:
 
 
 def test_entries_behind_symlinks_are_found_at_any_depth(
-    store: Path, library: Path, tmp_path: Path
+    store: Path, site_packages: Path, tmp_path: Path
 ) -> None:
-    deep = library / "package" / "__pycache__"
+    deep = site_packages / "package" / "__pycache__"
     deep.mkdir(parents=True)
     (deep / "a.pyc").symlink_to(store / f"v1/wheels/11/{ONE}/bytecode/x/a.pyc")
-    (library / "b.py").symlink_to(store / f"v1/wheels/22/{TWO}/files/b.py")
-    (library / "elsewhere").symlink_to(tmp_path)
-    (library / "file").touch()
-    assert entries_behind_symlinks(str(store), str(library)) == {ONE, TWO}
+    (site_packages / "b.py").symlink_to(store / f"v1/wheels/22/{TWO}/files/b.py")
+    (site_packages / "elsewhere").symlink_to(tmp_path)
+    (site_packages / "file").touch()
+    assert entries_behind_symlinks(str(store), str(site_packages)) == {ONE, TWO}
 
 
-def test_store_may_have_other_names(store: Path, library: Path, tmp_path: Path) -> None:
+def test_store_may_have_other_names(
+    store: Path, site_packages: Path, tmp_path: Path
+) -> None:
     (tmp_path / "alias").symlink_to(store)
-    (library / "alias").symlink_to(tmp_path / f"alias/v1/wheels/11/{ONE}/files/a")
-    relative = os.path.relpath(store / f"v1/wheels/22/{TWO}/files/b", library)
-    (library / "relative").symlink_to(relative)
+    (site_packages / "alias").symlink_to(tmp_path / f"alias/v1/wheels/11/{ONE}/files/a")
+    relative = os.path.relpath(store / f"v1/wheels/22/{TWO}/files/b", site_packages)
+    (site_packages / "relative").symlink_to(relative)
     other = tmp_path / "other" / "v1" / "wheels" / "33" / ("3" * 64)
     (tmp_path / "other").mkdir()
-    (library / "other").symlink_to(other / "files" / "c")
-    (library / "gone").symlink_to(f"/gone/v1/wheels/44/{'4' * 64}/files/d")
-    assert entries_behind_symlinks(str(store), str(library)) == {ONE, TWO}
+    (site_packages / "other").symlink_to(other / "files" / "c")
+    (site_packages / "gone").symlink_to(f"/gone/v1/wheels/44/{'4' * 64}/files/d")
+    assert entries_behind_symlinks(str(store), str(site_packages)) == {ONE, TWO}
 
 
 def test_way_that_turns_back_is_followed_to_its_end(
-    store: Path, library: Path, tmp_path: Path
+    store: Path, site_packages: Path, tmp_path: Path
 ) -> None:
     entry = store / f"v1/wheels/11/{ONE}"
     (entry / "files").mkdir(parents=True)
-    (library / "out").symlink_to(entry / "../../../../../secret")
-    (library / "in").symlink_to(tmp_path / f"env/../store/v1/wheels/11/{ONE}/files/a")
-    assert inside_a_store(str(library / "out")) is None
-    assert inside_a_store(str(library / "in")) == (str(store), ONE)
+    (site_packages / "out").symlink_to(entry / "../../../../../secret")
+    (site_packages / "in").symlink_to(
+        tmp_path / f"env/../store/v1/wheels/11/{ONE}/files/a"
+    )
+    assert entry_behind(str(site_packages / "out")) is None
+    assert entry_behind(str(site_packages / "in")) == (str(store), ONE)
 
 
 def test_what_a_path_says_is_stored(store: Path) -> None:
@@ -597,46 +614,48 @@ def test_what_a_path_says_is_stored(store: Path) -> None:
     assert not is_stored(str(store / "v1/wheels/11/files/a"))
 
 
-def test_one_directory_may_be_enough(store: Path, library: Path) -> None:
-    (library / "deep").mkdir()
-    (library / "deep" / "a").symlink_to(store / f"v1/wheels/11/{ONE}/files/a")
-    (library / "b").symlink_to(store / f"v1/wheels/22/{TWO}/files/b")
-    found = entries_behind_symlinks(str(store), str(library), deep=False)
+def test_one_directory_may_be_enough(store: Path, site_packages: Path) -> None:
+    (site_packages / "deep").mkdir()
+    (site_packages / "deep" / "a").symlink_to(store / f"v1/wheels/11/{ONE}/files/a")
+    (site_packages / "b").symlink_to(store / f"v1/wheels/22/{TWO}/files/b")
+    found = entries_behind_symlinks(str(store), str(site_packages), deep=False)
     assert found == {TWO}
 
 
-def test_directory_that_cannot_be_read_is_an_error(store: Path, library: Path) -> None:
+def test_directory_that_cannot_be_read_is_an_error(
+    store: Path, site_packages: Path
+) -> None:
     with pytest.raises(FileNotFoundError):
-        entries_behind_symlinks(str(store), str(library / "nothing"))
+        entries_behind_symlinks(str(store), str(site_packages / "nothing"))
 
 
 # --- what is installed ----------------------------------------------------------------
 
 
-def test_distributions_and_their_rows(library: Path) -> None:
+def test_distributions_and_their_rows(site_packages: Path) -> None:
     for name in ("b-2.0.dist-info", "a-1.0.post1.dist-info", "other"):
-        (library / name).mkdir()
-    (library / "a-1.0.post1.dist-info" / "RECORD").write_text(
+        (site_packages / name).mkdir()
+    (site_packages / "a-1.0.post1.dist-info" / "RECORD").write_text(
         f"a.py,sha256={'A' * 43},12\n../../../bin/a,sha384=x,3\n\n"
         "__pycache__/a.cpython-311.pyc,,\nshort\ntorn,sha256=A,1\nb,sha256=AAAA,1\n"
     )
-    first, second = distributions(str(library))
+    first, second = distributions(str(site_packages))
     assert (first.name, first.version) == ("a", "1.0.post1")
     assert (second.name, second.version) == ("b", "2.0")
     assert second.rows() == []
-    environment = str(library.parents[2])
+    environment = str(site_packages.parents[2])
     assert [tuple(row) for row in first.rows()] == [
-        ("a.py", f"{library}/a.py", "00" * 32, 12),
+        ("a.py", f"{site_packages}/a.py", "00" * 32, 12),
         ("../../../bin/a", f"{environment}/bin/a", None, 3),
         (
             "__pycache__/a.cpython-311.pyc",
-            f"{library}/__pycache__/a.cpython-311.pyc",
+            f"{site_packages}/__pycache__/a.cpython-311.pyc",
             None,
             None,
         ),
-        ("short", f"{library}/short", None, None),
-        ("torn", f"{library}/torn", None, 1),
-        ("b", f"{library}/b", None, 1),
+        ("short", f"{site_packages}/short", None, None),
+        ("torn", f"{site_packages}/torn", None, 1),
+        ("b", f"{site_packages}/b", None, 1),
     ]
 
 
@@ -651,22 +670,22 @@ def test_distributions_and_their_rows(library: Path) -> None:
     ids=["size", "zeros", "encoding", "quote"],
 )
 def test_record_that_is_none_is_an_error(
-    library: Path, content: bytes, reason: str
+    site_packages: Path, content: bytes, reason: str
 ) -> None:
-    (library / "a-1.dist-info").mkdir()
-    record = library / "a-1.dist-info" / "RECORD"
+    (site_packages / "a-1.dist-info").mkdir()
+    record = site_packages / "a-1.dist-info" / "RECORD"
     record.write_bytes(content)
     with pytest.raises(RecordInvalidError, match=reason) as caught:
-        Distribution(str(library), "a-1.dist-info").rows()
+        Distribution(str(site_packages), "a-1.dist-info").rows()
     assert str(caught.value).startswith(f"{record} is no RECORD: ")
     assert str(caught.value).endswith("--ignore-installed --no-deps a==1")
 
 
-def test_environment_is_found_by_each_of_its_names(library: Path) -> None:
-    environment = library.parents[2]
+def test_environment_is_found_by_each_of_its_names(site_packages: Path) -> None:
+    environment = site_packages.parents[2]
     (environment / "lib64").symlink_to("lib")
-    for path in (environment, environment / "bin" / "python", library):
-        assert find(str(path)) == [str(library)]
+    for path in (environment, environment / "bin" / "python", site_packages):
+        assert find(str(path)) == [str(site_packages)]
 
 
 def test_environment_made_by_target_is_found(tmp_path: Path) -> None:
@@ -683,39 +702,39 @@ def test_environment_made_by_target_is_found(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_environment_is_refused(
-    library: Path, tmp_path: Path, name: str, reason: str
+    site_packages: Path, tmp_path: Path, name: str, reason: str
 ) -> None:
     if not name:
-        library.rmdir()
+        site_packages.rmdir()
     with pytest.raises(EnvironmentUnknownError, match=reason):
         find(str(tmp_path / name))
 
 
-def test_environment_is_what_goes_when_it_is_deleted(library: Path) -> None:
-    environment = library.parents[2]
-    assert root(str(library)) == str(environment)
+def test_environment_is_what_goes_when_it_is_deleted(site_packages: Path) -> None:
+    environment = site_packages.parents[2]
+    assert root(str(site_packages)) == str(environment)
     (environment / "pyvenv.cfg").unlink()
-    assert root(str(library)) == str(library)
+    assert root(str(site_packages)) == str(site_packages)
 
 
 def test_environment_is_where_links_to_directories_lead(
-    library: Path, tmp_path: Path
+    site_packages: Path, tmp_path: Path
 ) -> None:
-    (library / "package").mkdir()
-    (library / "alias").symlink_to("package")
-    (library / "elsewhere").symlink_to(tmp_path)
-    is_inside = inside(str(library), str(tmp_path / "nowhere"))
-    assert is_inside(str(library / "a"))
-    assert is_inside(str(library / "alias" / "a"))
-    assert not is_inside(str(library / "elsewhere" / "a"))
-    assert not is_inside(str(library.with_name("site-packages-2") / "a"))
+    (site_packages / "package").mkdir()
+    (site_packages / "alias").symlink_to("package")
+    (site_packages / "elsewhere").symlink_to(tmp_path)
+    is_inside = inside(str(site_packages), str(tmp_path / "nowhere"))
+    assert is_inside(str(site_packages / "a"))
+    assert is_inside(str(site_packages / "alias" / "a"))
+    assert not is_inside(str(site_packages / "elsewhere" / "a"))
+    assert not is_inside(str(site_packages.with_name("site-packages-2") / "a"))
 
 
 def test_environment_may_have_its_packages_elsewhere(
-    library: Path, tmp_path: Path
+    site_packages: Path, tmp_path: Path
 ) -> None:
-    environment = str(library.parents[2])
-    assert trees(str(library)) == [environment]
-    library.rename(tmp_path / "elsewhere")
-    library.symlink_to(tmp_path / "elsewhere")
-    assert trees(str(library)) == [environment, str(library)]
+    environment = str(site_packages.parents[2])
+    assert directories_of(str(site_packages)) == [environment]
+    site_packages.rename(tmp_path / "elsewhere")
+    site_packages.symlink_to(tmp_path / "elsewhere")
+    assert directories_of(str(site_packages)) == [environment, str(site_packages)]

@@ -27,12 +27,12 @@ class Hashes:
 
     def check_against_path(self, path: str) -> None:
         module: Any = sys.modules["pip._internal.utils.hashes"]
-        made = {name: module.hashlib.new(name) for name in self.allowed}
+        created = {name: module.hashlib.new(name) for name in self.allowed}
         with open(path, "rb") as file:
-            for one in made.values():
+            for one in created.values():
                 one.update(file.read())
                 file.seek(0)
-        if not any(made[name].hexdigest() == self.allowed[name] for name in made):
+        if not any(created[name].hexdigest() == self.allowed[name] for name in created):
             raise ValueError(path)
 
 

@@ -136,8 +136,8 @@ def patches(monkeypatch: pytest.MonkeyPatch) -> Patches:
 @pytest.fixture
 def command(pip: dict[str, Any]) -> Requirement:
     options_module.apply(pip[COMMAND])
-    made: Requirement = pip["pip._internal.cli.req_command"].RequirementCommand("x")
-    return made
+    created: Requirement = pip["pip._internal.cli.req_command"].RequirementCommand("x")
+    return created
 
 
 @pytest.fixture
@@ -478,8 +478,8 @@ def temporary_of_install(
         return pip[COMMAND].TempDirectory(kind=kind).options
 
     command.run = run
-    made: dict[str, Any] = command("x").main(*args, "package")
-    return made
+    created: dict[str, Any] = command("x").main(*args, "package")
+    return created
 
 
 def test_target_on_another_file_system_is_filled_from_there(

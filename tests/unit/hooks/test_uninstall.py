@@ -64,8 +64,8 @@ def path_set(request: pytest.FixtureRequest) -> OldPathSet:
     module.UninstallPathSet = Patched  # type: ignore[attr-defined]  # a fake
     module.normalize_path = normalize_path  # type: ignore[attr-defined]  # a fake
     uninstall.apply(module)
-    made: OldPathSet = Patched()
-    return made
+    created: OldPathSet = Patched()
+    return created
 
 
 def dangling(path: Path) -> Path:

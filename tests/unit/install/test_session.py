@@ -29,8 +29,8 @@ from pip_linkmode.link import filesystems, placement
 from pip_linkmode.link.linker import Linker, Refusal
 from pip_linkmode.link.primitives import PRIMITIVES, Link
 from pip_linkmode.prepare import compiler, pool
-from pip_linkmode.prepare.lookahead import LookAhead
-from pip_linkmode.prepare.preparer import Intake
+from pip_linkmode.prepare.lookahead import AheadChecker
+from pip_linkmode.prepare.preparer import Preparer
 from pip_linkmode.settings import Settings
 from pip_linkmode.store.store import Store
 from pip_linkmode.text import size
@@ -60,9 +60,9 @@ class Bench:
         self.root = root
         self.store = root / "store"
         self.env = root / "env"
-        self.library = self.env / "lib"
+        self.site_packages = self.env / "lib"
         self.scheme = {
-            "purelib": str(self.library),
+            "purelib": str(self.site_packages),
             "platlib": str(self.env / "lib64"),
             "headers": str(self.env / "include"),
             "scripts": str(self.env / "bin"),
@@ -107,7 +107,7 @@ class Bench:
     ) -> None:
         path = str(wheel or self.wheel)
         session.install(
-            self.pip, name, path, self.scheme, pycompile=pycompile, keep=keep
+            self.pip, name, path, self.scheme, pycompile=pycompile, reusable=keep
         )
 
     def run(self, settings: Settings | None = None, **options: Any) -> Session:
@@ -203,14 +203,14 @@ def test_links_lead_to_the_entry(bench: Bench) -> None:
     bench.run()
     entry = bench.entry()
     source = entry.source("package/module.py")
-    assert os.path.samefile(bench.library / "package" / "module.py", source)
+    assert os.path.samefile(bench.site_packages / "package" / "module.py", source)
     entry.check()
 
 
 def test_record_names_everything(bench: Bench) -> None:
     bench.run()
     assert sorted(bench.records) == sorted(
-        [os.path.relpath(bench.env / path, bench.library) for path in BULK] + KEPT
+        [os.path.relpath(bench.env / path, bench.site_packages) for path in BULK] + KEPT
     )
 
 
@@ -267,7 +267,9 @@ def assert_valid_bytecode(bench: Bench) -> None:
             pyc = bench.env / path
             source = os.stat(importlib.util.source_from_cache(str(pyc)))
             stamps = (int(source.st_mtime), source.st_size)
-            expected = b"".join(stamp.to_bytes(4, "little") for stamp in stamps)
+            expected = b"".join(
+                file_stamp.to_bytes(4, "little") for file_stamp in stamps
+            )
             assert pyc.read_bytes()[8:16] == expected
 
 
@@ -315,7 +317,9 @@ def test_bytecode_is_never_executable(bench: Bench) -> None:
     bench.run(pycompile=True)
     (tool,) = (path for path in COMPILED if "tool" in path)
     assert stat.S_IMODE((bench.env / tool).stat().st_mode) == 0o644
-    assert stat.S_IMODE((bench.library / "package/tool.py").stat().st_mode) == 0o755
+    assert (
+        stat.S_IMODE((bench.site_packages / "package/tool.py").stat().st_mode) == 0o755
+    )
 
 
 def test_nothing_to_compile_is_no_job(
@@ -376,8 +380,8 @@ def test_bytecode_in_place_is_taken_back_too(
 def test_workers_end_with_the_session(bench: Bench) -> None:
     with bench.session() as session:
         bench.install(session, pycompile=True)
-        assert session._intake is not None
-        processes = list(session._intake._workers._processes)
+        assert session._preparer is not None
+        processes = list(session._preparer._workers._processes)
         assert processes
         assert all(process.poll() is None for process in processes)
     assert all(process.returncode is not None for process in processes)
@@ -388,15 +392,15 @@ def test_workers_end_when_pip_fails(bench: Bench) -> None:
     session = bench.session()
     with pytest.raises(LookupError), session:
         bench.install(session, pycompile=True)
-    assert session._intake is not None
-    assert session._intake._workers._processes == []
+    assert session._preparer is not None
+    assert session._preparer._workers._processes == []
 
 
 # --- what is left to pip --------------------------------------------------------------
 
 
 def test_wheel_that_is_made_each_time_is_pips(bench: Bench) -> None:
-    session = bench.run(keep=False)
+    session = bench.run(reusable=False)
     assert bench.pip_got_the_wheel_itself()
     assert not list(bench.store.glob("v1/wheels/*"))
     assert not session.summary.wheels
@@ -456,8 +460,8 @@ def test_missing_wheel_is_pips_to_complain_about(bench: Bench) -> None:
 def test_what_was_linked_is_taken_back_when_pip_fails(
     bench: Bench, error: type[BaseException]
 ) -> None:
-    bench.library.mkdir(parents=True)
-    (bench.library / "other").touch()
+    bench.site_packages.mkdir(parents=True)
+    (bench.site_packages / "other").touch()
     bench.error = error()
     with pytest.raises(error) as caught, bench.session() as session:
         bench.install(session, pycompile=True)
@@ -527,11 +531,11 @@ def test_damaged_entry_is_made_again(
     bench: Bench, said: Callable[..., list[str]]
 ) -> None:
     bench.run()
-    (bench.library / "package" / "data").write_text("written through a hard link")
+    (bench.site_packages / "package" / "data").write_text("written through a hard link")
     shutil.rmtree(bench.env)
     session = bench.run()
     assert session.summary.fresh == 1
-    assert (bench.library / "package" / "data").read_text() == "data" * 100
+    assert (bench.site_packages / "package" / "data").read_text() == "data" * 100
     assert bench.tree() == BULK
     assert said() == []
     assert any("unpacked again" in message for message in said(VERBOSE))
@@ -575,7 +579,7 @@ def test_entry_that_is_taken_away_while_linking_is_made_again(bench: Bench) -> N
 def test_target_that_is_taken_away_while_linking_is_pips(
     bench: Bench, said: Callable[..., list[str]]
 ) -> None:
-    failing(bench, "hardlink", 3, lambda: shutil.rmtree(bench.library))
+    failing(bench, "hardlink", 3, lambda: shutil.rmtree(bench.site_packages))
     bench.run()
     assert bench.installed == [str(bench.wheel)]
     assert len(said()) == 1
@@ -621,7 +625,7 @@ def test_symlinks_are_made_after_the_last_look(
 ) -> None:
     """A symlink to what is not there any more is no error: nobody would notice."""
     looked: list[object] = []
-    monkeypatch.setattr(LookAhead, "begin", lambda *_: looked.append(mode))
+    monkeypatch.setattr(AheadChecker, "begin", lambda *_: looked.append(mode))
     bench.run(bench.settings(mode))
     assert looked == ([] if mode == "symlink" else [mode])
 
@@ -631,7 +635,7 @@ def test_symlinks_into_a_read_only_store_are_not_registered(
 ) -> None:
     before = paths(image)
     bench.run(bench.settings("symlink", stores=(str(image),)))
-    assert (bench.library / "package" / "data").is_symlink()
+    assert (bench.site_packages / "package" / "data").is_symlink()
     assert paths(image) == before
 
 
@@ -643,7 +647,7 @@ def test_stores_are_asked_in_turn(
     stores = stores[::-1] if writable_first else stores
     session = bench.run(bench.settings(stores=stores))
     assert session.summary.fresh == 0
-    assert (bench.library / "package" / "data").samefile(
+    assert (bench.site_packages / "package" / "data").samefile(
         next(image.glob("v1/wheels/*/*/files/package/data"))
     )
     assert not list(bench.store.glob("v1/wheels/*"))
@@ -682,7 +686,7 @@ def test_damage_in_a_read_only_store_is_not_repaired_there(
     assert paths(image) == before
     assert session.summary.left_to_pip == (not with_writable)
     if with_writable:
-        assert (bench.library / "package" / "data").read_text() == "data" * 100
+        assert (bench.site_packages / "package" / "data").read_text() == "data" * 100
 
 
 def test_damage_in_one_store_does_not_hide_the_other(bench: Bench, image: Path) -> None:
@@ -692,7 +696,7 @@ def test_damage_in_one_store_does_not_hide_the_other(bench: Bench, image: Path) 
     data.write_text("edited")
     session = bench.run(bench.settings(stores=(str(image), str(bench.store))))
     assert session.summary.fresh == 0
-    assert (bench.library / "package" / "data").read_text() == "data" * 100
+    assert (bench.site_packages / "package" / "data").read_text() == "data" * 100
 
 
 def test_refused_store_is_said_once_with_the_setting(
@@ -724,7 +728,7 @@ def test_copy_shares_nothing(bench: Bench) -> None:
     assert session.summary.files == {"copy": 5, "empty": 1}
     assert session.summary.wheels == {"copy": 1}
     assert session.summary.bytes_saved == 0
-    assert (bench.library / "package" / "data").stat().st_nlink == 1
+    assert (bench.site_packages / "package" / "data").stat().st_nlink == 1
 
 
 @pytest.mark.parametrize("name", ["package", "PACKAGE"])
@@ -742,7 +746,7 @@ def test_symlinks_are_for_all_but_what_is_directly_in_the_library(
     assert links == sorted(
         {*BULK, *COMPILED} - {"lib/single.py", "lib/package/__init__.py"}
     )
-    assert (bench.library / "single.py").stat().st_nlink == 2
+    assert (bench.site_packages / "single.py").stat().st_nlink == 2
     assert session.summary.wheels == {"symlink": 1}
     assert_valid_bytecode(bench)
 
@@ -770,9 +774,9 @@ def registered(bench: Bench) -> list[str]:
 def test_environment_is_registered(bench: Bench, target: str | None, mode: str) -> None:
     """Before pip moves to the target, too, if there are symlinks."""
     bench.run(bench.settings(mode, target=target))
-    users = {target or str(bench.library)}
+    users = {target or str(bench.site_packages)}
     if mode == "symlink":
-        users.add(str(bench.library))
+        users.add(str(bench.site_packages))
     assert registered(bench) == sorted(users)
     markers = bench.store.glob(f"v1/environments/*/{bench.entry().sha256}.{mode}")
     assert len(list(markers)) == len(users)
@@ -878,7 +882,7 @@ def test_explicit_mode_that_is_refused_is_explained_once(
         assert "--link-store" in message
         assert filesystems.file_system(str(bench.store)) in message
     # Once for each area, of which this wheel has two.
-    assert sum(str(bench.library) in message for message in explained) == 1
+    assert sum(str(bench.site_packages) in message for message in explained) == 1
     assert len(explained) == len(said())
 
 
@@ -1095,13 +1099,13 @@ def test_a_session_that_cannot_begin_leaves_nothing_behind(
 ) -> None:
     """Threads may not be had, where processes are counted."""
 
-    def announce(self: object, wheels: object) -> None:
+    def start(self: object, wheels: object) -> None:
         del self, wheels
         msg = "can't start new thread"
         raise RuntimeError(msg)
 
     directory = bench.root / "temporary"
-    monkeypatch.setattr(Intake, "announce", announce)
+    monkeypatch.setattr(Preparer, "start", start)
     session = bench.session()
     with pytest.raises(RuntimeError), session:
         pass
@@ -1170,7 +1174,9 @@ def test_bytecode_beside_its_entry_is_never_behind_a_symlink(
     for path in COMPILED:
         assert not (bench.env / path).is_symlink()
         assert (bench.env / path).is_file()
-    assert (bench.library / "package" / "module.py").is_symlink() == (mode == "symlink")
+    assert (bench.site_packages / "package" / "module.py").is_symlink() == (
+        mode == "symlink"
+    )
     assert_valid_bytecode(bench)
 
 

@@ -19,7 +19,7 @@ from pip_linkmode.errors import WheelDeclinedError
 from pip_linkmode.install.skeleton import pack, record
 from pip_linkmode.prepare.wheel import unpack
 from pip_linkmode.store.entry import Entry
-from pip_linkmode.store.paths import StoredFile, is_plain
+from pip_linkmode.store.paths import StoredFile, is_safe_path
 from pip_linkmode.store.store import Store
 from tests.support.wheels import TRAITS, make_wheel
 
@@ -38,7 +38,9 @@ SCHEME = {
 }
 
 
-def entry_of(*paths: str, purelib: bool = True, plain_record: bool = False) -> Entry:
+def entry_of(
+    *paths: str, purelib: bool = True, record_is_complete: bool = False
+) -> Entry:
     """Return an entry that is nowhere."""
     return Entry(
         path="/store/entry",
@@ -49,7 +51,7 @@ def entry_of(*paths: str, purelib: bool = True, plain_record: bool = False) -> E
         version="1.0",
         dist_info=INFO,
         purelib=purelib,
-        plain_record=plain_record,
+        record_is_complete=record_is_complete,
         mtime=1,
         files=tuple(StoredFile(path, 1, "", 0o644) for path in paths),
     )
@@ -60,11 +62,11 @@ def layout_of(*paths: str, purelib: bool = True) -> Layout:
 
 
 def targets(layout: Layout) -> dict[str, tuple[str, str, str]]:
-    return {t.file.path: (t.path, t.record, t.area) for t in layout.linked}
+    return {t.file.path: (t.path, t.record, t.target_root) for t in layout.linked}
 
 
 def kept(layout: Layout) -> list[str]:
-    return [file.path for file in layout.kept]
+    return [file.path for file in layout.skeleton_files]
 
 
 # --- where files go -------------------------------------------------------------------
@@ -73,13 +75,13 @@ def kept(layout: Layout) -> list[str]:
 @pytest.mark.parametrize(("purelib", "key"), [(True, "purelib"), (False, "platlib")])
 def test_root_of_the_wheel_goes_to_its_library(purelib: bool, key: str) -> None:
     layout = layout_of("package/module.py", purelib=purelib)
-    library = SCHEME[key]
-    assert layout.library == library
+    site_packages = SCHEME[key]
+    assert layout.site_packages == site_packages
     assert targets(layout) == {
         "package/module.py": (
-            f"{library}/package/module.py",
+            f"{site_packages}/package/module.py",
             "package/module.py",
-            library,
+            site_packages,
         )
     }
 
@@ -261,10 +263,10 @@ def test_bytecode_is_where_pip_looks_for_it(
     monkeypatch.setattr(sys, "pycache_prefix", prefix)
     layout = layout_of("a.py", "b/c.py", f"{DATA}/data/d.py", f"{DATA}/purelib/e/f.py")
     for target, path, row in bytecode_targets(layout):
-        source = os.path.join(layout.library, target.record)
+        source = os.path.join(layout.site_packages, target.record)
         pyc = importlib.util.cache_from_source(source)
         assert os.path.normpath(path) == os.path.normpath(pyc)
-        assert row == os.path.relpath(pyc, layout.library)
+        assert row == os.path.relpath(pyc, layout.site_packages)
 
 
 # --- RECORD ---------------------------------------------------------------------------
@@ -339,7 +341,7 @@ def test_empty_record_is_filled() -> None:
 @pytest.mark.parametrize("bytecode", [("x.pyc",), ("a, b.pyc",), ('"x".pyc',), ()])
 def test_plain_record_is_passed_on(bytecode: tuple[str, ...]) -> None:
     text = 'a.py,sha256=abc,3\r\n"b, c.py",sha256=def,4'
-    entry = entry_of("a.py", "b, c.py", plain_record=True)
+    entry = entry_of("a.py", "b, c.py", record_is_complete=True)
     found = record(text, lay_out(entry, SCHEME), bytecode)
     expected = [*rows(text), *([path, "", ""] for path in bytecode)]
     assert rows(found) == expected
@@ -353,7 +355,7 @@ def test_row_that_does_not_survive_is_declined() -> None:
 
 
 NAMES = st.lists(
-    st.text(min_size=1).filter(is_plain).filter(lambda name: "/" not in name),
+    st.text(min_size=1).filter(is_safe_path).filter(lambda name: "/" not in name),
     min_size=1,
     max_size=3,
 ).map("/".join)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from pip_linkmode.install.rollback import Made
+from pip_linkmode.install.rollback import Rollback
 from pip_linkmode.link import filesystems
 from pip_linkmode.link import linker as linker_module
 from pip_linkmode.link import primitives as primitives_module
-from pip_linkmode.link.attributes import attributes, dress
+from pip_linkmode.link.attributes import copy_ownership, preserved_xattrs
 from pip_linkmode.link.filesystems import file_system
 from pip_linkmode.link.linker import CHAINS, Linker
 from pip_linkmode.link.placement import why_not_shared
@@ -61,11 +61,11 @@ class Pretence:
         self.errors[primitive, target] = number
 
     def link(
-        self, *links: Link, mode: str, store: str = STORE, area: str = AREA
+        self, *links: Link, mode: str, store: str = STORE, target_root: str = AREA
     ) -> Counter[str]:
-        self.made: list[str] = []
+        self.created: list[str] = []
         return self.linker.link(
-            links, mode=mode, store=store, area=area, made=self.made
+            links, mode=mode, store=store, target_root=target_root, created=self.created
         )
 
 
@@ -86,8 +86,8 @@ def one(target: str = "a", *, size: int = 10, wanted: int = 0o644) -> Link:
         ("clone", ["clone", "hardlink", "copy"]),
         ("hardlink", ["hardlink", "copy"]),
         ("symlink", ["symlink", "copy"]),
-        ("private", ["hardlink", "copy"]),
-        ("own", ["clone", "copy"]),
+        ("no_symlink", ["hardlink", "copy"]),
+        ("no_shared_inode", ["clone", "copy"]),
         ("copy", ["copy"]),
     ],
 )
@@ -109,7 +109,7 @@ def test_every_chain_can_be_walked_to_its_end() -> None:
 def test_first_primitive_that_works_is_used_for_all(pretence: Pretence) -> None:
     assert pretence.link(one("a"), one("b"), mode="auto") == {"clone": 2}
     assert pretence.calls == [("clone", "a"), ("clone", "b")]
-    assert pretence.made == ["a", "b"]
+    assert pretence.created == ["a", "b"]
 
 
 def test_primitive_that_never_worked_is_given_up(pretence: Pretence) -> None:
@@ -167,7 +167,7 @@ def test_errors_that_no_other_primitive_can_help(
     with pytest.raises(OSError, match=os.strerror(number)) as caught:
         pretence.link(one("a"), one("b"), mode="auto")
     assert caught.value.errno == number
-    assert pretence.made == []
+    assert pretence.created == []
     assert not pretence.linker.refusals
     assert not pretence.linker.exceptions
 
@@ -176,7 +176,7 @@ def test_what_was_made_before_an_error_is_known(pretence: Pretence) -> None:
     pretence.refuse("clone", errno.ENOSPC, "b")
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
         pretence.link(one("a"), one("b"), one("c"), mode="auto")
-    assert pretence.made == ["a"]
+    assert pretence.created == ["a"]
 
 
 def test_refusal_of_the_last_resort_is_an_error(pretence: Pretence) -> None:
@@ -199,7 +199,7 @@ def test_proven_primitive_is_given_up_for_one_file_only(pretence: Pretence) -> N
 def test_proof_is_of_one_pair_of_store_and_area(pretence: Pretence) -> None:
     pretence.link(one("a"), mode="hardlink")
     pretence.refuse("hardlink", errno.EXDEV)
-    pretence.link(one("b"), mode="hardlink", area="/elsewhere")
+    pretence.link(one("b"), mode="hardlink", target_root="/elsewhere")
     assert [refusal.target for refusal in pretence.linker.refusals.values()] == [
         "/elsewhere"
     ]
@@ -245,7 +245,7 @@ def test_empty_files_are_made(pretence: Pretence) -> None:
         pretence.calls.clear()
         pretence.link(one("empty", size=0), mode=mode)
         assert pretence.calls == [("copy", "empty")]
-        assert pretence.made == ["empty"]
+        assert pretence.created == ["empty"]
 
 
 def test_empty_files_are_no_verdict_on_a_mode(pretence: Pretence) -> None:
@@ -255,7 +255,7 @@ def test_empty_files_are_no_verdict_on_a_mode(pretence: Pretence) -> None:
     assert not pretence.linker.exceptions
 
 
-@pytest.mark.parametrize("mode", ["hardlink", "symlink", "private"])
+@pytest.mark.parametrize("mode", ["hardlink", "symlink", "no_symlink"])
 def test_shared_inode_cannot_have_two_modes(pretence: Pretence, mode: str) -> None:
     used = pretence.link(one("a", wanted=0o600), one("b"), mode=mode)
     assert pretence.calls[0] == ("copy", "a")
@@ -264,7 +264,7 @@ def test_shared_inode_cannot_have_two_modes(pretence: Pretence, mode: str) -> No
     assert not pretence.linker.refusals
 
 
-@pytest.mark.parametrize("mode", ["auto", "clone", "own"])
+@pytest.mark.parametrize("mode", ["auto", "clone", "no_shared_inode"])
 def test_clone_has_a_mode_of_its_own(pretence: Pretence, mode: str) -> None:
     assert pretence.link(one(wanted=0o600), mode=mode) == {"clone": 1}
     assert not pretence.linker.exceptions
@@ -323,7 +323,7 @@ def umask() -> Iterator[Callable[[int], object]]:
 
 def perform(link: Link, mode: str, linker: Linker | None = None) -> Counter[str]:
     linker = linker or Linker()
-    return linker.link([link], mode=mode, store="/s", area="/a", made=[])
+    return linker.link([link], mode=mode, store="/s", target_root="/a", created=[])
 
 
 def assert_source_untouched(source: Path) -> None:
@@ -478,9 +478,9 @@ def test_clones_close_what_they_open(
 
 @on_linux
 def test_what_a_file_was_given_is_known(source: Path) -> None:
-    assert attributes(str(source)) == {}
+    assert preserved_xattrs(str(source)) == {}
     given = note(source)
-    assert attributes(str(source)) == given
+    assert preserved_xattrs(str(source)) == given
 
 
 @on_linux
@@ -491,7 +491,7 @@ def test_where_there_are_no_attributes_a_file_has_none(
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
 
     monkeypatch.setattr(os, "listxattr", refuse)
-    assert attributes(str(source)) == {}
+    assert preserved_xattrs(str(source)) == {}
 
 
 @on_linux
@@ -500,11 +500,11 @@ def test_new_file_is_dressed_as_the_old_one(source: Path, tmp_path: Path) -> Non
     given = {"security.capability": struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)}
     new, old = tmp_path / "new", os.stat_result((0o100755, 0, 0, 1, 123, 456, *[0] * 4))
     shutil.copy(source, new)
-    dress(str(new), 0o750, old, given)
+    copy_ownership(str(new), 0o750, old, given)
     status = new.stat()
     assert (status.st_uid, status.st_gid) == (123, 456)
     assert stat.S_IMODE(status.st_mode) == 0o750
-    assert attributes(str(new)) == given
+    assert preserved_xattrs(str(new)) == given
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows changes files by path")
@@ -515,7 +515,7 @@ def test_what_was_put_in_the_place_of_the_new_one_is_not_dressed(
     before = source.stat()
     plant(source, tmp_path / "new")
     with pytest.raises(OSError, match=r"Too many levels|Stale"):
-        dress(str(tmp_path / "new"), 0o777, before, {})
+        copy_ownership(str(tmp_path / "new"), 0o777, before, {})
     assert source.stat().st_mode == before.st_mode
 
 
@@ -635,36 +635,38 @@ def test_short_copy_is_an_error(real: Link) -> None:
 def test_take_back_leaves_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "old").touch()
-    made = Made()
+    created = Rollback()
     for below in ("there/new/deep", "there/new", "there", "other"):
-        made.directory(str(tmp_path / below))
+        created.directory(str(tmp_path / below))
     for file in ("there/file", "there/new/deep/file"):
         (tmp_path / file).touch()
-        made.files.append(str(tmp_path / file))
+        created.files.append(str(tmp_path / file))
     (tmp_path / "other" / "of someone else").touch()
-    made.take_back()
+    created.undo()
     assert sorted(path.name for path in tmp_path.rglob("*")) == [
         "of someone else",
         "old",
         "other",
         "there",
     ]
-    assert (made.files, made.directories) == ([], [])
+    assert (created.files, created.directories) == ([], [])
 
 
 def test_take_back_bears_what_is_gone_already(tmp_path: Path) -> None:
-    made = Made([str(tmp_path / "gone")], [str(tmp_path / "gone too")])
-    made.take_back()
-    assert made.files == []
+    created = Rollback([str(tmp_path / "gone")], [str(tmp_path / "gone too")])
+    created.undo()
+    assert created.files == []
 
 
 def test_take_back_removes_links_and_not_what_they_lead_to(
     real: Link, source: Path
 ) -> None:
-    made = Made()
+    created = Rollback()
     for mode in ("symlink", "hardlink"):
-        Linker().link([real], mode=mode, store="/s", area="/a", made=made.files)
-    made.take_back()
+        Linker().link(
+            [real], mode=mode, store="/s", target_root="/a", created=created.files
+        )
+    created.undo()
     assert not os.path.lexists(real.target)
     assert_source_untouched(source)
 
@@ -672,9 +674,9 @@ def test_take_back_removes_links_and_not_what_they_lead_to(
 def test_directory_may_exist_as_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    made = Made()
-    made.directory(str(tmp_path / "link"))
-    assert made.directories == []
+    created = Rollback()
+    created.directory(str(tmp_path / "link"))
+    assert created.directories == []
 
 
 @pytest.mark.parametrize("below", ["", "/below", "/far/below"])
@@ -683,13 +685,13 @@ def test_directory_is_not_made_in_the_place_of_a_file(
 ) -> None:
     (tmp_path / "file").touch()
     with pytest.raises((FileExistsError, NotADirectoryError)):
-        Made().directory(f"{tmp_path}/file{below}")
+        Rollback().directory(f"{tmp_path}/file{below}")
 
 
 def test_directory_is_not_made_through_a_dangling_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("nowhere")
     with pytest.raises(FileExistsError):
-        Made().directory(str(tmp_path / "link" / "below"))
+        Rollback().directory(str(tmp_path / "link" / "below"))
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -899,11 +901,11 @@ def test_what_has_replaced_a_file_is_not_taken_back(
     real: Link, tmp_path: Path, mode: str, proven: bool
 ) -> None:
     """It could not be put back; but a link that may dangle would be written through."""
-    linker, made = Linker(), Made()
+    linker, created = Linker(), Rollback()
     other = real._replace(target=str(tmp_path / "other"))
     if proven:
-        linker.link([other], mode=mode, store="/s", area="/a", made=[])
+        linker.link([other], mode=mode, store="/s", target_root="/a", created=[])
     in_the_way_file(real.target, tmp_path)
-    linker.link([real], mode=mode, store="/s", area="/a", made=made.files)
-    made.take_back()
+    linker.link([real], mode=mode, store="/s", target_root="/a", created=created.files)
+    created.undo()
     assert os.path.lexists(real.target) == (mode != "symlink")

@@ -42,21 +42,21 @@ REQUIRES = "".join(
 )
 
 
-def install(library: Path, wheel: Path, *, compiled: bool = True) -> None:
+def install(site_packages: Path, wheel: Path, *, compiled: bool = True) -> None:
     """Install a wheel as others do, scripts among it."""
     rows = []
-    library.mkdir(parents=True, exist_ok=True)
+    site_packages.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(library)
+        archive.extractall(site_packages)
         info = next(n for n in archive.namelist() if n.endswith("/RECORD"))
-    for row in csv.reader((library / info).read_text().splitlines()):
+    for row in csv.reader((site_packages / info).read_text().splitlines()):
         rows.append(row)
         if compiled and row[0].endswith(".py"):
-            pyc = py_compile.compile(str(library / row[0]), doraise=True)
-            rows.append([os.path.relpath(str(pyc), library), "", ""])
+            pyc = py_compile.compile(str(site_packages / row[0]), doraise=True)
+            rows.append([os.path.relpath(str(pyc), site_packages), "", ""])
     rows.append(["../../../bin/script", "sha256=x", "1"])
     rows.append(["gone.py", "sha256=x", "1"])
-    with (library / info).open("w", newline="") as file:
+    with (site_packages / info).open("w", newline="") as file:
         csv.writer(file).writerows(rows)
 
 
@@ -71,7 +71,7 @@ class Bench:
         native: Files = {"wrapt/__init__.py": "", "wrapt/_native.so": b"\x7fELF"}
         self.provide("wrapt", "2.0", native, tag="cp311-cp311-linux_x86_64")
         self.provide_ourselves()
-        (self.library,) = self._environment().glob("lib/*/site-packages")
+        (self.site_packages,) = self._environment().glob("lib/*/site-packages")
         self.add("pip", "26.0")
 
     def provide(
@@ -114,34 +114,34 @@ class Bench:
         """Install something into the environment."""
         files: Files = {f"{name}/__init__.py": ""}
         wheel = make_wheel(self.wheels, name, version, files, metadata=metadata)
-        install(self.library, wheel, compiled=False)
+        install(self.site_packages, wheel, compiled=False)
 
     def there(self) -> list[str]:
         return sorted(
             path.name.removesuffix(".dist-info")
-            for path in self.library.glob("*.dist-info")
+            for path in self.site_packages.glob("*.dist-info")
         )
 
     def tree(self) -> dict[str, int]:
         return {
-            str(path.relative_to(self.library)): path.lstat().st_ino
-            for path in self.library.rglob("*")
+            str(path.relative_to(self.site_packages)): path.lstat().st_ino
+            for path in self.site_packages.rglob("*")
         }
 
 
 @pytest.fixture
 def bench(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    made = Bench(tmp_path, template)
-    monkeypatch.setattr(sys, "path", [str(made.running), *sys.path])
-    return made
+    created = Bench(tmp_path, template)
+    monkeypatch.setattr(sys, "path", [str(created.running), *sys.path])
+    return created
 
 
 def path_of(bench: Bench) -> str:
-    return str(bench.library.parents[2])
+    return str(bench.site_packages.parents[2])
 
 
 def record(bench: Bench, stem: str) -> list[list[str]]:
-    text = (bench.library / f"{stem}.dist-info" / "RECORD").read_text()
+    text = (bench.site_packages / f"{stem}.dist-info" / "RECORD").read_text()
     return list(csv.reader(text.splitlines()))
 
 
@@ -149,7 +149,7 @@ def assert_record_holds(bench: Bench, stem: str) -> None:
     rows = record(bench, stem)
     assert len({row[0] for row in rows}) == len(rows)
     for path, digest, size in rows:
-        content = (bench.library / path).read_bytes()
+        content = (bench.site_packages / path).read_bytes()
         value = base64.urlsafe_b64encode(hashlib.sha256(content).digest())
         if not path.endswith((".pyc", "RECORD")):
             assert digest == f"sha256={value.decode().rstrip('=')}"
@@ -168,10 +168,10 @@ def test_all_that_is_needed_is_linked(bench: Bench) -> None:
         *("wrapt/_native.so", "packaging/__init__.py"),
         f"packaging/__pycache__/__init__.{sys.implementation.cache_tag}.pyc",
     ):
-        assert (bench.library / path).samefile(bench.running / path)
+        assert (bench.site_packages / path).samefile(bench.running / path)
     for stem in ("pip_linkmode-1.0", "wrapt-2.0", "packaging-26.0"):
         assert_record_holds(bench, stem)
-        info = bench.library / f"{stem}.dist-info"
+        info = bench.site_packages / f"{stem}.dist-info"
         assert (info / "INSTALLER").read_text() == "pip-linkmode\n"
         assert (info / "REQUESTED").exists() is (stem == "pip_linkmode-1.0")
         assert not (info / "METADATA").samefile(bench.running / info.name / "METADATA")
@@ -220,7 +220,7 @@ def test_what_is_too_old_is_refused(bench: Bench, version: str) -> None:
 def test_pip_that_links_nothing_is_told(
     bench: Bench, version: str | None, warning: str | None
 ) -> None:
-    shutil.rmtree(bench.library / "pip-26.0.dist-info")
+    shutil.rmtree(bench.site_packages / "pip-26.0.dist-info")
     if version:
         bench.add("pip", version)
     warnings = enable(path_of(bench)).warnings
@@ -229,11 +229,11 @@ def test_pip_that_links_nothing_is_told(
 
 
 def test_other_interpreters_get_what_fits_all(bench: Bench) -> None:
-    shutil.rmtree(bench.library.parents[2] / "bin")
+    shutil.rmtree(bench.site_packages.parents[2] / "bin")
     enable(path_of(bench))
-    assert not (bench.library / "wrapt/_native.so").exists()
-    assert list(bench.library.rglob("*.pyc")) == []
-    text = (bench.library / "wrapt-2.0.dist-info" / "WHEEL").read_text()
+    assert not (bench.site_packages / "wrapt/_native.so").exists()
+    assert list(bench.site_packages.rglob("*.pyc")) == []
+    text = (bench.site_packages / "wrapt-2.0.dist-info" / "WHEEL").read_text()
     assert "Tag: py3-none-any\n" in text
     assert "Root-Is-Purelib: true\n" in text
     assert "cp311" not in text
@@ -252,14 +252,14 @@ def test_new_version_takes_the_place_of_the_old_one(bench: Bench) -> None:
         "pip_linkmode-2.0",
         "wrapt-2.0",
     ]
-    text = (bench.library / "pip_linkmode/__init__.py").read_text()
+    text = (bench.site_packages / "pip_linkmode/__init__.py").read_text()
     assert text == "version = '2.0'\n"
 
 
 def test_library_may_be_a_link(bench: Bench) -> None:
     elsewhere = bench.root / "elsewhere"
-    bench.library.rename(elsewhere)
-    bench.library.symlink_to(elsewhere)
+    bench.site_packages.rename(elsewhere)
+    bench.site_packages.symlink_to(elsewhere)
     enable(path_of(bench))
     assert (elsewhere / "pip_linkmode.pth").exists()
     disable(path_of(bench))
@@ -268,7 +268,7 @@ def test_library_may_be_a_link(bench: Bench) -> None:
 
 def test_half_of_it_is_put_right(bench: Bench) -> None:
     enable(path_of(bench))
-    (bench.library / "pip_linkmode/__init__.py").unlink()
+    (bench.site_packages / "pip_linkmode/__init__.py").unlink()
     assert enable(path_of(bench)).linked == ["pip-linkmode 1.0"]
     assert_record_holds(bench, "pip_linkmode-1.0")
 
@@ -280,14 +280,14 @@ def test_what_others_have_installed_is_theirs(bench: Bench) -> None:
 
 
 def test_old_python_is_refused(bench: Bench) -> None:
-    library = bench.root / "old/lib/python3.9/site-packages"
-    library.mkdir(parents=True)
+    site_packages = bench.root / "old/lib/python3.9/site-packages"
+    site_packages.mkdir(parents=True)
     with pytest.raises(EnableRefusedError, match=r"Python 3\.9; .* needs 3\.10"):
-        enable(str(library))
+        enable(str(site_packages))
 
 
 def test_python_of_the_system_is_refused(bench: Bench) -> None:
-    (bench.library.parent / "EXTERNALLY-MANAGED").touch()
+    (bench.site_packages.parent / "EXTERNALLY-MANAGED").touch()
     with pytest.raises(EnableRefusedError, match="belongs to the system"):
         enable(path_of(bench))
 
@@ -296,10 +296,10 @@ def test_python_of_the_system_is_refused_by_any_name(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As /lib/python3, where /lib is a link."""
-    (bench.root / "alias").symlink_to(bench.library.parent)
-    monkeypatch.setattr(enable_module, "_SYSTEM", f"{bench.library.parent}/")
+    (bench.root / "alias").symlink_to(bench.site_packages.parent)
+    monkeypatch.setattr(enable_module, "_SYSTEM", f"{bench.site_packages.parent}/")
     with pytest.raises(EnableRefusedError, match="belongs to the system"):
-        enable(str(bench.root / "alias" / bench.library.name))
+        enable(str(bench.root / "alias" / bench.site_packages.name))
 
 
 def test_checkout_cannot_be_enabled_elsewhere(
@@ -321,7 +321,7 @@ def test_editable_installation_is_one_there_too(bench: Bench) -> None:
         shutil.rmtree(old)
     bench.provide(NAME, "1.0", {"_editable.pth": "/checkout\n"}, metadata=REQUIRES)
     enable(path_of(bench))
-    assert (bench.library / "_editable.pth").read_text() == "/checkout\n"
+    assert (bench.site_packages / "_editable.pth").read_text() == "/checkout\n"
 
 
 def self_and_package(bench: Bench) -> list[Path]:
@@ -330,7 +330,7 @@ def self_and_package(bench: Bench) -> list[Path]:
 
 def test_half_of_what_came_with_it_is_put_right(bench: Bench) -> None:
     enable(path_of(bench))
-    (bench.library / "wrapt/_native.so").unlink()
+    (bench.site_packages / "wrapt/_native.so").unlink()
     assert enable(path_of(bench)).linked == ["wrapt 2.0"]
     assert_record_holds(bench, "wrapt-2.0")
 
@@ -338,22 +338,22 @@ def test_half_of_what_came_with_it_is_put_right(bench: Bench) -> None:
 @pytest.mark.parametrize("path", ["wrapt/__init__.py", "pip_linkmode.pth"])
 def test_what_has_no_metadata_is_not_written_over(bench: Bench, path: str) -> None:
     """As an .egg-info leaves it, or a vendored copy."""
-    (bench.library / path).parent.mkdir(exist_ok=True)
-    (bench.library / path).write_text("OWN = 1\n")
+    (bench.site_packages / path).parent.mkdir(exist_ok=True)
+    (bench.site_packages / path).write_text("OWN = 1\n")
     before = bench.tree()
     with pytest.raises(EnableRefusedError, match=f"{path} is somebody else's; remove"):
         enable(path_of(bench))
     assert bench.tree() == before
-    assert (bench.library / path).read_text() == "OWN = 1\n"
+    assert (bench.site_packages / path).read_text() == "OWN = 1\n"
 
 
 def test_what_this_runs_from_is_not_removed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enable(path_of(bench))
-    monkeypatch.setattr(sys, "path", [str(bench.library), *sys.path])
+    monkeypatch.setattr(sys, "path", [str(bench.site_packages), *sys.path])
     assert enable(path_of(bench)).linked == []
-    (bench.library / "pip_linkmode.start").unlink()
+    (bench.site_packages / "pip_linkmode.start").unlink()
     before = bench.tree()
     with pytest.raises(EnableRefusedError, match="is not whole, and this runs from it"):
         enable(path_of(bench))
@@ -363,16 +363,16 @@ def test_what_this_runs_from_is_not_removed(
 @pytest.mark.parametrize("text", [b"a,b,c\n", b"x,,long\n", b"x\0,,\n", b"\xff,,\n"])
 def test_record_that_is_none_is_refused(bench: Bench, text: bytes) -> None:
     enable(path_of(bench))
-    (bench.library / "wrapt-2.0.dist-info/RECORD").write_bytes(b"x,,\n" + text)
+    (bench.site_packages / "wrapt-2.0.dist-info/RECORD").write_bytes(b"x,,\n" + text)
     for command in (enable, disable):
         with pytest.raises(RecordInvalidError, match=r"--no-deps wrapt==2\.0"):
             command(path_of(bench))
 
 
 def test_environment_where_another_is_at_work_is_refused(bench: Bench) -> None:
-    with locked(str(bench.library)):
+    with locked(str(bench.site_packages)):
         for command in (enable, disable):
-            with pytest.raises(EnvironmentBusyError, match=str(bench.library)):
+            with pytest.raises(EnvironmentBusyError, match=str(bench.site_packages)):
                 command(path_of(bench))
 
 
@@ -452,7 +452,7 @@ def test_what_the_killed_leave_is_finished_or_taken_away(
 
 def test_what_another_command_tries_out_meanwhile_is_left_alone(bench: Bench) -> None:
     """As status does, which links a file there to see whether it can."""
-    pin = bench.library / f"{TEMPORARY}0123"
+    pin = bench.site_packages / f"{TEMPORARY}0123"
     pin.symlink_to(bench.root)
     enable(path_of(bench))
     assert pin.is_symlink()
@@ -464,9 +464,9 @@ def test_what_another_command_tries_out_meanwhile_is_left_alone(bench: Bench) ->
 def test_everything_goes_again(bench: Bench) -> None:
     before = bench.tree()
     enable(path_of(bench))
-    (bench.library / "wrapt/__pycache__").mkdir(exist_ok=True)
+    (bench.site_packages / "wrapt/__pycache__").mkdir(exist_ok=True)
     for tag in ("cpython-399", "cpython-399.opt-1"):  # as imports leave them
-        (bench.library / f"wrapt/__pycache__/__init__.{tag}.pyc").touch()
+        (bench.site_packages / f"wrapt/__pycache__/__init__.{tag}.pyc").touch()
     found = disable(path_of(bench))
     assert found.removed == ["pip-linkmode 1.0", "packaging 26.0", "wrapt 2.0"]
     assert bench.tree() == before
@@ -499,13 +499,13 @@ def test_what_others_have_installed_stays(bench: Bench) -> None:
 
 def test_what_a_killed_one_has_left_goes_too(bench: Bench) -> None:
     enable(path_of(bench))
-    shutil.rmtree(bench.library / "pip_linkmode-1.0.dist-info")
+    shutil.rmtree(bench.site_packages / "pip_linkmode-1.0.dist-info")
     assert disable(path_of(bench)).removed == ["packaging 26.0", "wrapt 2.0"]
 
 
 def plant_a_pipe(bench: Bench, name: str) -> None:
     """Let a reader of metadata wait for ever."""
-    path = bench.library / "wrapt-2.0.dist-info" / name
+    path = bench.site_packages / "wrapt-2.0.dist-info" / name
     path.unlink()
     os.mkfifo(path)
 
@@ -526,7 +526,7 @@ def test_where_it_cannot_be_told_who_needs_what_it_stays(
 
 def test_what_has_no_metadata_needs_nothing(bench: Bench) -> None:
     enable(path_of(bench))
-    (bench.library / "pip-26.0.dist-info" / "METADATA").unlink()
+    (bench.site_packages / "pip-26.0.dist-info" / "METADATA").unlink()
     assert disable(path_of(bench)).left == []
 
 
@@ -540,7 +540,7 @@ def test_record_that_is_a_pipe_is_not_waited_for(bench: Bench) -> None:
 
 def test_what_has_no_record_is_not_guessed(bench: Bench) -> None:
     bench.add(NAME, "0.9")
-    (bench.library / "pip_linkmode-0.9.dist-info" / "RECORD").unlink()
+    (bench.site_packages / "pip_linkmode-0.9.dist-info" / "RECORD").unlink()
     with pytest.raises(EnableRefusedError, match="has no RECORD; use what installed"):
         disable(path_of(bench))
 
@@ -549,7 +549,7 @@ def test_nothing_outside_of_the_environment_is_removed(bench: Bench) -> None:
     outside = bench.root / "outside"
     outside.touch()
     bench.add(NAME, "0.9")
-    with (bench.library / "pip_linkmode-0.9.dist-info/RECORD").open("a") as file:
+    with (bench.site_packages / "pip_linkmode-0.9.dist-info/RECORD").open("a") as file:
         file.write("../../../../outside,,\n")
     disable(path_of(bench))
     assert outside.exists()
@@ -561,10 +561,10 @@ def test_nothing_behind_a_link_to_a_directory_is_removed(bench: Bench) -> None:
     for name in ("file", "module.cpython-311.pyc"):
         (outside / name).touch()
     bench.add(NAME, "0.9")
-    (bench.library / "link").symlink_to(outside)
-    (bench.library / "package").mkdir()
-    (bench.library / "package/__pycache__").symlink_to(outside)
-    with (bench.library / "pip_linkmode-0.9.dist-info/RECORD").open("a") as file:
+    (bench.site_packages / "link").symlink_to(outside)
+    (bench.site_packages / "package").mkdir()
+    (bench.site_packages / "package/__pycache__").symlink_to(outside)
+    with (bench.site_packages / "pip_linkmode-0.9.dist-info/RECORD").open("a") as file:
         file.write("link/file,,\nlink/empty/file,,\npackage/module.py,,\n")
     before = sorted(outside.iterdir())
     disable(path_of(bench))
@@ -573,7 +573,7 @@ def test_nothing_behind_a_link_to_a_directory_is_removed(bench: Bench) -> None:
 
 
 def test_library_with_pip_is_the_one(bench: Bench) -> None:
-    other = bench.library.parents[1] / "python0.0" / "site-packages"
+    other = bench.site_packages.parents[1] / "python0.0" / "site-packages"
     other.mkdir(parents=True)
-    assert enable(path_of(bench)).site_packages == str(bench.library)
+    assert enable(path_of(bench)).site_packages == str(bench.site_packages)
     assert importlib.util.find_spec("wrapt") is not None

@@ -211,13 +211,13 @@ def test_usage_of_environments_that_share_a_store(tmp_path: Path) -> None:
     for name in ("one", "two"):
         house.install(name, "hardlink", entry)
     house.install("moved", "hardlink", entry)
-    moved = str(house.library("moved"))
+    moved = str(house.site_packages("moved"))
     (tmp_path / "moved").rename(tmp_path / "aside")
     (tmp_path / "alias").symlink_to(tmp_path / "one")
     found = usage([house.store], [str(tmp_path / "alias")])
     assert [one.path for one in found.environments] == [str(tmp_path / "alias")]
     assert [one.path for one in found.stores] == [str(house.root)]
-    assert found.unseen == [moved]
+    assert found.unreachable == [moved]
     paths = (house.root, tmp_path / "one", tmp_path / "two")
     assert found.spent == allocated(*paths)
     assert found.without == allocated(paths[1]) + allocated(paths[2])
@@ -230,4 +230,4 @@ def test_deleted_environment_is_not_missed(tmp_path: Path) -> None:
     house.install("gone", "hardlink", house.entry("a"))
     shutil.rmtree(tmp_path / "gone")
     found = usage([house.store], [])
-    assert (found.environments, found.unseen) == ([], [])
+    assert (found.environments, found.unreachable) == ([], [])

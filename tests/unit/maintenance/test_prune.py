@@ -15,7 +15,7 @@ from pip_linkmode.environments.registry import register, registrations
 from pip_linkmode.errors import PruneRefusedError
 from pip_linkmode.maintenance import prune as prune_module
 from pip_linkmode.maintenance.inventory import items
-from pip_linkmode.maintenance.prune import Wanted, prune, release
+from pip_linkmode.maintenance.prune import PruneOptions, prune, release
 from pip_linkmode.store.store import Store
 from tests.support.house import House, allocated
 
@@ -53,87 +53,90 @@ def test_what_is_used_stays(house: House, mode: str) -> None:
     house.install("e", mode, house.entry("used"))
     house.install("f", mode, house.entry("used"))
     house.entry("unused")
-    assert names(prune(house.store, Wanted())) == ["unused"]
+    assert names(prune(house.store, PruneOptions())) == ["unused"]
     assert house.present() == ["used"]
 
 
 @pytest.mark.parametrize("mode", ["hardlink", "copy"])
 def test_what_was_uninstalled_goes(house: House, mode: str) -> None:
     entry = house.entry("used")
-    library = house.install("e", mode, entry)
-    shutil.rmtree(library / entry.dist_info)
-    assert names(prune(house.store, Wanted())) == ["used"]
+    site_packages = house.install("e", mode, entry)
+    shutil.rmtree(site_packages / entry.dist_info)
+    assert names(prune(house.store, PruneOptions())) == ["used"]
 
 
 def test_another_wheel_of_the_same_version_is_another_entry(house: House) -> None:
     entry = house.entry("used")
-    library = house.install("e", "hardlink", entry)
-    (library / entry.dist_info / "WHEEL").write_text("Wheel-Version: 1.0\n")
-    assert names(prune(house.store, Wanted())) == ["used"]
+    site_packages = house.install("e", "hardlink", entry)
+    (site_packages / entry.dist_info / "WHEEL").write_text("Wheel-Version: 1.0\n")
+    assert names(prune(house.store, PruneOptions())) == ["used"]
 
 
 def test_metadata_without_a_wheel_file_is_of_another_installation(
     house: House,
 ) -> None:
     entry = house.entry("used")
-    library = house.install("e", "hardlink", entry)
-    (library / entry.dist_info / "WHEEL").unlink()
-    assert names(prune(house.store, Wanted())) == ["used"]
+    site_packages = house.install("e", "hardlink", entry)
+    (site_packages / entry.dist_info / "WHEEL").unlink()
+    assert names(prune(house.store, PruneOptions())) == ["used"]
 
 
 def test_link_outside_of_site_packages_is_a_use(house: House) -> None:
     entry = house.entry("used")
-    library = house.install("e", "hardlink")
-    (library.parents[2] / "share").mkdir()
-    (library.parents[2] / "share" / "data").symlink_to(entry.source("used/data"))
+    site_packages = house.install("e", "hardlink")
+    (site_packages.parents[2] / "share").mkdir()
+    (site_packages.parents[2] / "share" / "data").symlink_to(entry.source("used/data"))
     house.install("e", "hardlink", house.entry("other"))
-    assert names(prune(house.store, Wanted())) == []
+    assert names(prune(house.store, PruneOptions())) == []
 
 
 def test_where_no_environment_is_the_record_says_where_to_look(house: House) -> None:
     """An installation for a user, or into a directory."""
     entry = house.entry("used")
-    library = house.install("e", "hardlink", house.entry("other"))
-    (library.parents[2] / "pyvenv.cfg").unlink()
-    (library.parents[2] / "share").mkdir()
-    (library.parents[2] / "share" / "data").symlink_to(entry.source("used/data"))
-    with (library / "other-1.0.dist-info" / "RECORD").open("a") as record:
+    site_packages = house.install("e", "hardlink", house.entry("other"))
+    (site_packages.parents[2] / "pyvenv.cfg").unlink()
+    (site_packages.parents[2] / "share").mkdir()
+    (site_packages.parents[2] / "share" / "data").symlink_to(entry.source("used/data"))
+    with (site_packages / "other-1.0.dist-info" / "RECORD").open("a") as record:
         record.write("../../../share/data,,\n../../../nowhere/data,,\n")
-    assert names(prune(house.store, Wanted())) == []
+    assert names(prune(house.store, PruneOptions())) == []
 
 
 @pytest.mark.parametrize("moved", ["a", "."], ids=["package", "site-packages"])
 def test_package_that_was_moved_behind_a_link_is_used(house: House, moved: str) -> None:
     entry = house.entry("a")
-    library = house.install("e", "symlink", entry)
+    site_packages = house.install("e", "symlink", entry)
     elsewhere = house.path / "elsewhere"
-    directory = (library / moved).resolve()
+    directory = (site_packages / moved).resolve()
     directory.rename(elsewhere)
     directory.symlink_to(elsewhere)
-    assert names(prune(house.store, Wanted(max_size=0))) == []
-    assert (library / "a" / "data").exists()
-    (library / "a" / "data").unlink()
-    (library / "a" / "__init__.py").unlink()
+    assert names(prune(house.store, PruneOptions(max_size=0))) == []
+    assert (site_packages / "a" / "data").exists()
+    (site_packages / "a" / "data").unlink()
+    (site_packages / "a" / "__init__.py").unlink()
     # What is installed and has no symlinks any more does not need the store.
-    assert names(prune(house.store, Wanted())) == []
-    assert names(prune(house.store, Wanted(max_size=0))) == ["a"]
+    assert names(prune(house.store, PruneOptions())) == []
+    assert names(prune(house.store, PruneOptions(max_size=0))) == ["a"]
 
 
 def test_record_that_is_none_leaves_all_that_it_may_speak_of(house: House) -> None:
     entry = house.entry("a")
-    library = house.install("e", "symlink", entry)
-    (library / "a" / "data").unlink()
-    (library / "a" / "__init__.py").unlink()
-    (library / entry.dist_info / "RECORD").write_text("a,b,c\n")
-    pruned = prune(house.store, Wanted(max_size=0))
-    assert (names(pruned), [u.state for u in pruned.unseen]) == ([], ["unreadable"])
+    site_packages = house.install("e", "symlink", entry)
+    (site_packages / "a" / "data").unlink()
+    (site_packages / "a" / "__init__.py").unlink()
+    (site_packages / entry.dist_info / "RECORD").write_text("a,b,c\n")
+    pruned = prune(house.store, PruneOptions(max_size=0))
+    assert (names(pruned), [u.state for u in pruned.unreachable]) == (
+        [],
+        ["unreadable"],
+    )
 
 
 def test_age_is_that_of_the_last_use(house: House) -> None:
     for name in ("old", "new"):
         house.entry(name)
     use_at(house, "old", time.time() - YEAR)
-    assert names(prune(house.store, Wanted(older_than=YEAR / 2))) == ["old"]
+    assert names(prune(house.store, PruneOptions(older_than=YEAR / 2))) == ["old"]
 
 
 def test_cap_takes_the_least_recently_used(house: House) -> None:
@@ -143,77 +146,77 @@ def test_cap_takes_the_least_recently_used(house: House) -> None:
         use_at(house, name, time.time() - YEAR + age)
     size = sum(one.allocated for one in everything(house))
     smallest = min(one.allocated for one in everything(house))
-    pruned = prune(house.store, Wanted(max_size=size - smallest - 1))
+    pruned = prune(house.store, PruneOptions(max_size=size - smallest - 1))
     assert names(pruned)[0] == "b"
     assert len(names(pruned)) == 2
-    assert not pruned.holders
-    assert prune(house.store, Wanted(max_size=size)).removed == []
+    assert not pruned.blockers
+    assert prune(house.store, PruneOptions(max_size=size)).removed == []
 
 
 def everything(house: House) -> list[prune_module.Removed]:
-    return prune(house.store, Wanted(everything=True, dry_run=True)).removed
+    return prune(house.store, PruneOptions(everything=True, dry_run=True)).removed
 
 
 def test_cap_that_cannot_be_reached_tells_who_holds_what(house: House) -> None:
     house.install("linked", "symlink", house.entry("a"))
     house.install("shared", "hardlink", house.entry("b"))
-    pruned = prune(house.store, Wanted(max_size=1))
+    pruned = prune(house.store, PruneOptions(max_size=1))
     assert names(pruned) == ["b"]
-    assert [user.path for user in pruned.holders] == [str(house.path / "linked")]
+    assert [user.path for user in pruned.blockers] == [str(house.path / "linked")]
     assert pruned.size == sum(one.allocated for one in everything_forced(house))
 
 
 def everything_forced(house: House) -> list[prune_module.Removed]:
-    wanted = Wanted(everything=True, force=True, dry_run=True)
+    wanted = PruneOptions(everything=True, force=True, dry_run=True)
     return prune(house.store, wanted).removed
 
 
 def test_everything_goes_unless_somebody_depends_on_it(house: House) -> None:
     house.install("shared", "hardlink", house.entry("b"))
-    assert names(prune(house.store, Wanted(everything=True))) == ["b"]
+    assert names(prune(house.store, PruneOptions(everything=True))) == ["b"]
     house.install("linked", "symlink", house.entry("a"))
     with pytest.raises(PruneRefusedError, match=str(house.path / "linked")):
-        prune(house.store, Wanted(everything=True))
+        prune(house.store, PruneOptions(everything=True))
     assert house.present() == ["a"]
-    assert names(prune(house.store, Wanted(everything=True, force=True))) == ["a"]
+    assert names(prune(house.store, PruneOptions(everything=True, force=True))) == ["a"]
 
 
 def test_nothing_is_done_in_a_dry_run(house: House) -> None:
-    library = house.install("e", "symlink", house.entry("a"))
-    shutil.rmtree(library.parents[2])
-    pruned = prune(house.store, Wanted(dry_run=True))
+    site_packages = house.install("e", "symlink", house.entry("a"))
+    shutil.rmtree(site_packages.parents[2])
+    pruned = prune(house.store, PruneOptions(dry_run=True))
     assert names(pruned) == ["a"]
-    assert pruned.released == [str(library)]
+    assert pruned.released == [str(site_packages)]
     assert house.present() == ["a"]
     assert len(list(registrations(str(house.root)))) == 1
-    done = prune(house.store, Wanted())
+    done = prune(house.store, PruneOptions())
     assert (done.freed, done.released) == (pruned.freed, pruned.released)
     assert not list(registrations(str(house.root)))
 
 
 def test_what_came_back_is_what_nobody_else_has(house: House) -> None:
     one, _ = house.entry("one"), house.entry("two")
-    library = house.install("e", "hardlink", one)
-    shutil.rmtree(library / one.dist_info)
-    before = allocated(house.root, library)
-    pruned = prune(house.store, Wanted())
+    site_packages = house.install("e", "hardlink", one)
+    shutil.rmtree(site_packages / one.dist_info)
+    before = allocated(house.root, site_packages)
+    pruned = prune(house.store, PruneOptions())
     assert names(pruned) == ["one", "two"]
     assert sum(removed.freed for removed in pruned.removed) == pruned.freed
     # The empty directories of digests stay, and one for staging comes.
-    assert before - allocated(house.root, library) == pruned.freed
+    assert before - allocated(house.root, site_packages) == pruned.freed
     assert pruned.freed < sum(removed.allocated for removed in pruned.removed)
 
 
 def test_what_is_left_of_an_entry_goes(house: House) -> None:
     entry = house.entry("a")
     os.unlink(os.path.join(entry.path, "manifest.json"))
-    (pruned,) = prune(house.store, Wanted()).removed
+    (pruned,) = prune(house.store, PruneOptions()).removed
     assert (pruned.name, pruned.version, pruned.last_used) == ("a", "1.0", 0)
     shutil.rmtree(os.path.join(house.entry("b").path, "files"))
     os.unlink(
         os.path.join(house.store.path(house.store.entries()[0][-64:]), "manifest.json")
     )
-    (pruned,) = prune(house.store, Wanted()).removed
+    (pruned,) = prune(house.store, PruneOptions()).removed
     assert pruned.name.startswith("sha256:")
 
 
@@ -222,7 +225,7 @@ def test_planted_link_is_not_followed(house: House, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "file").touch()
     os.symlink(tmp_path / "outside", os.path.join(entry.path, "files", "link"))
-    prune(house.store, Wanted())
+    prune(house.store, PruneOptions())
     assert (tmp_path / "outside" / "file").exists()
     assert house.present() == []
 
@@ -233,8 +236,8 @@ def test_read_only_store_is_refused(
     house.entry("a")
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(PruneRefusedError, match="read-only"):
-        prune(house.store, Wanted())
-    assert names(prune(house.store, Wanted(dry_run=True))) == ["a"]
+        prune(house.store, PruneOptions())
+    assert names(prune(house.store, PruneOptions(dry_run=True))) == ["a"]
 
 
 # --- environments that cannot be looked at --------------------------------------------
@@ -244,12 +247,12 @@ def test_moved_environment_keeps_all_that_it_had(house: House) -> None:
     house.install("e", "symlink", house.entry("a"))
     house.install("e", "hardlink", house.entry("b"))
     (house.path / "e").rename(house.path / "aside")
-    pruned = prune(house.store, Wanted())
-    assert (names(pruned), [u.state for u in pruned.unseen]) == ([], ["moved"])
+    pruned = prune(house.store, PruneOptions())
+    assert (names(pruned), [u.state for u in pruned.unreachable]) == ([], ["moved"])
     # Hard links do not need the store, wherever they are.
-    assert names(prune(house.store, Wanted(max_size=0))) == ["b"]
+    assert names(prune(house.store, PruneOptions(max_size=0))) == ["b"]
     with pytest.raises(PruneRefusedError):
-        prune(house.store, Wanted(everything=True))
+        prune(house.store, PruneOptions(everything=True))
 
 
 def test_environment_in_which_a_directory_is_not_readable_keeps_all(
@@ -261,19 +264,22 @@ def test_environment_in_which_a_directory_is_not_readable_keeps_all(
         raise PermissionError
 
     monkeypatch.setattr(users, "entries_behind_symlinks", refuse)
-    pruned = prune(house.store, Wanted())
-    assert (names(pruned), [u.state for u in pruned.unseen]) == ([], ["unreadable"])
+    pruned = prune(house.store, PruneOptions())
+    assert (names(pruned), [u.state for u in pruned.unreachable]) == (
+        [],
+        ["unreadable"],
+    )
 
 
 def test_forgotten_environment_releases_what_it_used(house: House) -> None:
-    library = house.install("e", "symlink", house.entry("a"))
+    site_packages = house.install("e", "symlink", house.entry("a"))
     environment = str(house.path / "e")
     with pytest.raises(PruneRefusedError, match="is there"):
         release(house.store, environment)
     (house.path / "e").rename(house.path / "aside")
-    assert release(house.store, environment) == [str(library)]
+    assert release(house.store, environment) == [str(site_packages)]
     assert release(house.store, environment) == []
-    assert names(prune(house.store, Wanted())) == ["a"]
+    assert names(prune(house.store, PruneOptions())) == ["a"]
 
 
 # --- races ----------------------------------------------------------------------------
@@ -296,18 +302,18 @@ def test_who_links_before_the_second_look_gets_the_entry_back(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = house.entry("a")
-    library = house.library("e")
+    site_packages = house.site_packages("e")
 
     def install() -> None:
         # Linked before the rename, as far as anybody can tell.
-        (library / "a").mkdir()
-        (library / "a" / "data").symlink_to(entry.source("a/data"))
-        register(str(house.root), str(library), entry.sha256, "symlink")
+        (site_packages / "a").mkdir()
+        (site_packages / "a" / "data").symlink_to(entry.source("a/data"))
+        register(str(house.root), str(site_packages), entry.sha256, "symlink")
 
     between(monkeypatch, install)
-    pruned = prune(house.store, Wanted())
+    pruned = prune(house.store, PruneOptions())
     assert (names(pruned), pruned.restored) == ([], 1)
-    assert (library / "a" / "data").read_text() == "a" * 9000
+    assert (site_packages / "a" / "data").read_text() == "a" * 9000
 
 
 def test_entry_that_was_made_anew_meanwhile_is_the_one_that_stays(
@@ -319,7 +325,7 @@ def test_entry_that_was_made_anew_meanwhile_is_the_one_that_stays(
         house.install("e", "symlink", house.entry("a"))
 
     between(monkeypatch, install)
-    pruned = prune(house.store, Wanted())
+    pruned = prune(house.store, PruneOptions())
     assert (names(pruned), pruned.restored) == ([], 1)
     house.entry("a").check()
     assert entry.sha256 in house.store.entries()[0]
@@ -330,17 +336,17 @@ def test_bytecode_that_came_too_late_is_no_entry(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = house.entry("a")
-    library = house.install("e", "symlink")
+    site_packages = house.install("e", "symlink")
 
     def install() -> None:
         os.makedirs(os.path.join(entry.path, "bytecode", "late"))
-        (library / "data").symlink_to(entry.source("a/data"))
-        register(str(house.root), str(library), entry.sha256, "symlink")
+        (site_packages / "data").symlink_to(entry.source("a/data"))
+        register(str(house.root), str(site_packages), entry.sha256, "symlink")
 
     between(monkeypatch, install)
-    assert prune(house.store, Wanted()).restored == 1
+    assert prune(house.store, PruneOptions()).restored == 1
     house.entry("a").check()
-    assert (library / "data").read_text()
+    assert (site_packages / "data").read_text()
 
 
 def test_entry_that_another_clean_up_has_taken_is_none_of_ours(
@@ -354,7 +360,7 @@ def test_entry_that_another_clean_up_has_taken_is_none_of_ours(
         return found
 
     monkeypatch.setattr(prune_module, "items", list_too_late)
-    assert prune(house.store, Wanted()).removed == []
+    assert prune(house.store, PruneOptions()).removed == []
 
 
 def test_interrupted_clean_up_puts_everything_back(
@@ -367,7 +373,7 @@ def test_interrupted_clean_up_puts_everything_back(
 
     between(monkeypatch, interrupt)
     with pytest.raises(KeyboardInterrupt):
-        prune(house.store, Wanted())
+        prune(house.store, PruneOptions())
     assert house.present() == ["a"]
     house.entry("a").check()
 
@@ -378,16 +384,16 @@ def test_interrupted_clean_up_puts_everything_back(
 @pytest.mark.parametrize(
     ("wanted", "goes"),
     [
-        (Wanted(), False),
-        (Wanted(older_than=YEAR), False),
-        (Wanted(older_than=86400.0), True),
-        (Wanted(max_size=0), True),
-        (Wanted(everything=True), True),
-        (Wanted(everything=True, dry_run=True), False),
+        (PruneOptions(), False),
+        (PruneOptions(older_than=YEAR), False),
+        (PruneOptions(older_than=86400.0), True),
+        (PruneOptions(max_size=0), True),
+        (PruneOptions(everything=True), True),
+        (PruneOptions(everything=True, dry_run=True), False),
     ],
 )
 def test_bytecode_that_was_not_used_of_late_goes(
-    house: House, wanted: Wanted, goes: bool
+    house: House, wanted: PruneOptions, goes: bool
 ) -> None:
     """Nothing depends on it, and it is compiled again when it is missed."""
     spare = house.root / "v1" / "bytecode" / "digest-1-cpython"
@@ -433,7 +439,7 @@ def test_bytecode_of_another_member_is_left_to_them(
         raise PermissionError(path)
 
     monkeypatch.setattr(Store, "delete", staticmethod(delete))
-    pruned = prune(house.store, Wanted(everything=True))
+    pruned = prune(house.store, PruneOptions(everything=True))
     assert (pruned.spare, pruned.freed) == (0, 0)
 
 
@@ -447,9 +453,9 @@ def test_entry_that_was_neither_deleted_nor_brought_back_is_back(house: House) -
 
 
 def test_dry_run_forgets_nobody(house: House) -> None:
-    library = house.install("e", "symlink", house.entry("a"))
+    site_packages = house.install("e", "symlink", house.entry("a"))
     (registration,) = registrations(str(house.root))
-    shutil.rmtree(library.parents[2])
+    shutil.rmtree(site_packages.parents[2])
     (house.path / "e").mkdir(exist_ok=True)
     before = registration.entries()
     assert release(house.store, str(house.path / "e"), dry_run=True)

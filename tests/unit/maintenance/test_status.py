@@ -20,7 +20,7 @@ from pip_linkmode.hooks import inspection, install_wheel
 from pip_linkmode.hooks.inspection import inspect
 from pip_linkmode.link import primitives
 from pip_linkmode.maintenance import status
-from pip_linkmode.pip_config import in_force
+from pip_linkmode.pip_config import effective_settings
 from tests.support.house import House
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Files:
 
 
 def test_defaults(files: Files) -> None:
-    found = in_force(str(files.path))
+    found = effective_settings(str(files.path))
     assert found.settings.requested == "auto"
     assert found.settings.stores == (f"{pip_config.cache_directory()}/link-store",)
     assert found.sources == dict.fromkeys(("mode", "store", "exclude"), "default")
@@ -71,7 +71,7 @@ def test_defaults(files: Files) -> None:
 def test_strongest_file_is_named(files: Files) -> None:
     files.write("all", "[global]\nlink-mode = copy\n")
     own = files.write("own", "[global]\nlink_mode = symlink\nlink-exclude = a\n  b\n")
-    found = in_force(str(files.path))
+    found = effective_settings(str(files.path))
     assert found.settings.requested == "symlink"
     assert found.settings.exclude == ("a", "b")
     assert found.sources["mode"] == found.sources["exclude"] == f"{own} [global]"
@@ -80,7 +80,7 @@ def test_strongest_file_is_named(files: Files) -> None:
 def test_section_of_the_command_is_stronger_than_any_file(files: Files) -> None:
     everywhere = files.write("all", "[install]\nlink-mode = copy\n")
     files.write("here", "[global]\nlink-mode = symlink\n[list]\nlink-mode = off\n")
-    assert in_force("").sources["mode"] == f"{everywhere} [install]"
+    assert effective_settings("").sources["mode"] == f"{everywhere} [install]"
 
 
 def test_variable_is_stronger_than_files(
@@ -88,9 +88,9 @@ def test_variable_is_stronger_than_files(
 ) -> None:
     files.write("own", "[install]\nlink-mode = copy\n")
     monkeypatch.setenv("PIP_LINK_MODE", "hardlink")
-    assert in_force("").sources["mode"] == "PIP_LINK_MODE"
+    assert effective_settings("").sources["mode"] == "PIP_LINK_MODE"
     monkeypatch.setenv("PIP_LINK_MODE", "")
-    assert in_force("").settings.requested == "copy"
+    assert effective_settings("").settings.requested == "copy"
 
 
 def test_file_of_a_variable_replaces_that_of_the_user(
@@ -99,16 +99,16 @@ def test_file_of_a_variable_replaces_that_of_the_user(
     files.write("own", "[global]\nlink-mode = copy\nlink-exclude = a\n")
     named = files.write("named", "[global]\nlink-mode = clone\n")
     monkeypatch.setenv("PIP_CONFIG_FILE", named)
-    found = in_force("")
+    found = effective_settings("")
     assert found.sources["mode"] == f"{named} [global]"
     assert found.settings.exclude == ()
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    assert in_force("").sources["mode"] == "default"
+    assert effective_settings("").sources["mode"] == "default"
 
 
 def test_file_that_is_none_is_left_to_pip(files: Files) -> None:
     files.write("own", "link-mode = copy\n")
-    assert in_force("").settings.requested == "auto"
+    assert effective_settings("").settings.requested == "auto"
 
 
 def test_value_that_pip_would_refuse_is_shown(
@@ -116,7 +116,9 @@ def test_value_that_pip_would_refuse_is_shown(
 ) -> None:
     del files
     monkeypatch.setenv("PIP_LINK_MODE", "fastest")
-    assert in_force("").sources["mode"] == "default, PIP_LINK_MODE has 'fastest'"
+    assert (
+        effective_settings("").sources["mode"] == "default, PIP_LINK_MODE has 'fastest'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,23 +129,23 @@ def test_group_is_trusted_as_pip_reads_it(
 ) -> None:
     del files
     monkeypatch.setenv("PIP_LINK_TRUST_GROUP", value)
-    assert in_force("").settings.trust_group is trusted
+    assert effective_settings("").settings.trust_group is trusted
 
 
 def test_store_follows_the_cache_directory(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = files.write("own", "[global]\ncache-dir = /cache\n")
-    found = in_force("")
+    found = effective_settings("")
     assert found.settings.stores == ("/cache/link-store",)
     assert found.sources["store"] == f"cache-dir in {own} [global]"
     monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
-    found = in_force("")
+    found = effective_settings("")
     assert found.settings.stores == ()
     assert found.sources["store"] == "PIP_NO_CACHE_DIR"
-    assert in_force("", "/store").sources["store"] == "--link-store"
+    assert effective_settings("", "/store").sources["store"] == "--link-store"
     with pytest.raises(SettingsError):
-        in_force("", "relative")
+        effective_settings("", "relative")
 
 
 def test_places_are_those_that_pip_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +164,7 @@ def test_places_are_those_that_pip_looks_at(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Path:
+def site_packages(tmp_path: Path) -> Path:
     """An environment with a pip and with us, as far as can be seen."""
     path = tmp_path / "env" / "lib" / "python3.11" / "site-packages"
     for name in ("pip", "wrapt", "packaging", "pip_linkmode"):
@@ -185,16 +187,16 @@ def test_seam_is_that_which_is_patched() -> None:
     assert inspection.LEADING == install_wheel._LEADING
 
 
-def test_environment_that_links(library: Path) -> None:
-    found = inspect(["/nothing", str(library)], here=False)
+def test_environment_that_links(site_packages: Path) -> None:
+    found = inspect(["/nothing", str(site_packages)], here=False)
     assert (found.pip, found.pip_linkmode, found.problem) == ("1.2", "1.2", None)
 
 
 def test_this_process_is_asked_whether_we_have_started(
-    library: Path, monkeypatch: pytest.MonkeyPatch
+    site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "meta_path", [])
-    assert "nothing starts" in str(inspect([str(library)], here=True).problem)
+    assert "nothing starts" in str(inspect([str(site_packages)], here=True).problem)
 
 
 @pytest.mark.parametrize(
@@ -225,21 +227,21 @@ def test_this_process_is_asked_whether_we_have_started(
     ],
 )
 def test_what_is_in_the_way_is_named(
-    library: Path, change: Callable[[Path], object], problem: str
+    site_packages: Path, change: Callable[[Path], object], problem: str
 ) -> None:
-    change(library)
-    assert problem in str(inspect([str(library)], here=False).problem)
+    change(site_packages)
+    assert problem in str(inspect([str(site_packages)], here=False).problem)
 
 
-def test_editable_installation_is_found_by_its_metadata(library: Path) -> None:
-    shutil.rmtree(library / "pip_linkmode")
-    (library / "pip_linkmode-0.1.dist-info").mkdir()
-    assert inspect([str(library)], here=False).pip_linkmode == "0.1"
+def test_editable_installation_is_found_by_its_metadata(site_packages: Path) -> None:
+    shutil.rmtree(site_packages / "pip_linkmode")
+    (site_packages / "pip_linkmode-0.1.dist-info").mkdir()
+    assert inspect([str(site_packages)], here=False).pip_linkmode == "0.1"
 
 
-def test_version_that_is_not_told(library: Path) -> None:
-    (library / "pip" / "__init__.py").write_text("")
-    assert inspect([str(library)], here=False).pip == "?"
+def test_version_that_is_not_told(site_packages: Path) -> None:
+    (site_packages / "pip" / "__init__.py").write_text("")
+    assert inspect([str(site_packages)], here=False).pip == "?"
     assert inspection._version("/nothing") == "?"
 
 
@@ -247,7 +249,7 @@ def test_version_that_is_not_told(library: Path) -> None:
 
 
 def look(house: House, environment: str) -> status.Status:
-    house.library(environment)
+    house.site_packages(environment)
     return status.status(str(house.path / environment), str(house.root))
 
 
@@ -270,7 +272,7 @@ def test_modes_are_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         "symlink": None,
         "copy": None,
     }
-    assert os.listdir(house.library("e")) == []
+    assert os.listdir(house.site_packages("e")) == []
 
 
 def test_empty_store_is_tried_with_a_file_of_its_own(tmp_path: Path) -> None:
@@ -337,7 +339,7 @@ def test_ten_thousand_entries_take_no_second(tmp_path: Path) -> None:
 
 
 def test_status_says_all_of_it(
-    tmp_path: Path, library: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, site_packages: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     house = House(tmp_path)
     house.entry("a")
@@ -356,7 +358,7 @@ def test_status_says_all_of_it(
     assert "it does not exist yet" in text
     assert "symlink  works" in text
     assert "pip 1.2, links what it installs" in text
-    (library / "pip_linkmode.pth").unlink()
+    (site_packages / "pip_linkmode.pth").unlink()
     (tmp_path / "env" / "pip.conf").write_text("[global]\nno-cache-dir = yes\n")
     assert main(["status", "--environment", str(tmp_path / "env")]) == 1
     text = capsys.readouterr().out

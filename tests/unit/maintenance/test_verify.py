@@ -56,11 +56,11 @@ def environments(damage: Damage) -> list[str]:
     return [os.path.basename(one.environment) for one in damage.installed]
 
 
-def add_row(library: Path, dist_info: str, path: str, content: str) -> None:
+def add_row(site_packages: Path, dist_info: str, path: str, content: str) -> None:
     """Let a RECORD say what a file should be."""
     digest = base64.urlsafe_b64encode(hashlib.sha256(content.encode()).digest())
-    (library / dist_info).mkdir(exist_ok=True)
-    with (library / dist_info / "RECORD").open("a") as record:
+    (site_packages / dist_info).mkdir(exist_ok=True)
+    with (site_packages / dist_info / "RECORD").open("a") as record:
         record.write(f"{path},sha256={digest.decode().rstrip('=')},{len(content)}\n")
 
 
@@ -104,7 +104,7 @@ def test_those_who_share_are_named_if_only_one_was_asked_for(house: House) -> No
     for name in ("a", "b"):
         house.install(name, "hardlink", entry)
     house.entry("unrelated")
-    edit(house.library("a") / "a" / "data")
+    edit(house.site_packages("a") / "a" / "data")
     damage = only(look(house, "a"))
     assert environments(damage) == ["a", "b"]
     assert len(damage.stored) == 1
@@ -157,46 +157,46 @@ def test_entry_that_goes_meanwhile_is_no_damage(
 
 
 def test_kinds_of_damage_in_an_environment(house: House) -> None:
-    library = house.install("e", "symlink", house.entry("a"))
-    (library / "a" / "data").unlink()
+    site_packages = house.install("e", "symlink", house.entry("a"))
+    (site_packages / "a" / "data").unlink()
     assert only(look(house)).kind == "missing"
-    (library / "a" / "data").symlink_to("/nothing")
+    (site_packages / "a" / "data").symlink_to("/nothing")
     assert only(look(house)).kind == "dangling"
 
 
 def test_environment_that_is_not_there_is_not_looked_at(house: House) -> None:
-    library = house.install("e", "copy", house.entry("a"))
-    edit(library / "a" / "data")
+    site_packages = house.install("e", "copy", house.entry("a"))
+    edit(site_packages / "a" / "data")
     (house.path / "e").rename(house.path / "away")
     found = look(house)
     assert (found.damages, found.unread) == ([], {})
 
 
 def test_bytecode_of_an_environment_may_come_and_go(house: House) -> None:
-    library = house.install("e", "copy", house.entry("a"))
-    with (library / "a-1.0.dist-info" / "RECORD").open("a") as record:
+    site_packages = house.install("e", "copy", house.entry("a"))
+    with (site_packages / "a-1.0.dist-info" / "RECORD").open("a") as record:
         record.write("a/__pycache__/__init__.cpython-311.pyc,,\n")
     assert look(house).damages == []
 
 
 def test_record_that_was_always_wrong_is_no_damage(house: House) -> None:
     entry = house.entry("a")
-    library = house.install("e", "copy", entry)
-    record = library / "a-1.0.dist-info" / "RECORD"
+    site_packages = house.install("e", "copy", entry)
+    record = site_packages / "a-1.0.dist-info" / "RECORD"
     digest = hashlib.sha256(b"a" * 9000).digest()
     right = base64.urlsafe_b64encode(digest).decode().rstrip("=")
     assert right in record.read_text()
     wrong = "A" * len(right)
     record.write_text(record.read_text().replace(right, wrong))
     assert look(house).damages == []
-    edit(library / "a" / "data")
+    edit(site_packages / "a" / "data")
     assert only(look(house)).sha256 == "00" * 32
 
 
 def test_digest_that_is_none_says_nothing(house: House) -> None:
-    library = house.install("e", "copy", house.entry("a"))
-    (library / "b-1.0.dist-info").mkdir()
-    (library / "b-1.0.dist-info" / "RECORD").write_text("a/data,sha256=A,1\n")
+    site_packages = house.install("e", "copy", house.entry("a"))
+    (site_packages / "b-1.0.dist-info").mkdir()
+    (site_packages / "b-1.0.dist-info" / "RECORD").write_text("a/data,sha256=A,1\n")
     assert look(house).damages == []
 
 
@@ -204,59 +204,59 @@ def test_entry_of_another_environment_says_nothing_about_this_one(
     house: House,
 ) -> None:
     house.install("other", "copy", house.entry("a"))
-    library = house.install("e", "copy", house.entry("b"))
-    house.link(library, "copy", house.entry("a"))
-    edit(library / "a" / "data")
+    site_packages = house.install("e", "copy", house.entry("b"))
+    house.link(site_packages, "copy", house.entry("a"))
+    edit(site_packages / "a" / "data")
     assert environments(only(look(house))) == ["e"]
 
 
 def test_entry_that_goes_while_a_record_is_judged(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library = house.install("e", "copy", house.entry("a"))
-    edit(library / "a" / "data")
+    site_packages = house.install("e", "copy", house.entry("a"))
+    edit(site_packages / "a" / "data")
     monkeypatch.setattr(Store, "entry", lambda *_: None)
     assert environments(only(look(house))) == ["e"]
 
 
 def test_file_that_no_wheel_knows_is_judged_by_its_record(house: House) -> None:
-    library = house.install("e", "copy", house.entry("a"))
-    (library / "a" / "more").write_text("more")
-    with (library / "a-1.0.dist-info" / "RECORD").open("a") as record:
+    site_packages = house.install("e", "copy", house.entry("a"))
+    (site_packages / "a" / "more").write_text("more")
+    with (site_packages / "a-1.0.dist-info" / "RECORD").open("a") as record:
         record.write(f"a/more,sha256={'A' * 43},4\n")
-    assert only(look(house)).path == str(library / "a" / "more")
+    assert only(look(house)).path == str(site_packages / "a" / "more")
 
 
 def test_damaged_entry_cannot_speak_for_a_record(house: House) -> None:
     entry = house.entry("a")
-    library = house.install("e", "copy", entry)
+    site_packages = house.install("e", "copy", entry)
     Path(entry.path, "manifest.json").write_text("{")
-    edit(library / "a" / "data")
+    edit(site_packages / "a" / "data")
     kinds = [damage.kind for damage in look(house).damages]
     assert sorted(kinds) == ["manifest", "modified"]
 
 
 def test_file_of_two_distributions_is_as_one_of_them_has_it(house: House) -> None:
-    library = house.install("e", "copy", house.entry("a"))
-    add_row(library, "a-1.0.dist-info", "both", "of a")
-    add_row(library, "b-1.0.dist-info", "both", "of b")
+    site_packages = house.install("e", "copy", house.entry("a"))
+    add_row(site_packages, "a-1.0.dist-info", "both", "of a")
+    add_row(site_packages, "b-1.0.dist-info", "both", "of b")
     for content in ("of a", "of b"):
-        (library / "both").write_text(content)
+        (site_packages / "both").write_text(content)
         assert look(house).damages == []
-    (library / "both").write_text("edited")
+    (site_packages / "both").write_text("edited")
     assert environments(only(look(house))) == ["e"]
 
 
 def test_distribution_without_a_record_claims_nothing(house: House) -> None:
-    library = house.install("e", "copy", house.entry("a"))
-    (library / "b-1.0.dist-info").mkdir()
+    site_packages = house.install("e", "copy", house.entry("a"))
+    (site_packages / "b-1.0.dist-info").mkdir()
     found = look(house)
     assert (found.damages, found.unread) == ([], {})
 
 
 def test_record_that_is_none_is_said(house: House) -> None:
-    library = house.install("e", "copy", house.entry("a"))
-    record = library / "a-1.0.dist-info" / "RECORD"
+    site_packages = house.install("e", "copy", house.entry("a"))
+    record = site_packages / "a-1.0.dist-info" / "RECORD"
     record.write_bytes(b"\0" * 80)
     ((path, reason),) = look(house).unread.items()
     assert path == str(record)
@@ -265,8 +265,8 @@ def test_record_that_is_none_is_said(house: House) -> None:
 
 
 def test_record_that_cannot_be_read_is_said(house: House) -> None:
-    library = house.install("e", "copy", house.entry("a"))
-    record = library / "a-1.0.dist-info" / "RECORD"
+    site_packages = house.install("e", "copy", house.entry("a"))
+    record = site_packages / "a-1.0.dist-info" / "RECORD"
     record.unlink()
     record.mkdir()
     assert look(house).unread == {str(record): os.strerror(errno.EISDIR)}
@@ -275,29 +275,29 @@ def test_record_that_cannot_be_read_is_said(house: House) -> None:
 def test_what_cannot_be_read_is_said(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library = house.install("e", "copy", house.entry("a"))
+    site_packages = house.install("e", "copy", house.entry("a"))
     digest = Verification._digest
 
     def refuse(self: Verification, path: str) -> str:
-        if path.startswith(str(library)) and path.endswith("data"):
+        if path.startswith(str(site_packages)) and path.endswith("data"):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return digest(self, path)
 
     monkeypatch.setattr(Verification, "_digest", refuse)
-    unread = {str(library / "a" / "data"): os.strerror(errno.EIO)}
+    unread = {str(site_packages / "a" / "data"): os.strerror(errno.EIO)}
     assert look(house).unread == unread
 
 
 def test_environment_that_cannot_be_listed_is_said(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library = house.install("e", "copy", house.entry("a"))
+    site_packages = house.install("e", "copy", house.entry("a"))
 
     def refuse(_: str) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(verify, "distributions", refuse)
-    assert look(house).unread == {str(library): os.strerror(errno.EIO)}
+    assert look(house).unread == {str(site_packages): os.strerror(errno.EIO)}
 
 
 # --- what is repaired -----------------------------------------------------------------
@@ -322,7 +322,7 @@ def test_bytes_come_from_another_store(house: House) -> None:
 
 def test_kept_edit_becomes_a_file_of_its_own(house: House) -> None:
     entry = house.entry("a")
-    libraries = [
+    all_site_packages = [
         house.install(f"{mode}-{number}", mode, entry)
         for mode in ("hardlink", "symlink")
         for number in (1, 2)
@@ -332,10 +332,10 @@ def test_kept_edit_becomes_a_file_of_its_own(house: House) -> None:
     found = look(house, keep=["hardlink-1", "symlink-1"])
     found.repair()
     assert "hardlink-1, " in str(only(found).outcome)
-    for library in libraries:
-        path = library / "a" / "data"
+    for site_packages in all_site_packages:
+        path = site_packages / "a" / "data"
         text, expected = path.read_text(), "a" * 9000
-        if library.parents[2].name.endswith("1"):
+        if site_packages.parents[2].name.endswith("1"):
             expected = "edited" + expected[6:]
             assert (path.is_symlink(), path.stat().st_nlink) == (False, 1)
         assert text == expected
@@ -354,12 +354,12 @@ def test_missing_and_restamped_files_come_back_to_the_store(house: House) -> Non
 
 def test_dangling_link_is_replaced_by_what_another_has(house: House) -> None:
     entry = house.entry("a")
-    library = house.install("e", "symlink", entry)
+    site_packages = house.install("e", "symlink", entry)
     other = house.install("witness", "copy", entry)
     shutil.rmtree(house.root / "v1" / "wheels")
     found = look(house)
     found.repair()
-    path = library / "a" / "data"
+    path = site_packages / "a" / "data"
     assert path.read_text() == "a" * 9000
     assert (path.is_symlink(), path.stat().st_nlink) == (False, 1)
     assert (other / "a" / "data").stat().st_nlink == 1
@@ -369,37 +369,39 @@ def test_dangling_link_is_replaced_by_what_another_has(house: House) -> None:
 def test_distribution_that_was_installed_last_has_won(
     house: House, older: str, newer: str
 ) -> None:
-    library = house.install("e", "copy", house.entry("c"))
+    site_packages = house.install("e", "copy", house.entry("c"))
     witness = house.install("witness", "copy", house.entry("c"))
     for name in "ab":
-        add_row(library, f"{name}-1.0.dist-info", "both", f"of {name}")
+        add_row(site_packages, f"{name}-1.0.dist-info", "both", f"of {name}")
         add_row(witness, f"{name}-1.0.dist-info", f"only_{name}", f"of {name}")
         (witness / f"only_{name}").write_text(f"of {name}")
-    os.utime(library / f"{older}-1.0.dist-info" / "RECORD", (1, 1))
-    (library / "both").write_text("edited")
+    os.utime(site_packages / f"{older}-1.0.dist-info" / "RECORD", (1, 1))
+    (site_packages / "both").write_text("edited")
     look(house, "e").repair()
-    assert (library / "both").read_text() == f"of {newer}"
+    assert (site_packages / "both").read_text() == f"of {newer}"
 
 
 def test_file_that_is_gone_is_put_back(house: House) -> None:
-    library = house.install("e", "hardlink", house.entry("a"))
-    (library / "a" / "data").unlink()
+    site_packages = house.install("e", "hardlink", house.entry("a"))
+    (site_packages / "a" / "data").unlink()
     look(house, "e").repair()
-    assert (library / "a" / "data").read_text() == "a" * 9000
+    assert (site_packages / "a" / "data").read_text() == "a" * 9000
 
 
 @as_root
 def test_repaired_file_has_the_owner_and_the_mode_that_it_had(house: House) -> None:
     entry = house.entry("a")
-    libraries = [house.install(f"e-{mode}", mode, entry) for mode in ("copy", "auto")]
-    for library in libraries:
-        path = library / "a" / "data"
+    all_site_packages = [
+        house.install(f"e-{mode}", mode, entry) for mode in ("copy", "auto")
+    ]
+    for site_packages in all_site_packages:
+        path = site_packages / "a" / "data"
         path.unlink()
         path.write_text("edited")
         path.chmod(0o600)
         os.chown(path, 123, 456)
         given = note(path)
-        look(house, library.parents[2].name).repair()
+        look(house, site_packages.parents[2].name).repair()
         status = path.stat()
         assert path.read_text() == "a" * 9000
         assert (status.st_uid, status.st_gid, status.st_nlink) == (123, 456, 1)
@@ -434,16 +436,16 @@ def test_nothing_is_written_behind_a_link_to_a_directory(house: House) -> None:
 
 
 def test_nothing_outside_of_an_environment_is_written(house: House) -> None:
-    library = house.install("e", "copy", house.entry("a"))
-    (library / "payload").write_text("payload")
-    (library / "directory").symlink_to(house.path)
-    add_row(library, "a-1.0.dist-info", "payload", "payload")
-    add_row(library, "a-1.0.dist-info", "../../../../victim", "payload")
-    add_row(library, "a-1.0.dist-info", "directory/victim", "payload")
+    site_packages = house.install("e", "copy", house.entry("a"))
+    (site_packages / "payload").write_text("payload")
+    (site_packages / "directory").symlink_to(house.path)
+    add_row(site_packages, "a-1.0.dist-info", "payload", "payload")
+    add_row(site_packages, "a-1.0.dist-info", "../../../../victim", "payload")
+    add_row(site_packages, "a-1.0.dist-info", "directory/victim", "payload")
     (house.path / "victim").write_text("mine")
     found = look(house, "e")
     found.repair()
-    assert only(found).path == str(library / "directory" / "victim")
+    assert only(found).path == str(site_packages / "directory" / "victim")
     assert not only(found).is_repaired
     assert (house.path / "victim").read_text() == "mine"
 
@@ -500,16 +502,16 @@ def test_link_into_another_store_gives_what_is_there(house: House) -> None:
 @as_root
 def test_file_of_somebody_else_is_not_read_for_a_record(house: House) -> None:
     """It may be one of the system's that has no end, as ``/proc/kcore``."""
-    library = house.install("e", "copy", house.entry("a"))
+    site_packages = house.install("e", "copy", house.entry("a"))
     secret = house.path / "secret"
     secret.write_text("secret")
-    (library / "link").symlink_to(secret)
-    add_row(library, "a-1.0.dist-info", "link", "guess")
+    (site_packages / "link").symlink_to(secret)
+    add_row(site_packages, "a-1.0.dist-info", "link", "guess")
     assert only(look(house)).kind == "modified"
-    os.chown(library, 123, 456)
+    os.chown(site_packages, 123, 456)
     (path,) = (found := look(house)).unread
     assert found.damages == []
-    assert path == str(library / "link")
+    assert path == str(site_packages / "link")
     assert found.unread[path] == f"{secret} belongs to somebody else"
 
 
@@ -588,15 +590,15 @@ def test_bytes_that_change_on_their_way_do_not_get_into_an_environment(
 
 
 def test_private_edit_is_its_environments_affair(house: House) -> None:
-    library = house.install("e", "copy", house.entry("a"))
-    edit(library / "a" / "data")
+    site_packages = house.install("e", "copy", house.entry("a"))
+    edit(site_packages / "a" / "data")
     found = look(house)
     found.repair()
     assert only(found).outcome == "left alone: nobody shares it"
     found = look(house, "e")
     found.repair()
     assert only(found).is_repaired
-    assert (library / "a" / "data").read_text() == "a" * 9000
+    assert (site_packages / "a" / "data").read_text() == "a" * 9000
 
 
 def test_edit_that_environments_share_without_a_store_is_undone(
@@ -604,16 +606,16 @@ def test_edit_that_environments_share_without_a_store_is_undone(
 ) -> None:
     """The entry was made anew, and they still have the old file."""
     entry = house.entry("a")
-    libraries = [house.install(name, "hardlink", entry) for name in ("a", "b")]
+    all_site_packages = [house.install(name, "hardlink", entry) for name in ("a", "b")]
     os.unlink(entry.source("a/data"))
     Path(entry.source("a/data")).write_text("a" * 9000)
     os.utime(entry.source("a/data"), (entry.mtime, entry.mtime))
-    edit(libraries[0] / "a" / "data")
+    edit(all_site_packages[0] / "a" / "data")
     found = look(house)
     found.repair()
     assert only(found).is_repaired
-    for library in libraries:
-        assert (library / "a" / "data").read_text() == "a" * 9000
+    for site_packages in all_site_packages:
+        assert (site_packages / "a" / "data").read_text() == "a" * 9000
 
 
 # --- one environment, whatever it is called -------------------------------------------
@@ -668,16 +670,16 @@ def test_edit_that_only_those_to_be_kept_share_is_left_alone(house: House) -> No
 
 def test_nothing_is_repaired_if_it_cannot_be_told_what_to_keep(house: House) -> None:
     entry = house.entry("a")
-    library = house.install("e", "symlink", entry)
+    site_packages = house.install("e", "symlink", entry)
     house.install("witness", "copy", entry)
-    edit(library / "a" / "data")
-    record = library / "a-1.0.dist-info" / "RECORD"
+    edit(site_packages / "a" / "data")
+    record = site_packages / "a-1.0.dist-info" / "RECORD"
     record.unlink()
     record.mkdir()
     found = look(house, keep=["e"])
     found.repair()
     assert only(found).outcome == f"not repaired: {record} does not tell what to keep"
-    assert (library / "a" / "data").read_text().startswith("edited")
+    assert (site_packages / "a" / "data").read_text().startswith("edited")
 
 
 def test_environment_to_be_kept_has_to_be_one(house: House) -> None:
@@ -693,42 +695,42 @@ def test_two_libraries_of_an_environment_share_with_nobody(
 ) -> None:
     """Some systems have platform-specific packages in a directory of their own."""
     entry = house.entry("a")
-    library = house.install("e", "copy", entry)
+    site_packages = house.install("e", "copy", entry)
     lib64 = house.path / "e" / "lib64"
     if is_link:
         lib64.symlink_to("lib")
     else:
         shutil.copytree(house.path / "e" / "lib", lib64, copy_function=os.link)
-    other = lib64 / library.relative_to(house.path / "e" / "lib")
+    other = lib64 / site_packages.relative_to(house.path / "e" / "lib")
     register(str(house.root), str(other), entry.sha256, "copy")
-    edit(library / "a" / "data")
+    edit(site_packages / "a" / "data")
     found = look(house)
     found.repair()
     assert only(found).outcome == "left alone: nobody shares it"
     assert set(environments(only(found))) == {"e"}
-    assert (library / "a" / "data").read_text().startswith("edited")
+    assert (site_packages / "a" / "data").read_text().startswith("edited")
 
 
 def test_environment_of_two_paths_shares_with_nobody(house: House) -> None:
     (house.path / "home").symlink_to("data")
     entry = house.entry("a")
-    library = house.install("data/e", "copy", entry)
-    alias = str(library).replace("/data/", "/home/")
+    site_packages = house.install("data/e", "copy", entry)
+    alias = str(site_packages).replace("/data/", "/home/")
     register(str(house.root), alias, entry.sha256, "copy")
-    edit(library / "a" / "data")
+    edit(site_packages / "a" / "data")
     found = look(house)
     found.repair()
     assert only(found).outcome == "left alone: nobody shares it"
     look(house, "home/e").repair()
-    assert (library / "a" / "data").read_text() == "a" * 9000
+    assert (site_packages / "a" / "data").read_text() == "a" * 9000
 
 
 def test_record_of_an_environment_of_two_paths_is_judged_by_its_entry(
     house: House,
 ) -> None:
     (house.path / "home").symlink_to("data")
-    library = house.install("data/e", "copy", house.entry("a"))
-    record = library / "a-1.0.dist-info" / "RECORD"
+    site_packages = house.install("data/e", "copy", house.entry("a"))
+    record = site_packages / "a-1.0.dist-info" / "RECORD"
     digest = hashlib.sha256(b"a" * 9000).digest()
     right = base64.urlsafe_b64encode(digest).decode().rstrip("=")
     record.write_text(record.read_text().replace(right, "A" * len(right)))
@@ -772,13 +774,13 @@ def test_entry_without_a_manifest_is_set_aside(house: House) -> None:
 
 def test_entry_that_somebody_depends_on_is_not_set_aside(house: House) -> None:
     entry = house.entry("a")
-    library = house.install("e", "symlink", entry)
+    site_packages = house.install("e", "symlink", entry)
     edit(entry.source("a/data"))
     found = look(house)
     found.repair()
     assert not only(found).is_repaired
     assert "--force-reinstall --no-deps a==1.0" in str(only(found).outcome)
-    assert (library / "a" / "data").exists()
+    assert (site_packages / "a" / "data").exists()
 
 
 def test_entry_that_has_gone_is_not_set_aside_again(house: House) -> None:
@@ -794,8 +796,8 @@ def test_file_that_cannot_be_put_leaves_nothing_behind(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = house.entry("a")
-    library = house.install("e", "copy", entry)
-    edit(library / "a" / "data")
+    site_packages = house.install("e", "copy", entry)
+    edit(site_packages / "a" / "data")
     found = look(house, "e")
 
     def fail(*_: object) -> None:
@@ -804,9 +806,9 @@ def test_file_that_cannot_be_put_leaves_nothing_behind(
     monkeypatch.setattr(os, "replace", fail)
     found.repair()
     assert not only(found).is_repaired
-    reason = f"{library / 'a' / 'data'}: {os.strerror(errno.EROFS)}"
+    reason = f"{site_packages / 'a' / 'data'}: {os.strerror(errno.EROFS)}"
     assert only(found).outcome == f"not repaired: {reason}"
-    assert sorted(os.listdir(library / "a")) == ["__init__.py", "data", "empty"]
+    assert sorted(os.listdir(site_packages / "a")) == ["__init__.py", "data", "empty"]
 
 
 def test_witness_that_has_changed_meanwhile_is_not_believed(

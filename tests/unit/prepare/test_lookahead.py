@@ -13,11 +13,11 @@ import pytest
 from pip_linkmode import interpreters
 from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.prepare import checker, lookahead, pool
-from pip_linkmode.prepare.lookahead import LookAhead
-from pip_linkmode.prepare.preparer import Intake
+from pip_linkmode.prepare.lookahead import AheadChecker
+from pip_linkmode.prepare.preparer import Preparer
 from pip_linkmode.store import bytecode, entry, manifest
 from pip_linkmode.store.layout import BYTECODE, FILES, MANIFEST
-from pip_linkmode.store.manifest import NOTHING_SEEN
+from pip_linkmode.store.manifest import NO_CHECKS
 from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
@@ -36,22 +36,22 @@ def stored(house: House) -> list[Entry]:
 
 
 @pytest.fixture
-def ahead(monkeypatch: pytest.MonkeyPatch) -> Iterator[LookAhead]:
+def ahead(monkeypatch: pytest.MonkeyPatch) -> Iterator[AheadChecker]:
     """One for which four entries are enough, and that takes two at a time."""
     monkeypatch.setattr(lookahead, "FEWEST", len(NAMES))
     monkeypatch.setattr(lookahead, "_LEAD", 1)
     monkeypatch.setattr(lookahead, "_CHUNK", 2)
     monkeypatch.setattr(lookahead, "cores", lambda: 2)
-    made = LookAhead(interpreters.interpreter())
-    yield made
-    made.stop()
+    created = AheadChecker(interpreters.interpreter())
+    yield created
+    created.stop()
 
 
 def compiled(one: Entry) -> str:
     return os.path.join(one.path, BYTECODE, interpreters.interpreter())
 
 
-def wait(ahead: LookAhead, last: Entry) -> None:
+def wait(ahead: AheadChecker, last: Entry) -> None:
     deadline = time.monotonic() + 30
     while last.path not in ahead._seen:
         assert time.monotonic() < deadline
@@ -65,7 +65,7 @@ def damage(one: Entry) -> None:
 
 
 def test_entries_are_looked_at_with_their_bytecode(
-    ahead: LookAhead, stored: list[Entry]
+    ahead: AheadChecker, stored: list[Entry]
 ) -> None:
     ahead.begin([one.path for one in stored])
     wait(ahead, stored[-1])
@@ -76,22 +76,22 @@ def test_entries_are_looked_at_with_their_bytecode(
 
 
 def test_first_ones_have_their_turn_before_a_process_has_started(
-    ahead: LookAhead, stored: list[Entry]
+    ahead: AheadChecker, stored: list[Entry]
 ) -> None:
     ahead.begin([one.path for one in stored])
     wait(ahead, stored[-1])
-    assert ahead.seen(stored[0].path) == NOTHING_SEEN
+    assert ahead.seen(stored[0].path) == NO_CHECKS
 
 
-def test_it_counts_once(ahead: LookAhead, stored: list[Entry]) -> None:
+def test_it_counts_once(ahead: AheadChecker, stored: list[Entry]) -> None:
     ahead.begin([one.path for one in stored])
     wait(ahead, stored[-1])
-    assert ahead.seen(stored[-1].path) != NOTHING_SEEN
-    assert ahead.seen(stored[-1].path) == NOTHING_SEEN
+    assert ahead.seen(stored[-1].path) != NO_CHECKS
+    assert ahead.seen(stored[-1].path) == NO_CHECKS
 
 
 def test_it_is_not_done_earlier_than_it_is_of_use(
-    ahead: LookAhead, stored: list[Entry], monkeypatch: pytest.MonkeyPatch
+    ahead: AheadChecker, stored: list[Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lookahead, "_CHUNK", 1)
     jobs = []
@@ -114,7 +114,7 @@ def test_it_is_not_done_earlier_than_it_is_of_use(
 
 
 def test_what_was_seen_is_not_looked_at_again(
-    ahead: LookAhead, stored: list[Entry], monkeypatch: pytest.MonkeyPatch
+    ahead: AheadChecker, stored: list[Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ahead.begin([one.path for one in stored])
     wait(ahead, stored[-1])
@@ -126,16 +126,16 @@ def test_what_was_seen_is_not_looked_at_again(
 
 
 def test_it_counts_for_a_moment(
-    ahead: LookAhead, stored: list[Entry], monkeypatch: pytest.MonkeyPatch
+    ahead: AheadChecker, stored: list[Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ahead.begin([one.path for one in stored])
     wait(ahead, stored[-1])
     monkeypatch.setattr(lookahead, "SECONDS", 0)
-    assert ahead.seen(stored[-1].path) == NOTHING_SEEN
+    assert ahead.seen(stored[-1].path) == NO_CHECKS
 
 
 def test_its_age_is_that_of_the_question(
-    ahead: LookAhead, stored: list[Entry], monkeypatch: pytest.MonkeyPatch
+    ahead: AheadChecker, stored: list[Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who is stopped before the answer, or waits for a disk, has seen it before."""
     now = time.monotonic()
@@ -147,7 +147,7 @@ def test_its_age_is_that_of_the_question(
     assert ahead._seen[stored[-1].path][0] == now
 
 
-def test_it_counts_for_that_manifest(ahead: LookAhead, stored: list[Entry]) -> None:
+def test_it_counts_for_that_manifest(ahead: AheadChecker, stored: list[Entry]) -> None:
     ahead.begin([one.path for one in stored])
     wait(ahead, stored[-1])
     seen = ahead.seen(stored[-1].path)
@@ -162,7 +162,7 @@ def test_it_counts_for_that_manifest(ahead: LookAhead, stored: list[Entry]) -> N
 
 @pytest.mark.parametrize("few", ["entries", "cores"])
 def test_no_process_is_started_for_little(
-    ahead: LookAhead, stored: list[Entry], monkeypatch: pytest.MonkeyPatch, few: str
+    ahead: AheadChecker, stored: list[Entry], monkeypatch: pytest.MonkeyPatch, few: str
 ) -> None:
     if few == "entries":
         del stored[0]
@@ -173,7 +173,7 @@ def test_no_process_is_started_for_little(
 
 
 def test_nothing_is_seen_where_no_process_can_be_started(
-    ahead: LookAhead, stored: list[Entry], monkeypatch: pytest.MonkeyPatch
+    ahead: AheadChecker, stored: list[Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start(*program: object) -> None:
         raise pool.WorkersError(program)
@@ -186,7 +186,7 @@ def test_nothing_is_seen_where_no_process_can_be_started(
 
 @pytest.mark.parametrize("answer", [3, [], {"path": 3}, {"path": {"directory": 3}}])
 def test_nonsense_is_not_believed(
-    ahead: LookAhead,
+    ahead: AheadChecker,
     stored: list[Entry],
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -253,10 +253,10 @@ def test_intake_believes_what_was_seen(
         str(make_wheel(house.path / "announced", one.name)): one for one in stored
     }
     digests = {wheel: one.sha256 for wheel, one in wheels.items()}
-    intake = Intake([house.store], **options, known=digests.get, look_ahead=True)
+    preparer = Preparer([house.store], **options, known=digests.get, look_ahead=True)
     try:
-        intake.announce(wheels)
-        wait(intake._look_ahead, stored[-1])
+        preparer.start(wheels)
+        wait(preparer._look_ahead, stored[-1])
         looked: list[str] = []
         stock = manifest.check_files
 
@@ -267,28 +267,28 @@ def test_intake_believes_what_was_seen(
         for module in (entry, bytecode):
             monkeypatch.setattr(module, "check_files", check_files)
         for wheel, one in wheels.items():
-            found = intake.find(wheel)
+            found = preparer.prepare(wheel)
             assert (found.entry, found.fresh) == (one, False)
             assert found.bytecode is not None
         assert looked == []
         for wheel, one in wheels.items():
             damage(one)
             with pytest.raises(EntryDamagedError):
-                intake.find(wheel)
+                preparer.prepare(wheel)
         assert looked == [os.path.join(one.path, FILES) for one in stored]
     finally:
-        intake.stop()
-    assert workers_of(intake) == []
+        preparer.stop()
+    assert workers_of(preparer) == []
 
 
 def test_intake_looks_ahead_only_if_it_may(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookahead.LookAhead, "begin", None)
-    intake = Intake([house.store], umask=0o022, pycompile=True)
-    intake.announce([])
-    intake.stop()
+    monkeypatch.setattr(lookahead.AheadChecker, "begin", None)
+    preparer = Preparer([house.store], umask=0o022, pycompile=True)
+    preparer.start([])
+    preparer.stop()
 
 
-def workers_of(intake: Intake) -> list[object]:
-    return [*intake._look_ahead._workers._processes, *intake._workers._processes]
+def workers_of(preparer: Preparer) -> list[object]:
+    return [*preparer._look_ahead._workers._processes, *preparer._workers._processes]

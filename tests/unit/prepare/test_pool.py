@@ -18,7 +18,7 @@ import pytest
 
 import pip_linkmode
 from pip_linkmode.errors import WheelDeclinedError
-from pip_linkmode.interpreters import Interpreter, identify
+from pip_linkmode.interpreters import Interpreter, query_interpreter
 from pip_linkmode.prepare import pool, worker
 from pip_linkmode.prepare.pool import Workers, WorkersError
 from tests.support.wheels import TRAITS
@@ -38,9 +38,9 @@ Job = tuple[str, str, str, bool]
 
 @pytest.fixture
 def one() -> Iterator[Workers]:
-    made = Workers(1)
-    yield made
-    made.stop()
+    created = Workers(1)
+    yield created
+    created.stop()
 
 
 def job(directory: Path, name: str = "x", content: bytes = b"X = 1\n") -> Job:
@@ -49,8 +49,8 @@ def job(directory: Path, name: str = "x", content: bytes = b"X = 1\n") -> Job:
     return str(source), f"{source}c", f"{name}.py", False
 
 
-def processes(made: Workers) -> list[int]:
-    return [process.pid for process in made._processes]
+def processes(created: Workers) -> list[int]:
+    return [process.pid for process in created._processes]
 
 
 def is_gone(pid: int) -> bool:
@@ -124,12 +124,12 @@ def test_worker_goes_on_after_an_error(one: Workers, tmp_path: Path) -> None:
 
 def test_jobs_do_not_mix_up_their_answers(tmp_path: Path) -> None:
     jobs = [job(tmp_path, str(n), b"X = 1\n" * n) for n in range(20)]
-    made = Workers(3)
+    created = Workers(3)
     try:
-        futures = [made.submit("compile", [one]) for one in jobs]
+        futures = [created.submit("compile", [one]) for one in jobs]
         sizes = [future.result()[0][0] for future in futures]
     finally:
-        made.stop()
+        created.stop()
     assert sizes == [os.path.getsize(target) for _, target, _, _ in jobs]
 
 
@@ -167,9 +167,9 @@ def test_workers_need_nothing_of_ours_once_they_run(
 
 
 def test_nothing_is_started_before_it_is_needed() -> None:
-    made = Workers(2)
-    assert processes(made) == []
-    made.stop()
+    created = Workers(2)
+    assert processes(created) == []
+    created.stop()
 
 
 def test_worker_is_started_once_and_stopped(one: Workers, tmp_path: Path) -> None:
@@ -361,7 +361,7 @@ def test_bytecode_that_was_cut_off_is_a_full_disk(
 
 
 def test_interpreter_says_who_it_is() -> None:
-    found, running = identify(sys.executable), Interpreter.running()
+    found, running = query_interpreter(sys.executable), Interpreter.running()
     assert found is not None
     assert (found.cache_tag, found.options) == (running.cache_tag, ())
     assert found.name == running.name
@@ -373,5 +373,5 @@ def test_what_does_not_answer_is_no_interpreter(tmp_path: Path, program: str) ->
     path = tmp_path / "python"
     path.write_text(f"#!/bin/sh\n{program}\n")
     path.chmod(0o755)
-    assert identify(str(path)) is None
-    assert identify(str(tmp_path / "nothing")) is None
+    assert query_interpreter(str(path)) is None
+    assert query_interpreter(str(tmp_path / "nothing")) is None

@@ -17,7 +17,7 @@ import pytest
 from pip_linkmode.errors import EntryDamagedError, StoreRefusedError, WheelDeclinedError
 from pip_linkmode.files import file_digest
 from pip_linkmode.prepare import compiler, pool, preparer
-from pip_linkmode.prepare.preparer import Intake
+from pip_linkmode.prepare.preparer import Preparer
 from pip_linkmode.store.entry import Entry
 from pip_linkmode.store.store import Store
 from tests.support.wheels import make_wheel
@@ -43,17 +43,17 @@ def wheel(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., Intake]]:
+def make() -> Iterator[Callable[..., Preparer]]:
     """Make intakes that are stopped in the end."""
     with contextlib.ExitStack() as stack:
 
-        def made(*stores: Store, **options: Any) -> Intake:
+        def created(*stores: Store, **options: Any) -> Preparer:
             options = {"umask": 0o022, "pycompile": True, "count": 2, **options}
-            result = Intake(stores, **options)
+            result = Preparer(stores, **options)
             stack.callback(result.stop)
             return result
 
-        yield made
+        yield created
 
 
 def staged(store: Store) -> list[Path]:
@@ -70,9 +70,9 @@ def digest_of(wheel: str) -> str:
 
 
 def test_new_wheel_is_unpacked_and_compiled(
-    make: Callable[..., Intake], store: Store, wheel: str
+    make: Callable[..., Preparer], store: Store, wheel: str
 ) -> None:
-    found = make(store).find(wheel)
+    found = make(store).prepare(wheel)
     assert found.fresh
     assert found.entry.sha256 == digest_of(wheel)
     assert found.entry.wheel == os.path.basename(wheel)
@@ -83,7 +83,7 @@ def test_new_wheel_is_unpacked_and_compiled(
 
 
 def test_entry_is_published_with_its_bytecode(
-    make: Callable[..., Intake],
+    make: Callable[..., Preparer],
     store: Store,
     wheel: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -96,60 +96,60 @@ def test_entry_is_published_with_its_bytecode(
         return stock(self, staged, final, replace=replace)
 
     monkeypatch.setattr(Store, "publish", publish)
-    make(store).find(wheel)
+    make(store).prepare(wheel)
     assert published == [["bytecode", "files", "manifest.json"]]
 
 
 def test_known_wheel_is_only_looked_up(
-    make: Callable[..., Intake],
+    make: Callable[..., Preparer],
     store: Store,
     wheel: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first = make(store).find(wheel)
+    first = make(store).prepare(wheel)
     monkeypatch.setattr(pool, "_start", None)
-    again = make(store).find(wheel)
+    again = make(store).prepare(wheel)
     assert (again.entry, again.fresh) == (first.entry, False)
     assert again.bytecode == first.bytecode
 
 
 def test_bytecode_is_not_made_unless_it_is_wanted(
-    make: Callable[..., Intake], store: Store, wheel: str
+    make: Callable[..., Preparer], store: Store, wheel: str
 ) -> None:
-    found = make(store, pycompile=False).find(wheel)
+    found = make(store, pycompile=False).prepare(wheel)
     assert found.bytecode is None
     assert not list(Path(found.entry.path).glob("bytecode/*"))
 
 
 def test_bytecode_is_made_when_it_is_wanted_later(
-    make: Callable[..., Intake], store: Store, wheel: str
+    make: Callable[..., Preparer], store: Store, wheel: str
 ) -> None:
-    make(store, pycompile=False).find(wheel)
-    found = make(store).find(wheel)
+    make(store, pycompile=False).prepare(wheel)
+    found = make(store).prepare(wheel)
     assert not found.fresh
     assert found.bytecode is not None
     assert staged(store) == []
 
 
 def test_wheel_without_sources_has_bytecode_of_nothing(
-    make: Callable[..., Intake], store: Store, tmp_path: Path
+    make: Callable[..., Preparer], store: Store, tmp_path: Path
 ) -> None:
     wheel = make_wheel(tmp_path, "nothing", files={"nothing/data": "x"})
-    found = make(store).find(str(wheel))
+    found = make(store).prepare(str(wheel))
     assert found.bytecode is not None
     assert found.bytecode.files == {}
 
 
 @pytest.mark.parametrize("count", [31, 32, 33, 70])
 def test_sources_are_compiled_in_portions(
-    make: Callable[..., Intake], store: Store, tmp_path: Path, count: int
+    make: Callable[..., Preparer], store: Store, tmp_path: Path, count: int
 ) -> None:
     files: dict[str, bytes | str] = {
         f"many/{n}.py": "no python\n" if n % 10 == 3 else f"X = {n}\n" * n
         for n in range(count)
     }
     wheel = make_wheel(tmp_path, "many", files=files)
-    found = make(store).find(str(wheel))
+    found = make(store).prepare(str(wheel))
     assert found.bytecode is not None
     expected = {path for path in files if files[path] != "no python\n"}
     assert set(found.bytecode.files) == expected
@@ -158,12 +158,12 @@ def test_sources_are_compiled_in_portions(
 
 
 def test_damaged_bytecode_is_made_again(
-    make: Callable[..., Intake], store: Store, wheel: str
+    make: Callable[..., Preparer], store: Store, wheel: str
 ) -> None:
-    first = make(store).find(wheel)
+    first = make(store).prepare(wheel)
     assert first.bytecode is not None
     os.unlink(first.bytecode.source("package/module.py"))
-    found = make(store).find(wheel)
+    found = make(store).prepare(wheel)
     assert found.bytecode is not None
     assert not found.fresh
     assert staged(store) == []
@@ -180,76 +180,76 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 
 def test_announced_wheels_are_in_the_store_before_they_are_asked_for(
-    make: Callable[..., Intake], store: Store, wheel: str
+    make: Callable[..., Preparer], store: Store, wheel: str
 ) -> None:
-    made = make(store)
-    made.announce([wheel])
+    created = make(store)
+    created.start([wheel])
     wait_for(lambda: entries(store))
-    found = made.find(wheel)
+    found = created.prepare(wheel)
     assert found.fresh
     assert found.bytecode is not None
 
 
 def test_announced_wheel_is_unpacked_once(
-    make: Callable[..., Intake],
+    make: Callable[..., Preparer],
     store: Store,
     wheel: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     taken = []
-    stock = Intake._take
+    stock = Preparer._take
 
-    def take(self: Intake, wheel: str, replace: bool = False) -> Any:
+    def take(self: Preparer, wheel: str, replace: bool = False) -> Any:
         taken.append(wheel)
         return stock(self, wheel, replace)
 
-    monkeypatch.setattr(Intake, "_take", take)
-    made = make(store)
-    made.announce([wheel])
-    made.find(wheel)
+    monkeypatch.setattr(Preparer, "_take", take)
+    created = make(store)
+    created.start([wheel])
+    created.prepare(wheel)
     assert taken == [wheel]
 
 
 def test_errors_come_when_the_wheel_is_asked_for(
-    make: Callable[..., Intake], store: Store, tmp_path: Path
+    make: Callable[..., Preparer], store: Store, tmp_path: Path
 ) -> None:
     odd, missing = tmp_path / "odd.whl", tmp_path / "missing.whl"
     odd.write_bytes(b"no wheel")
-    made = make(store)
-    made.announce([str(odd), str(missing)])
+    created = make(store)
+    created.start([str(odd), str(missing)])
     with pytest.raises(WheelDeclinedError):
-        made.find(str(odd))
+        created.prepare(str(odd))
     with pytest.raises(FileNotFoundError):
-        made.find(str(missing))
+        created.prepare(str(missing))
 
 
 def test_more_wheels_than_workers(
-    make: Callable[..., Intake], store: Store, tmp_path: Path
+    make: Callable[..., Preparer], store: Store, tmp_path: Path
 ) -> None:
     wheels = [
         str(make_wheel(tmp_path, f"many-{n}", files={f"many{n}.py": f"X = {n}\n"}))
         for n in range(8)
     ]
-    made = make(store, count=1)
-    made.announce(wheels)
-    assert [made.find(wheel).entry.name for wheel in reversed(wheels)] == [
+    created = make(store, count=1)
+    created.start(wheels)
+    assert [created.prepare(wheel).entry.name for wheel in reversed(wheels)] == [
         f"many-{n}" for n in reversed(range(8))
     ]
     assert staged(store) == []
 
 
 def test_one_wheel_twice(
-    make: Callable[..., Intake], store: Store, wheel: str, tmp_path: Path
+    make: Callable[..., Preparer], store: Store, wheel: str, tmp_path: Path
 ) -> None:
     copy = str(shutil.copy(wheel, tmp_path))
-    made = make(store)
-    made.announce([wheel, copy])
-    assert made.find(wheel).entry.sha256 == made.find(copy).entry.sha256
+    created = make(store)
+    created.start([wheel, copy])
+    assert created.prepare(wheel).entry.sha256 == created.prepare(copy).entry.sha256
     assert len(entries(store)) == 1
 
 
 def test_stopping_leaves_nothing_behind(
-    make: Callable[..., Intake],
+    make: Callable[..., Preparer],
     store: Store,
     wheel: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -258,11 +258,11 @@ def test_stopping_leaves_nothing_behind(
     hangs = "import time\ntime.sleep(600)\n"
     monkeypatch.setattr(pool, "_PROGRAM", hangs)
     monkeypatch.setattr(preparer, "unpack", lambda *_, **__: unpacked.append(1))
-    made = make(store, count=1)
-    made.announce([wheel])
-    wait_for(lambda: made._workers._processes)
-    (process,) = made._workers._processes
-    made.stop()
+    created = make(store, count=1)
+    created.start([wheel])
+    wait_for(lambda: created._workers._processes)
+    (process,) = created._workers._processes
+    created.stop()
     assert process.returncode is not None
     # Someone has pressed Ctrl-C: this process must not do it all alone now.
     assert unpacked == []
@@ -274,14 +274,14 @@ def test_stopping_leaves_nothing_behind(
 
 @pytest.mark.parametrize("program", ["", "raise ImportError"])
 def test_without_workers_it_is_unpacked_here(
-    make: Callable[..., Intake],
+    make: Callable[..., Preparer],
     store: Store,
     wheel: str,
     monkeypatch: pytest.MonkeyPatch,
     program: str,
 ) -> None:
     monkeypatch.setattr(pool, "_PROGRAM", program)
-    found = make(store).find(wheel)
+    found = make(store).prepare(wheel)
     assert found.fresh
     assert found.bytecode is None
     found.entry.check()
@@ -290,18 +290,18 @@ def test_without_workers_it_is_unpacked_here(
 
 
 def test_worker_that_dies_in_its_answer(
-    make: Callable[..., Intake],
+    make: Callable[..., Preparer],
     store: Store,
     wheel: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     program = "import sys\nsys.stdin.readline()\nprint('[1, 2', end='')\n"
     monkeypatch.setattr(pool, "_PROGRAM", program)
-    assert make(store).find(wheel).fresh
+    assert make(store).prepare(wheel).fresh
 
 
 def test_unpacking_that_was_begun_elsewhere_is_begun_again(
-    make: Callable[..., Intake],
+    make: Callable[..., Preparer],
     store: Store,
     wheel: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -314,13 +314,13 @@ def test_unpacking_that_was_begun_elsewhere_is_begun_again(
         "open(directory + '/package/data', 'w').close()\n"
     )
     monkeypatch.setattr(pool, "_PROGRAM", program)
-    found = make(store).find(wheel)
+    found = make(store).prepare(wheel)
     found.entry.check()
     assert found.entry.read("package/data") == b"data"
 
 
 def test_bytecode_that_cannot_be_kept_does_not_stop_the_wheel(
-    make: Callable[..., Intake],
+    make: Callable[..., Preparer],
     store: Store,
     wheel: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -329,7 +329,7 @@ def test_bytecode_that_cannot_be_kept_does_not_stop_the_wheel(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(compiler, "finish", refuse)
-    found = make(store).find(wheel)
+    found = make(store).prepare(wheel)
     assert found.bytecode is None
     found.entry.check()
     assert staged(store) == []
@@ -344,52 +344,52 @@ def edit(store: Store) -> None:
 
 
 def test_damage_is_told_and_repaired_on_demand(
-    make: Callable[..., Intake], store: Store, wheel: str
+    make: Callable[..., Preparer], store: Store, wheel: str
 ) -> None:
-    made = make(store)
-    made.find(wheel)
+    created = make(store)
+    created.prepare(wheel)
     edit(store)
     with pytest.raises(EntryDamagedError, match="package/data"):
-        made.find(wheel)
-    found = made.find(wheel, replace=True)
+        created.prepare(wheel)
+    found = created.prepare(wheel, replace=True)
     assert found.fresh
     assert found.entry.read("package/data") == b"data"
     assert staged(store) == []
 
 
 def test_entry_that_is_taken_away_is_told(
-    make: Callable[..., Intake],
+    make: Callable[..., Preparer],
     store: Store,
     wheel: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Store, "entry", lambda *_: None)
     with pytest.raises(EntryDamagedError, match="is gone"):
-        make(store).find(wheel)
+        make(store).prepare(wheel)
 
 
 def test_wheel_that_changes_while_it_is_read_is_told(
-    make: Callable[..., Intake],
+    make: Callable[..., Preparer],
     store: Store,
     wheel: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(preparer, "file_digest", lambda _: "0" * 64)
     with pytest.raises(EntryDamagedError, match="was changed"):
-        make(store).find(wheel)
+        make(store).prepare(wheel)
     assert (entries(store), staged(store)) == ([], [])
 
 
 @pytest.fixture
 def image(
-    make: Callable[..., Intake],
+    make: Callable[..., Preparer],
     wheel: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Store:
     """A store that has the wheel, and is read-only from now on."""
     root = tmp_path / "image"
-    make(Store.open(str(root)), pycompile=False).find(wheel)
+    make(Store.open(str(root)), pycompile=False).prepare(wheel)
     stock = os.access
 
     def access(path: Any, mode: int, **options: Any) -> bool:
@@ -402,61 +402,61 @@ def image(
 
 
 def test_bytecode_behind_a_link_is_made_anew(
-    make: Callable[..., Intake], store: Store, wheel: str, tmp_path: Path
+    make: Callable[..., Preparer], store: Store, wheel: str, tmp_path: Path
 ) -> None:
-    found = make(store).find(wheel)
+    found = make(store).prepare(wheel)
     bytecode_of_all = Path(found.entry.path) / "bytecode"
     shutil.move(bytecode_of_all, tmp_path / "elsewhere")
     bytecode_of_all.symlink_to(tmp_path / "elsewhere")
-    again = make(store).find(wheel)
+    again = make(store).prepare(wheel)
     assert again.bytecode is not None
     assert again.bytecode.files.keys() == {"package/__init__.py", "package/module.py"}
     assert not bytecode_of_all.is_symlink()
 
 
 def test_read_only_store_gets_no_bytecode(
-    make: Callable[..., Intake], image: Store, wheel: str
+    make: Callable[..., Preparer], image: Store, wheel: str
 ) -> None:
     before = sorted(Path(image.root).rglob("*"))
-    found = make(image).find(wheel)
+    found = make(image).prepare(wheel)
     assert (found.entry.store, found.bytecode) == (image.root, None)
     assert sorted(Path(image.root).rglob("*")) == before
 
 
 def test_wheel_is_declined_if_no_store_can_take_it(
-    make: Callable[..., Intake], image: Store, tmp_path: Path
+    make: Callable[..., Preparer], image: Store, tmp_path: Path
 ) -> None:
     other = make_wheel(tmp_path, "other")
     with pytest.raises(WheelDeclinedError, match="read-only"):
-        make(image).find(str(other))
+        make(image).prepare(str(other))
 
 
 def test_damage_in_a_read_only_store_does_not_hide_the_other(
-    make: Callable[..., Intake], image: Store, store: Store, wheel: str
+    make: Callable[..., Preparer], image: Store, store: Store, wheel: str
 ) -> None:
-    make(store).find(wheel)
+    make(store).prepare(wheel)
     inode = os.stat(entries(store)[0]).st_ino
     edit(image)
-    found = make(image, store).find(wheel)
+    found = make(image, store).prepare(wheel)
     assert found.entry.store == store.root
     assert os.stat(entries(store)[0]).st_ino == inode
 
 
 def test_damage_in_a_read_only_store_is_repaired_in_the_other(
-    make: Callable[..., Intake], image: Store, store: Store, wheel: str
+    make: Callable[..., Preparer], image: Store, store: Store, wheel: str
 ) -> None:
     edit(image)
-    made = make(image, store)
+    created = make(image, store)
     try:
-        found = made.find(wheel)
+        found = created.prepare(wheel)
     except EntryDamagedError:
-        found = made.find(wheel, replace=True)
+        found = created.prepare(wheel, replace=True)
     assert found.entry.store == store.root
     found.entry.check()
 
 
 def test_store_that_does_not_keep_what_is_written_is_refused(
-    make: Callable[..., Intake],
+    make: Callable[..., Preparer],
     store: Store,
     wheel: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -469,33 +469,33 @@ def test_store_that_does_not_keep_what_is_written_is_refused(
 
     monkeypatch.setattr(Entry, "check", check)
     with pytest.raises(StoreRefusedError, match="does not keep what is written"):
-        make(store).find(wheel)
+        make(store).prepare(wheel)
 
 
 def test_wheel_that_was_hashed_already_is_not_hashed_again(
-    make: Callable[..., Intake],
+    make: Callable[..., Preparer],
     store: Store,
     wheel: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     digest = hashlib.sha256(Path(wheel).read_bytes()).hexdigest()
     monkeypatch.setattr(preparer, "file_digest", None)
-    made = make(store, known={wheel: digest}.get)
-    made.announce([wheel])
-    assert made.find(wheel).entry.sha256 == digest
+    created = make(store, known={wheel: digest}.get)
+    created.start([wheel])
+    assert created.prepare(wheel).entry.sha256 == digest
     # It is there now: no thread has to get it.
-    made.announce([wheel])
-    assert not made._ahead
-    assert not made.find(wheel).fresh
+    created.start([wheel])
+    assert not created._ahead
+    assert not created.prepare(wheel).fresh
 
 
 def test_digest_that_was_right_a_moment_ago_is_found_out(
-    make: Callable[..., Intake], store: Store, wheel: str
+    make: Callable[..., Preparer], store: Store, wheel: str
 ) -> None:
     """Of what is unpacked the bytes are hashed in any case."""
-    made = make(store, known=lambda _: "b" * 64)
+    created = make(store, known=lambda _: "b" * 64)
     with pytest.raises(EntryDamagedError, match="was changed while it was read"):
-        made.find(wheel)
+        created.prepare(wheel)
     assert store.entry("b" * 64) is None
 
 
@@ -503,10 +503,10 @@ def test_digest_that_was_right_a_moment_ago_is_found_out(
 
 
 def test_bytecode_of_a_read_only_entry_is_kept_at_home(
-    make: Callable[..., Intake], image: Store, store: Store, wheel: str
+    make: Callable[..., Preparer], image: Store, store: Store, wheel: str
 ) -> None:
     before = sorted(Path(image.root).rglob("*"))
-    first, second = (make(image, store).find(wheel) for _ in range(2))
+    first, second = (make(image, store).prepare(wheel) for _ in range(2))
     for found in (first, second):
         assert found.entry.store == image.root
         assert found.bytecode is not None
@@ -517,44 +517,44 @@ def test_bytecode_of_a_read_only_entry_is_kept_at_home(
 
 
 def test_bytecode_of_another_time_is_not_taken(
-    make: Callable[..., Intake], image: Store, store: Store, wheel: str
+    make: Callable[..., Preparer], image: Store, store: Store, wheel: str
 ) -> None:
     """The time of a source is stamped into it."""
-    found = make(image, store).find(wheel)
+    found = make(image, store).prepare(wheel)
     assert found.bytecode is not None
     other = replace(found.entry, mtime=found.entry.mtime + 1)
     assert store.bytecode(other, "x") != store.bytecode(found.entry, "x")
 
 
 def test_new_entries_go_home(
-    make: Callable[..., Intake], store: Store, wheel: str, tmp_path: Path
+    make: Callable[..., Preparer], store: Store, wheel: str, tmp_path: Path
 ) -> None:
     home = Store.open(str(tmp_path / "home"))
-    found = make(store, home, home=home).find(wheel)
+    found = make(store, home, write_store=home).prepare(wheel)
     assert found.entry.store == home.root
 
 
 def test_link_in_the_place_of_bytecode_is_let_go(
-    make: Callable[..., Intake], store: Store, wheel: str, tmp_path: Path
+    make: Callable[..., Preparer], store: Store, wheel: str, tmp_path: Path
 ) -> None:
-    entry = make(store).find(wheel).entry
+    entry = make(store).prepare(wheel).entry
     directory = Path(entry.path, "bytecode")
     directory.rename(tmp_path / "elsewhere")
     directory.symlink_to(tmp_path / "elsewhere")
-    found = make(store).find(wheel)
+    found = make(store).prepare(wheel)
     assert found.bytecode is not None
     assert not directory.is_symlink()
     assert any((tmp_path / "elsewhere").iterdir())
 
 
 def test_store_that_may_not_be_read_does_not_hide_another(
-    make: Callable[..., Intake],
+    make: Callable[..., Preparer],
     image: Store,
     store: Store,
     wheel: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    make(store).find(wheel)
+    make(store).prepare(wheel)
     stock = Store.entry
 
     def entry(self: Store, sha256: str) -> Entry | None:
@@ -563,31 +563,31 @@ def test_store_that_may_not_be_read_does_not_hide_another(
         return stock(self, sha256)
 
     monkeypatch.setattr(Store, "entry", entry)
-    assert make(image, store).find(wheel).entry.store == store.root
+    assert make(image, store).prepare(wheel).entry.store == store.root
 
 
 def test_disk_that_fails_is_an_error(
-    make: Callable[..., Intake],
+    make: Callable[..., Preparer],
     store: Store,
     wheel: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    make(store).find(wheel)
+    make(store).prepare(wheel)
 
     def entry(self: Store, _: str) -> Entry | None:
         raise OSError(errno.EIO, os.strerror(errno.EIO), self.root)
 
     monkeypatch.setattr(Store, "entry", entry)
     with pytest.raises(OSError, match="Input/output"):
-        make(store).find(wheel)
+        make(store).prepare(wheel)
 
 
 def test_store_of_ones_own_that_is_read_only_gets_its_bytecode_elsewhere(
-    make: Callable[..., Intake], store: Store, wheel: str, tmp_path: Path
+    make: Callable[..., Preparer], store: Store, wheel: str, tmp_path: Path
 ) -> None:
     """By the mode of its top directory alone."""
-    make(store, pycompile=False).find(wheel)
+    make(store, pycompile=False).prepare(wheel)
     locked, home = Store(store.root, writable=False), Store.open(str(tmp_path / "home"))
-    found = make(locked, home).find(wheel)
+    found = make(locked, home).prepare(wheel)
     assert found.bytecode is not None
     assert found.bytecode.path.startswith(home.root)

@@ -28,7 +28,7 @@ from pip_linkmode.files import (
 )
 from pip_linkmode.prepare.wheel import unpack
 from pip_linkmode.store import paths as paths_module
-from pip_linkmode.store.paths import is_plain
+from pip_linkmode.store.paths import is_safe_path
 from tests.support.wheels import TRAITS
 
 if TYPE_CHECKING:
@@ -71,11 +71,13 @@ def declined(wheel: bytes, directory: Path) -> str:
     return str(caught.value)
 
 
-def member(name: str, mode: int = 0o100644, **attributes: object) -> zipfile.ZipInfo:
+def member(
+    name: str, mode: int = 0o100644, **preserved_xattrs: object
+) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo("x")
     info.filename = name
     info.external_attr = mode << 16
-    for attribute, value in attributes.items():
+    for attribute, value in preserved_xattrs.items():
         setattr(info, attribute, value)
     return info
 
@@ -298,7 +300,7 @@ def test_odd_directory_is_declined(tmp_path: Path, name: str) -> None:
 
 @given(st.text())
 def test_plain_paths_stay_below_and_are_normal(path: str) -> None:
-    if is_plain(path):
+    if is_safe_path(path):
         assert not os.path.isabs(path)
         assert os.path.normpath(path) == path
         assert not path.startswith("..")
@@ -307,7 +309,7 @@ def test_plain_paths_stay_below_and_are_normal(path: str) -> None:
 
 @pytest.mark.parametrize("path", ["a", "a/b.py", "naïve, data/файл", "...", "a/..b"])
 def test_plain_paths(path: str) -> None:
-    assert is_plain(path)
+    assert is_safe_path(path)
 
 
 @pytest.mark.parametrize(
@@ -606,7 +608,7 @@ def test_data_directories(path: str, expected: tuple[str, str] | None) -> None:
     ],
 )
 def test_what_is_pips_to_install(path: str, kept: bool) -> None:
-    assert paths_module.is_kept(path, INFO) is kept
+    assert paths_module.is_installed_by_pip(path, INFO) is kept
 
 
 def test_what_pip_compiles() -> None:

@@ -24,10 +24,10 @@ from pip_linkmode.environments.environment import OUTSIDE
 from pip_linkmode.environments.probe import probe
 from pip_linkmode.files import TEMPORARY, locked
 from pip_linkmode.link import placement
-from pip_linkmode.link.attributes import attributes
+from pip_linkmode.link.attributes import preserved_xattrs
 from pip_linkmode.link.filesystems import Extent
 from pip_linkmode.link.primitives import PRIMITIVES, Link
-from pip_linkmode.prepare.preparer import Intake
+from pip_linkmode.prepare.preparer import Preparer
 from pip_linkmode.relink import adopt
 from pip_linkmode.relink import relink as relink_module
 from pip_linkmode.relink.materialize import Materializing
@@ -40,7 +40,7 @@ from tests.support.wheels import make_wheel
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pip_linkmode.relink.report import Relinked, Report
+    from pip_linkmode.relink.report import Relinked, RelinkReport
 
 FILES: dict[str, bytes | str] = {
     "package/__init__.py": "",
@@ -68,12 +68,12 @@ class Bench:
     def environment(self, name: str = "one") -> Path:
         """Make an environment; return its site-packages."""
         shutil.copytree(self._template, self.root / name, symlinks=True)
-        (library,) = (self.root / name).glob("lib/*/site-packages")
-        self.install(library)
-        return library
+        (site_packages,) = (self.root / name).glob("lib/*/site-packages")
+        self.install(site_packages)
+        return site_packages
 
     def install(
-        self, library: Path, wheel: Path | None = None, *, compiled: bool = True
+        self, site_packages: Path, wheel: Path | None = None, *, compiled: bool = True
     ) -> None:
         """Install a wheel as others do."""
         rows = []
@@ -82,35 +82,35 @@ class Bench:
             listed = archive.read(info).decode().splitlines()
             for row in csv.reader(listed):
                 path = row[0]
-                target = library / path
+                target = site_packages / path
                 if ".data/data/" in path:
-                    target = library.parents[2] / path.partition(".data/data/")[2]
+                    target = site_packages.parents[2] / path.partition(".data/data/")[2]
                 elif ".data/scripts/" in path:
-                    target = library.parents[2] / "bin" / path.rpartition("/")[2]
+                    target = site_packages.parents[2] / "bin" / path.rpartition("/")[2]
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(archive.read(path))
                 mode = 0o755 if path.endswith("/tool") else 0o644
                 target.chmod(mode)
                 os.utime(target, (1_600_000_000, 1_600_000_000))
-                rows.append([os.path.relpath(target, library), *row[1:]])
+                rows.append([os.path.relpath(target, site_packages), *row[1:]])
                 if compiled and path.endswith(".py"):
                     pyc = py_compile.compile(str(target), doraise=True)
-                    rows.append([os.path.relpath(str(pyc), library), "", ""])
+                    rows.append([os.path.relpath(str(pyc), site_packages), "", ""])
         text = io.StringIO(newline="")
         csv.writer(text).writerows(rows)
-        (library / info).write_text(text.getvalue())
+        (site_packages / info).write_text(text.getvalue())
 
-    def prepare(self, *libraries: Path, **options: Any) -> Relinking:
+    def prepare(self, *all_site_packages: Path, **options: Any) -> Relinking:
         options = {"mode": "hardlink", **options}
         stores = options.pop("stores", [self.store])
-        return Relinking([str(path) for path in libraries], stores, **options)
+        return Relinking([str(path) for path in all_site_packages], stores, **options)
 
-    def relink(self, *libraries: Path, **options: Any) -> Report:
-        return self.prepare(*libraries, **options).run()
+    def relink(self, *all_site_packages: Path, **options: Any) -> RelinkReport:
+        return self.prepare(*all_site_packages, **options).run()
 
-    def one(self, library: Path, **options: Any) -> Relinked:
+    def one(self, site_packages: Path, **options: Any) -> Relinked:
         """Relink one environment."""
-        (found,) = self.relink(library, **options).environments
+        (found,) = self.relink(site_packages, **options).environments
         return found
 
     def entries(self) -> list[Entry]:
@@ -137,7 +137,7 @@ def bench(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Be
 
 
 @pytest.fixture
-def library(bench: Bench) -> Path:
+def site_packages(bench: Bench) -> Path:
     return bench.environment()
 
 
@@ -148,19 +148,19 @@ def umask() -> Iterator[None]:
     os.umask(before)
 
 
-def content(library: Path) -> dict[str, bytes]:
+def content(site_packages: Path) -> dict[str, bytes]:
     return {
         str(path): path.read_bytes()
-        for path in sorted(library.parents[2].rglob("*"))
+        for path in sorted(site_packages.parents[2].rglob("*"))
         if path.is_file() and path.suffix != ".pyc"
     }
 
 
-def assert_valid_bytecode(library: Path) -> None:
-    for pyc in library.rglob("*.pyc"):
+def assert_valid_bytecode(site_packages: Path) -> None:
+    for pyc in site_packages.rglob("*.pyc"):
         source = os.stat(importlib.util.source_from_cache(str(pyc)))
         stamps = (int(source.st_mtime), source.st_size)
-        expected = b"".join(stamp.to_bytes(4, "little") for stamp in stamps)
+        expected = b"".join(file_stamp.to_bytes(4, "little") for file_stamp in stamps)
         assert pyc.read_bytes()[8:16] == expected
 
 
@@ -173,11 +173,11 @@ def instead(relinking: Relinking, primitive: str, by: Callable[[Link], None]) ->
 
 
 def test_files_are_those_of_an_entry_that_was_made_of_them(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
-    before = content(library)
-    report = bench.relink(library)
-    assert content(library) == before
+    before = content(site_packages)
+    report = bench.relink(site_packages)
+    assert content(site_packages) == before
     (entry,) = bench.entries()
     entry.check()
     assert (entry.name, entry.version, entry.wheel) == ("package", "1.0", "")
@@ -200,95 +200,98 @@ def test_files_are_those_of_an_entry_that_was_made_of_them(
         *("../../../share/data", f"package/__pycache__/module{PYC}"),
         *(f"__pycache__/single{PYC}", f"package/__pycache__/__init__{PYC}"),
     ):
-        assert bench.is_shared(library / path)
+        assert bench.is_shared(site_packages / path)
     for path in (f"{info}/RECORD", f"{info}/METADATA", "../../../bin/run"):
-        assert not bench.is_shared(library / path)
-    assert not bench.is_shared(library / "package/__init__.py")
-    assert (library / "package/tool").stat().st_mode & 0o777 == 0o755
-    assert_valid_bytecode(library)
-    assert list(library.rglob(f"{TEMPORARY}*")) == []
+        assert not bench.is_shared(site_packages / path)
+    assert not bench.is_shared(site_packages / "package/__init__.py")
+    assert (site_packages / "package/tool").stat().st_mode & 0o777 == 0o755
+    assert_valid_bytecode(site_packages)
+    assert list(site_packages.rglob(f"{TEMPORARY}*")) == []
 
 
-def test_others_are_linked_to_it(bench: Bench, library: Path) -> None:
+def test_others_are_linked_to_it(bench: Bench, site_packages: Path) -> None:
     other = bench.environment("two")
-    report = bench.relink(library, other)
+    report = bench.relink(site_packages, other)
     assert len(bench.entries()) == len(report.adopted) == 1
-    assert (library / BIG).samefile(other / BIG)
+    assert (site_packages / BIG).samefile(other / BIG)
     registered = [one.site_packages for one in registry.registrations(bench.store.root)]
-    assert registered == sorted([str(library), str(other)])
+    assert registered == sorted([str(site_packages), str(other)])
     assert report.bytes_freed > 2 * 4000
     assert report.bytes_stored > 4000
 
 
-def test_what_has_other_names_is_not_freed(bench: Bench, library: Path) -> None:
+def test_what_has_other_names_is_not_freed(bench: Bench, site_packages: Path) -> None:
     """As uv does it: the environment's files are those of a cache."""
     for dry_run in (True, False):
         (bench.root / "cache").unlink(missing_ok=True)
-        os.link(library / BIG, bench.root / "cache")
-        report = bench.relink(library, dry_run=dry_run)
+        os.link(site_packages / BIG, bench.root / "cache")
+        report = bench.relink(site_packages, dry_run=dry_run)
         taken = (bench.root / "cache").stat().st_blocks * 512
         assert report.bytes_held == taken
         assert report.bytes_freed > 0
     assert not bench.is_shared(bench.root / "cache")
 
 
-def test_later_ones_too(bench: Bench, library: Path) -> None:
-    bench.relink(library)
+def test_later_ones_too(bench: Bench, site_packages: Path) -> None:
+    bench.relink(site_packages)
     other = bench.environment("two")
     assert bench.relink(other).adopted == []
-    assert (library / BIG).samefile(other / BIG)
+    assert (site_packages / BIG).samefile(other / BIG)
 
 
 def unpack(bench: Bench) -> Entry:
-    intake = Intake([bench.store], umask=0o022, pycompile=True, count=1)
+    preparer = Preparer([bench.store], umask=0o022, pycompile=True, count=1)
     try:
-        return intake.find(str(bench.wheel)).entry
+        return preparer.prepare(str(bench.wheel)).entry
     finally:
-        intake.stop()
+        preparer.stop()
 
 
-def test_wheel_that_is_in_the_store_is_used(bench: Bench, library: Path) -> None:
+def test_wheel_that_is_in_the_store_is_used(bench: Bench, site_packages: Path) -> None:
     entry = unpack(bench)
-    assert bench.relink(library).adopted == []
-    assert os.path.samefile(library / BIG, entry.source(BIG))
+    assert bench.relink(site_packages).adopted == []
+    assert os.path.samefile(site_packages / BIG, entry.source(BIG))
     assert bench.entries() == [entry]
 
 
-def test_wheel_is_better_than_what_was_adopted(bench: Bench, library: Path) -> None:
-    bench.relink(library)
+def test_wheel_is_better_than_what_was_adopted(
+    bench: Bench, site_packages: Path
+) -> None:
+    bench.relink(site_packages)
     entry = unpack(bench)
-    bench.relink(library)
-    assert os.path.samefile(library / BIG, entry.source(BIG))
+    bench.relink(site_packages)
+    assert os.path.samefile(site_packages / BIG, entry.source(BIG))
 
 
 def test_another_build_of_the_wheel_is_another_entry(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
     bench.wheel = make_wheel(
         bench.root / "other", "package", files={**FILES, BIG: "more" * 1000}
     )
     unpack(bench)
-    assert len(bench.relink(library).adopted) == 1
+    assert len(bench.relink(site_packages).adopted) == 1
     assert len(bench.entries()) == 2
 
 
-def test_second_time_nothing_is_done(bench: Bench, library: Path) -> None:
-    bench.relink(library)
-    inodes = {path: path.lstat().st_ino for path in library.rglob("*")}
-    again = bench.one(library)
-    assert {path: path.lstat().st_ino for path in library.rglob("*")} == inodes
+def test_second_time_nothing_is_done(bench: Bench, site_packages: Path) -> None:
+    bench.relink(site_packages)
+    inodes = {path: path.lstat().st_ino for path in site_packages.rglob("*")}
+    again = bench.one(site_packages)
+    assert {path: path.lstat().st_ino for path in site_packages.rglob("*")} == inodes
     assert (again.files, again.already) == ({}, 6)
 
 
-def test_dry_run_does_nothing(bench: Bench, library: Path) -> None:
-    inodes = {path: path.lstat().st_ino for path in library.rglob("*")}
+def test_dry_run_does_nothing(bench: Bench, site_packages: Path) -> None:
+    inodes = {path: path.lstat().st_ino for path in site_packages.rglob("*")}
     other = bench.environment("two")
-    told = bench.relink(library, other, dry_run=True)
-    assert {path: path.lstat().st_ino for path in library.rglob("*")} == inodes
+    told = bench.relink(site_packages, other, dry_run=True)
+    assert {path: path.lstat().st_ino for path in site_packages.rglob("*")} == inodes
     assert bench.entries() == []
     assert list(registry.registrations(bench.store.root)) == []
     done = bench.relink(
-        library, bench.root / "two" / library.relative_to(library.parents[2])
+        site_packages,
+        bench.root / "two" / site_packages.relative_to(site_packages.parents[2]),
     )
     assert [one.files for one in told.environments] == [
         one.files for one in done.environments
@@ -296,55 +299,55 @@ def test_dry_run_does_nothing(bench: Bench, library: Path) -> None:
     assert told.bytes_freed == done.bytes_freed
 
 
-def others_owner(library: Path) -> None:
+def others_owner(site_packages: Path) -> None:
     if os.geteuid():
         pytest.skip("needs root to give files away")
-    os.chown(library / BIG, 12345, 12345)
-    os.chown(library / f"package/__pycache__/module{PYC}", 12345, 12345)
+    os.chown(site_packages / BIG, 12345, 12345)
+    os.chown(site_packages / f"package/__pycache__/module{PYC}", 12345, 12345)
 
 
-def other_bits(library: Path) -> None:
-    (library / "package/tool").chmod(0o4755)
-    (library / f"package/__pycache__/module{PYC}").chmod(0o600)
+def other_bits(site_packages: Path) -> None:
+    (site_packages / "package/tool").chmod(0o4755)
+    (site_packages / f"package/__pycache__/module{PYC}").chmod(0o600)
 
 
-def edit(library: Path) -> None:
-    (library / BIG).write_text("edited")
-    (library / "package/module.py").write_text("VALUE = 23\n")
+def edit(site_packages: Path) -> None:
+    (site_packages / BIG).write_text("edited")
+    (site_packages / "package/module.py").write_text("VALUE = 23\n")
 
 
-def edit_all(library: Path) -> None:
+def edit_all(site_packages: Path) -> None:
     for path in (*FILES, "../../../share/data"):
-        if (library / path).is_file():
-            (library / path).write_text("edited")
+        if (site_packages / path).is_file():
+            (site_packages / path).write_text("edited")
 
 
-def lead_elsewhere(library: Path) -> None:
-    shutil.move(library / BIG, library / "elsewhere")
-    (library / BIG).symlink_to("elsewhere")
-    (library / "package/tool").unlink()
-    os.mkfifo(library / "package/tool")
+def lead_elsewhere(site_packages: Path) -> None:
+    shutil.move(site_packages / BIG, site_packages / "elsewhere")
+    (site_packages / BIG).symlink_to("elsewhere")
+    (site_packages / "package/tool").unlink()
+    os.mkfifo(site_packages / "package/tool")
 
 
-def lose_metadata(library: Path) -> None:
-    (library / "package-1.0.dist-info/WHEEL").unlink()
+def lose_metadata(site_packages: Path) -> None:
+    (site_packages / "package-1.0.dist-info/WHEEL").unlink()
 
 
-def lose_bytecode(library: Path) -> None:
-    pyc = library / f"package/__pycache__/module{PYC}"
+def lose_bytecode(site_packages: Path) -> None:
+    pyc = site_packages / f"package/__pycache__/module{PYC}"
     pyc.unlink()
     pyc.symlink_to("nowhere")
 
 
-def have_other_names(library: Path) -> None:
-    os.link(library / BIG, library / "cache")
+def have_other_names(site_packages: Path) -> None:
+    os.link(site_packages / BIG, site_packages / "cache")
 
 
-def nothing_else(library: Path) -> None:
-    del library
+def nothing_else(site_packages: Path) -> None:
+    del site_packages
 
 
-def assert_alike(told: Report, done: Report) -> None:
+def assert_alike(told: RelinkReport, done: RelinkReport) -> None:
     for foreseen, one in zip(told.environments, done.environments, strict=True):
         # The path in bytecode is another one, and maybe longer.
         assert foreseen.bytes == pytest.approx(one.bytes, abs=1000)
@@ -375,7 +378,7 @@ def assert_alike(told: Report, done: Report) -> None:
 @pytest.mark.parametrize("is_stored", ["no", "adopted", "unpacked"])
 def test_dry_run_promises_what_is_done(
     bench: Bench,
-    library: Path,
+    site_packages: Path,
     change: Callable[[Path], None],
     mode: str,
     is_stored: str,
@@ -384,41 +387,41 @@ def test_dry_run_promises_what_is_done(
         unpack(bench)
     elif is_stored == "adopted":
         bench.relink(bench.environment("first"))
-    change(library)
-    told = bench.relink(library, mode=mode, dry_run=True)
-    assert_alike(told, bench.relink(library, mode=mode))
+    change(site_packages)
+    told = bench.relink(site_packages, mode=mode, dry_run=True)
+    assert_alike(told, bench.relink(site_packages, mode=mode))
 
 
 def test_dry_run_counts_what_another_environment_gives(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
     other = bench.environment("two")
-    edit(library)
-    told = bench.relink(library, other, dry_run=True)
-    assert_alike(told, bench.relink(library, other))
+    edit(site_packages)
+    told = bench.relink(site_packages, other, dry_run=True)
+    assert_alike(told, bench.relink(site_packages, other))
 
 
 @pytest.mark.parametrize("is_first", [True, False])
 def test_dry_run_counts_bytecode_that_only_another_environment_has(
-    bench: Bench, library: Path, *, is_first: bool
+    bench: Bench, site_packages: Path, *, is_first: bool
 ) -> None:
     """As ``uv`` makes environments: what was imported is compiled."""
     bare = bench.environment("bare")
     for pyc in bare.rglob("*.pyc"):
         if "module" not in pyc.name:
             pyc.unlink()
-    both = (bare, library) if is_first else (library, bare)
+    both = (bare, site_packages) if is_first else (site_packages, bare)
     told = bench.relink(*both, dry_run=True)
     assert_alike(told, bench.relink(*both))
 
 
 @pytest.fixture
-def edited_alike(bench: Bench, library: Path) -> tuple[Path, Path]:
+def edited_alike(bench: Bench, site_packages: Path) -> tuple[Path, Path]:
     """Two environments in which most of a package is edited."""
     other = bench.environment("two")
-    for one in (library, other):
+    for one in (site_packages, other):
         (one / BIG).write_text("edited" * 1000)
-    return library, other
+    return site_packages, other
 
 
 def test_what_is_stored_already_is_neither_copied_nor_counted(
@@ -432,8 +435,8 @@ def test_what_is_stored_already_is_neither_copied_nor_counted(
     for dry_run in (True, False):
         again = bench.relink(*edited_alike, dry_run=dry_run)
         assert (again.adopted, again.bytes_stored, again.bytes_freed) == ([], 0, 0)
-        for one, library in zip(again.environments, edited_alike, strict=True):
-            assert one.edited == [str(library / BIG)]
+        for one, site_packages in zip(again.environments, edited_alike, strict=True):
+            assert one.edited == [str(site_packages / BIG)]
             assert one.files == {}
 
 
@@ -484,25 +487,25 @@ def test_file_that_goes_while_it_is_looked_for_is_not_missed(
 
 
 def test_directory_that_is_read_only_keeps_its_files_and_no_others(
-    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     access = os.access
 
     def is_writable(path: str, mode: int) -> bool:
-        return path != str(library / "package") and access(path, mode)
+        return path != str(site_packages / "package") and access(path, mode)
 
     monkeypatch.setattr(os, "access", is_writable)
     reason = f"cannot be replaced: {os.strerror(errno.EACCES)}"
     for dry_run in (True, False):
-        found = bench.one(library, dry_run=dry_run)
+        found = bench.one(site_packages, dry_run=dry_run)
         assert found.failed == {reason: 4}
         assert found.files == {"hardlink": 5}
-    assert bench.is_shared(library / "single.py")
-    assert not bench.is_shared(library / BIG)
+    assert bench.is_shared(site_packages / "single.py")
+    assert not bench.is_shared(site_packages / BIG)
 
 
 def test_primitive_that_works_nowhere_is_not_promised(
-    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reason = os.strerror(errno.EXDEV)
     ways = {"clone": reason, "hardlink": reason, "symlink": None, "copy": None}
@@ -511,70 +514,70 @@ def test_primitive_that_works_nowhere_is_not_promised(
     def refuse(link: Link) -> None:
         raise OSError(errno.EXDEV, reason, link.target)
 
-    told = bench.relink(library, mode="symlink", dry_run=True)
-    relinking = bench.prepare(library, mode="symlink")
+    told = bench.relink(site_packages, mode="symlink", dry_run=True)
+    relinking = bench.prepare(site_packages, mode="symlink")
     instead(relinking, "hardlink", refuse)
     assert_alike(told, relinking.run())
-    assert told.environments[0].kept == {f"cannot be linked: {reason}": 1}
+    assert told.environments[0].skipped == {f"cannot be linked: {reason}": 1}
 
 
 # --- what two distributions list ------------------------------------------------------
 
 
 @pytest.fixture
-def listed_twice(bench: Bench, library: Path) -> Path:
+def listed_twice(bench: Bench, site_packages: Path) -> Path:
     """A file of one distribution that another one has overwritten."""
     for name, text in (("first", "one" * 1000), ("second", "two" * 1000)):
         files: dict[str, bytes | str] = {"both": text, f"{name}/data": "data" * 1000}
-        bench.install(library, make_wheel(bench.root, name, files=files))
-    return library / "both"
+        bench.install(site_packages, make_wheel(bench.root, name, files=files))
+    return site_packages / "both"
 
 
 def test_file_is_shared_as_that_of_who_has_written_it_last(
-    bench: Bench, library: Path, listed_twice: Path
+    bench: Bench, site_packages: Path, listed_twice: Path
 ) -> None:
-    before = content(library)
-    told = bench.relink(library, dry_run=True)
-    done = bench.relink(library)
-    assert content(library) == before
+    before = content(site_packages)
+    told = bench.relink(site_packages, dry_run=True)
+    done = bench.relink(site_packages)
+    assert content(site_packages) == before
     assert_alike(told, done)
     (found,) = done.environments
-    assert (found.edited, found.kept, found.failed) == ([], {}, {})
+    assert (found.edited, found.skipped, found.failed) == ([], {}, {})
     assert bench.is_shared(listed_twice)
     for mode in ("hardlink", "symlink", "symlink"):
-        found = bench.one(library, mode=mode)
-        assert (found.edited, found.kept, found.failed) == ([], {}, {})
+        found = bench.one(site_packages, mode=mode)
+        assert (found.edited, found.skipped, found.failed) == ([], {}, {})
     assert found.files == {}
 
 
 def test_file_that_both_have_alike_is_relinked_once(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
     for name in ("first", "second"):
         files: dict[str, bytes | str] = {"both": "same" * 1000, name: name * 1000}
-        bench.install(library, make_wheel(bench.root, name, files=files))
-    told = bench.relink(library, dry_run=True)
+        bench.install(site_packages, make_wheel(bench.root, name, files=files))
+    told = bench.relink(site_packages, dry_run=True)
     assert told.bytes_held == 0
-    assert bench.one(library).files == told.environments[0].files
-    assert bench.one(library).files == {}
+    assert bench.one(site_packages).files == told.environments[0].files
+    assert bench.one(site_packages).files == {}
 
 
 def test_edit_of_what_two_list_stays_and_is_told_once(
-    bench: Bench, library: Path, listed_twice: Path
+    bench: Bench, site_packages: Path, listed_twice: Path
 ) -> None:
     listed_twice.write_text("edited")
-    assert bench.one(library).edited == [str(listed_twice)]
+    assert bench.one(site_packages).edited == [str(listed_twice)]
     listed_twice.unlink()
     listed_twice.symlink_to(BIG)
-    assert bench.one(library).kept == {"are links to somewhere else": 1}
+    assert bench.one(site_packages).skipped == {"are links to somewhere else": 1}
     assert listed_twice.is_symlink()
 
 
 # --- how far it is --------------------------------------------------------------------
 
 
-def test_progress_comes_to_all_there_is(bench: Bench, library: Path) -> None:
-    relinking, seen = bench.prepare(library), list[float]()
+def test_progress_comes_to_all_there_is(bench: Bench, site_packages: Path) -> None:
+    relinking, seen = bench.prepare(site_packages), list[float]()
     relinking.run(seen.append)
     assert sum(seen) == relinking.bytes > 4000
 
@@ -582,32 +585,34 @@ def test_progress_comes_to_all_there_is(bench: Bench, library: Path) -> None:
 # --- by which way ---------------------------------------------------------------------
 
 
-def test_symlinks_lead_to_the_entry(bench: Bench, library: Path) -> None:
-    found = bench.one(library, mode="symlink")
+def test_symlinks_lead_to_the_entry(bench: Bench, site_packages: Path) -> None:
+    found = bench.one(site_packages, mode="symlink")
     (entry,) = bench.entries()
-    assert os.readlink(library / BIG) == entry.source(BIG)
+    assert os.readlink(site_packages / BIG) == entry.source(BIG)
     # pip's --target does not replace links that are directly in it.
-    assert not (library / "single.py").is_symlink()
-    assert bench.is_shared(library / "single.py")
+    assert not (site_packages / "single.py").is_symlink()
+    assert bench.is_shared(site_packages / "single.py")
     assert found.files["hardlink"] == 1
-    assert_valid_bytecode(library)
-    assert list(library.rglob(f"{TEMPORARY}*")) == []
+    assert_valid_bytecode(site_packages)
+    assert list(site_packages.rglob(f"{TEMPORARY}*")) == []
 
 
-def test_symlink_becomes_a_hard_link_if_it_is_to(bench: Bench, library: Path) -> None:
-    bench.relink(library, mode="symlink")
-    assert bench.one(library, mode="auto").files == {}
-    bench.relink(library)
-    assert not any(path.is_symlink() for path in library.rglob("*"))
-    assert bench.is_shared(library / BIG)
+def test_symlink_becomes_a_hard_link_if_it_is_to(
+    bench: Bench, site_packages: Path
+) -> None:
+    bench.relink(site_packages, mode="symlink")
+    assert bench.one(site_packages, mode="auto").files == {}
+    bench.relink(site_packages)
+    assert not any(path.is_symlink() for path in site_packages.rglob("*"))
+    assert bench.is_shared(site_packages / BIG)
 
 
 def test_pip_itself_gets_no_symlinks(bench: Bench) -> None:
     bench.wheel = make_wheel(bench.root, "pip", files={"pip/module.py": "X = 1\n"})
-    library = bench.environment()
-    bench.relink(library, mode="symlink")
-    assert not (library / "pip/module.py").is_symlink()
-    assert bench.is_shared(library / "pip/module.py")
+    site_packages = bench.environment()
+    bench.relink(site_packages, mode="symlink")
+    assert not (site_packages / "pip/module.py").is_symlink()
+    assert bench.is_shared(site_packages / "pip/module.py")
 
 
 def fake_clone(link: Link) -> None:
@@ -615,136 +620,140 @@ def fake_clone(link: Link) -> None:
 
 
 def test_clones_are_files_of_their_own(
-    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     works = {"clone": None, "hardlink": None}
     monkeypatch.setattr(relink_module, "probe", lambda *_: works)
-    (library / "package/tool").chmod(0o750)
-    bench.relink(library)
-    relinking = bench.prepare(library, mode="clone")
+    (site_packages / "package/tool").chmod(0o750)
+    bench.relink(site_packages)
+    relinking = bench.prepare(site_packages, mode="clone")
     instead(relinking, "clone", fake_clone)
     relinking.run()
-    assert not bench.is_shared(library / BIG)
-    assert (library / "package/tool").stat().st_mode & 0o777 == 0o750
-    assert_valid_bytecode(library)
+    assert not bench.is_shared(site_packages / BIG)
+    assert (site_packages / "package/tool").stat().st_mode & 0o777 == 0o750
+    assert_valid_bytecode(site_packages)
     # They are known by their extents.
     extents = [Extent(0, 4096, is_compressed=False, is_shared=True)]
     monkeypatch.setattr(relink_module, "extents", lambda _: extents)
-    assert bench.one(library, mode="clone").files == {}
+    assert bench.one(site_packages, mode="clone").files == {}
     monkeypatch.setattr(relink_module, "extents", lambda path: [*extents, path])
-    assert bench.one(library, mode="clone").files != {}
+    assert bench.one(site_packages, mode="clone").files != {}
 
 
-def test_hard_links_serve_those_who_ask_for_clones(bench: Bench, library: Path) -> None:
+def test_hard_links_serve_those_who_ask_for_clones(
+    bench: Bench, site_packages: Path
+) -> None:
     def refuse(link: Link) -> None:
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), link.target)
 
-    relinking = bench.prepare(library, mode="clone")
+    relinking = bench.prepare(site_packages, mode="clone")
     instead(relinking, "clone", refuse)
     relinking.run()
-    assert bench.is_shared(library / BIG)
+    assert bench.is_shared(site_packages / BIG)
 
 
 # --- what is not touched --------------------------------------------------------------
 
 
-def test_edited_files_stay(bench: Bench, library: Path) -> None:
+def test_edited_files_stay(bench: Bench, site_packages: Path) -> None:
     other = bench.environment("two")
     for path, text in ((BIG, "edited"), ("package/module.py", "VALUE = 9\n")):
-        (library / path).write_text(text)
-    first, second = bench.relink(library, other).environments
+        (site_packages / path).write_text(text)
+    first, second = bench.relink(site_packages, other).environments
     assert sorted(first.edited) == [
-        str(library / "package" / name) for name in ("data", "module.py")
+        str(site_packages / "package" / name) for name in ("data", "module.py")
     ]
     assert second.edited == []
-    assert (library / BIG).read_text() == "edited"
-    assert (library / "package/module.py").stat().st_nlink == 1
+    assert (site_packages / BIG).read_text() == "edited"
+    assert (site_packages / "package/module.py").stat().st_nlink == 1
     # The other one has given them to the store.
     assert bench.is_shared(other / BIG)
     assert bench.is_shared(other / "package/module.py")
 
 
-def test_what_is_edited_everywhere_is_not_adopted(bench: Bench, library: Path) -> None:
-    (library / BIG).write_text("edited")
-    found = bench.one(library)
+def test_what_is_edited_everywhere_is_not_adopted(
+    bench: Bench, site_packages: Path
+) -> None:
+    (site_packages / BIG).write_text("edited")
+    found = bench.one(site_packages)
     (entry,) = bench.entries()
     assert BIG not in [file.path for file in entry.files]
-    assert found.edited == [str(library / BIG)]
+    assert found.edited == [str(site_packages / BIG)]
 
 
-def test_what_is_lacking_in_an_entry_stays(bench: Bench, library: Path) -> None:
-    (library / "package/tool").write_text("edited")
-    bench.relink(library)
+def test_what_is_lacking_in_an_entry_stays(bench: Bench, site_packages: Path) -> None:
+    (site_packages / "package/tool").write_text("edited")
+    bench.relink(site_packages)
     other = bench.environment("two")
     found = bench.one(other)
     assert len(bench.entries()) == 1
-    assert found.kept == {"are not in the store": 1}
+    assert found.skipped == {"are not in the store": 1}
 
 
 def test_where_all_is_edited_nothing_is_adopted(bench: Bench) -> None:
     bench.wheel = make_wheel(bench.root, "tiny", files={"tiny": "tiny"})
-    library = bench.environment()
-    (library / "tiny").write_text("edited")
+    site_packages = bench.environment()
+    (site_packages / "tiny").write_text("edited")
     for dry_run in (True, False):
-        report = bench.relink(library, dry_run=dry_run)
+        report = bench.relink(site_packages, dry_run=dry_run)
         assert (report.adopted, bench.entries()) == ([], [])
-        assert report.environments[0].edited == [str(library / "tiny")]
+        assert report.environments[0].edited == [str(site_packages / "tiny")]
 
 
 def test_links_into_a_damaged_entry_are_told(bench: Bench) -> None:
     files: dict[str, bytes | str] = {BIG: FILES[BIG]}
     bench.wheel = make_wheel(bench.root, "package", files=files)
-    library = bench.environment()
-    bench.relink(library, mode="symlink")
-    (library / BIG).write_text("edited")
-    found = bench.one(library)
-    assert found.kept == {"are links to somewhere else": 1}
-    assert (library / BIG).read_text() == "edited"
+    site_packages = bench.environment()
+    bench.relink(site_packages, mode="symlink")
+    (site_packages / BIG).write_text("edited")
+    found = bench.one(site_packages)
+    assert found.skipped == {"are links to somewhere else": 1}
+    assert (site_packages / BIG).read_text() == "edited"
 
 
-def test_file_that_is_gone_is_passed_over(bench: Bench, library: Path) -> None:
-    (library / BIG).unlink()
-    relinking = bench.prepare(library)
+def test_file_that_is_gone_is_passed_over(bench: Bench, site_packages: Path) -> None:
+    (site_packages / BIG).unlink()
+    relinking = bench.prepare(site_packages)
     for path in ("package/tool", "package/__init__.py"):
-        (library / path).unlink()
+        (site_packages / path).unlink()
     (found,) = relinking.run().environments
-    assert (found.edited, found.kept) == ([], {})
-    assert not (library / BIG).exists()
+    assert (found.edited, found.skipped) == ([], {})
+    assert not (site_packages / BIG).exists()
 
 
-def test_other_links_stay(bench: Bench, library: Path) -> None:
-    shutil.move(library / BIG, bench.root / "elsewhere")
-    (library / BIG).symlink_to(bench.root / "elsewhere")
+def test_other_links_stay(bench: Bench, site_packages: Path) -> None:
+    shutil.move(site_packages / BIG, bench.root / "elsewhere")
+    (site_packages / BIG).symlink_to(bench.root / "elsewhere")
     unpack(bench)
-    found = bench.one(library)
-    assert found.kept == {"are links to somewhere else": 1}
-    assert (library / BIG).is_symlink()
+    found = bench.one(site_packages)
+    assert found.skipped == {"are links to somewhere else": 1}
+    assert (site_packages / BIG).is_symlink()
 
 
-def test_what_became_no_file_stays(bench: Bench, library: Path) -> None:
+def test_what_became_no_file_stays(bench: Bench, site_packages: Path) -> None:
     unpack(bench)
-    relinking = bench.prepare(library)
-    (library / BIG).unlink()
-    os.mkfifo(library / BIG)
+    relinking = bench.prepare(site_packages)
+    (site_packages / BIG).unlink()
+    os.mkfifo(site_packages / BIG)
     (found,) = relinking.run().environments
-    assert found.kept == {"are not regular files": 1}
+    assert found.skipped == {"are not regular files": 1}
 
 
-def test_other_permissions_stay(bench: Bench, library: Path) -> None:
-    bench.relink(library)
+def test_other_permissions_stay(bench: Bench, site_packages: Path) -> None:
+    bench.relink(site_packages)
     other = bench.environment("two")
     (other / "package/tool").chmod(0o700)
     found = bench.one(other)
     reason = "have other permissions than those in the store"
-    assert found.kept == {reason: 1}
-    assert bench.one(other, dry_run=True).kept == {reason: 1}
+    assert found.skipped == {reason: 1}
+    assert bench.one(other, dry_run=True).skipped == {reason: 1}
     assert (other / "package/tool").stat().st_mode & 0o777 == 0o700
 
 
 def test_environment_of_another_umask_has_an_entry_of_its_own(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
-    bench.relink(library)
+    bench.relink(site_packages)
     other = bench.environment("two")
     for path in other.parents[2].rglob("*"):
         if path.is_file() and not path.is_symlink():
@@ -754,115 +763,117 @@ def test_environment_of_another_umask_has_an_entry_of_its_own(
     assert bench.is_shared(other / BIG)
 
 
-def test_odd_permissions_are_not_adopted(bench: Bench, library: Path) -> None:
-    (library / "package/tool").chmod(0o4755)
-    bench.relink(library)
+def test_odd_permissions_are_not_adopted(bench: Bench, site_packages: Path) -> None:
+    (site_packages / "package/tool").chmod(0o4755)
+    bench.relink(site_packages)
     (entry,) = bench.entries()
     assert "package/tool" not in [file.path for file in entry.files]
-    assert (library / "package/tool").stat().st_mode & 0o7777 == 0o4755
+    assert (site_packages / "package/tool").stat().st_mode & 0o7777 == 0o4755
 
 
 def test_where_a_directory_gives_its_own_group_nothing_is_shared(
-    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(placement, "why_not_shared", lambda _: "its own group")
-    found = bench.one(library)
-    assert set(found.kept) == {"would get another owner or group"}
+    found = bench.one(site_packages)
+    assert set(found.skipped) == {"would get another owner or group"}
     assert found.files == {}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
-def test_clone_has_the_owner_of_the_file(bench: Bench, library: Path) -> None:
-    os.chown(library / BIG, 12345, 12345)
-    relinking = bench.prepare(library, mode="clone")
+def test_clone_has_the_owner_of_the_file(bench: Bench, site_packages: Path) -> None:
+    os.chown(site_packages / BIG, 12345, 12345)
+    relinking = bench.prepare(site_packages, mode="clone")
     instead(relinking, "clone", fake_clone)
     relinking.run()
-    assert (library / BIG).stat().st_uid == 12345
+    assert (site_packages / BIG).stat().st_uid == 12345
     (entry,) = bench.entries()
-    assert (library / BIG).stat().st_mtime_ns == entry.mtime * 10**9
+    assert (site_packages / BIG).stat().st_mtime_ns == entry.mtime * 10**9
 
 
 def test_pipe_in_the_place_of_bytecode_is_not_waited_for(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
-    (pyc,) = (library / "package/__pycache__").glob("module.*.pyc")
+    (pyc,) = (site_packages / "package/__pycache__").glob("module.*.pyc")
     pyc.unlink()
     os.mkfifo(pyc)
-    bench.relink(library)
-    assert bench.is_shared(library / BIG)
+    bench.relink(site_packages)
+    assert bench.is_shared(site_packages / BIG)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
-def test_owner_stays(bench: Bench, library: Path) -> None:
-    os.chown(library / BIG, 12345, 12345)
-    found = bench.one(library)
-    assert found.kept == {"would get another owner or group": 1}
-    assert (library / BIG).stat().st_uid == 12345
+def test_owner_stays(bench: Bench, site_packages: Path) -> None:
+    os.chown(site_packages / BIG, 12345, 12345)
+    found = bench.one(site_packages)
+    assert found.skipped == {"would get another owner or group": 1}
+    assert (site_packages / BIG).stat().st_uid == 12345
 
 
-def test_what_a_file_was_given_stays(bench: Bench, library: Path) -> None:
+def test_what_a_file_was_given_stays(bench: Bench, site_packages: Path) -> None:
     """Capabilities, an ACL, notes of its owner: another file does not have them."""
-    note(library / BIG)
-    found = bench.one(library)
+    note(site_packages / BIG)
+    found = bench.one(site_packages)
     reason = "have extended attributes, which a link would not have"
-    assert found.kept == {reason: 1}
-    assert not bench.is_shared(library / BIG)
+    assert found.skipped == {reason: 1}
+    assert not bench.is_shared(site_packages / BIG)
 
 
 def test_nothing_behind_a_link_to_a_directory_is_replaced(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
     outside = bench.root / "outside"
-    (library / "package").rename(outside)
-    (library / "package").symlink_to(outside)
+    (site_packages / "package").rename(outside)
+    (site_packages / "package").symlink_to(outside)
     before = {path: path.stat() for path in outside.rglob("*")}
-    assert bench.one(library).files["hardlink"]
+    assert bench.one(site_packages).files["hardlink"]
     assert {path: path.stat() for path in outside.rglob("*")} == before
 
 
 def test_bytecode_behind_a_link_to_a_directory_is_not_replaced(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
-    outside, cache = bench.root / "outside", library / "package/__pycache__"
+    outside, cache = bench.root / "outside", site_packages / "package/__pycache__"
     cache.rename(outside)
     cache.symlink_to(outside)
     before = {path: path.stat() for path in outside.iterdir()}
-    bench.relink(library)
+    bench.relink(site_packages)
     assert {path: path.stat() for path in outside.iterdir()} == before
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
 def test_what_is_around_an_environment_is_not_its_owners(bench: Bench) -> None:
     """As of ``/tmp/lib/python3.11/site-packages``, which anybody can make."""
-    library = bench.root / "prefix/lib/python3.99/site-packages"
-    library.mkdir(parents=True)
-    bench.install(library, compiled=False)
-    os.chown(library, 12345, 12345)
-    bench.relink(library)
-    assert bench.is_shared(library / BIG)
+    site_packages = bench.root / "prefix/lib/python3.99/site-packages"
+    site_packages.mkdir(parents=True)
+    bench.install(site_packages, compiled=False)
+    os.chown(site_packages, 12345, 12345)
+    bench.relink(site_packages)
+    assert bench.is_shared(site_packages / BIG)
     assert not bench.is_shared(bench.root / "prefix/share/data")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_nothing_is_stored_for_who_can_have_nothing_of_it(
-    bench: Bench, library: Path, dry_run: bool, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, dry_run: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for path in (library.parents[2], *library.parents[2].rglob("*")):
+    for path in (site_packages.parents[2], *site_packages.parents[2].rglob("*")):
         os.chown(path, 12345, 12345, follow_symlinks=False)
-    report = bench.relink(library, dry_run=dry_run)
-    assert report.environments[0].kept == {"would get another owner or group": 6}
+    report = bench.relink(site_packages, dry_run=dry_run)
+    assert report.environments[0].skipped == {"would get another owner or group": 6}
     assert (bench.entries(), report.bytes_stored) == ([], 0)
     # A clone has the owner that it is given.
     works = {"clone": None, "hardlink": None}
     monkeypatch.setattr(relink_module, "probe", lambda *_: works)
-    report = bench.relink(library, mode="clone", dry_run=dry_run)
+    report = bench.relink(site_packages, mode="clone", dry_run=dry_run)
     assert report.bytes_stored > 0
 
 
-def test_distributions_of_others_are_passed_over(bench: Bench, library: Path) -> None:
+def test_distributions_of_others_are_passed_over(
+    bench: Bench, site_packages: Path
+) -> None:
     def info(name: str, **files: str) -> None:
-        directory = library / f"{name}-1.0.dist-info"
+        directory = site_packages / f"{name}-1.0.dist-info"
         directory.mkdir()
         for file, text in files.items():
             (directory / file.replace("_json", ".json")).write_text(text)
@@ -872,8 +883,8 @@ def test_distributions_of_others_are_passed_over(bench: Bench, library: Path) ->
     info("broken", RECORD="x,y,long\n")
     info("conda", INSTALLER="conda\n", RECORD="x,,\n")
     info("excluded", RECORD="x,,\n")
-    (library / "old.egg-info").mkdir()
-    found = bench.one(library, exclude=["Excluded"])
+    (site_packages / "old.egg-info").mkdir()
+    found = bench.one(site_packages, exclude=["Excluded"])
     assert found.passed_over == {
         "is an egg": 1,
         "is editable": 1,
@@ -881,60 +892,64 @@ def test_distributions_of_others_are_passed_over(bench: Bench, library: Path) ->
         "belongs to conda": 1,
         "is excluded by --link-exclude": 1,
     }
-    assert bench.is_shared(library / BIG)
+    assert bench.is_shared(site_packages / BIG)
 
 
-def test_paths_that_cannot_be_stored_stay(bench: Bench, library: Path) -> None:
+def test_paths_that_cannot_be_stored_stay(bench: Bench, site_packages: Path) -> None:
     (bench.root / "outside").write_text("outside")
-    (library / "odd.data").mkdir()
+    (site_packages / "odd.data").mkdir()
     for path in ("odd.data/file", "new\nline"):
-        (library / path).write_text("odd")
-    record = library / "package-1.0.dist-info" / "RECORD"
+        (site_packages / path).write_text("odd")
+    record = site_packages / "package-1.0.dist-info" / "RECORD"
     digest = base64.urlsafe_b64encode(hashlib.sha256(b"odd").digest()).decode()
     with record.open("a") as file:
         for path in ("odd.data/file", '"new\nline"', "../../../../outside"):
             file.write(f"{path},sha256={digest.rstrip('=')},3\n")
         file.write("single.py,sha256=A,\nsingle.py,sha256=short,\n")
-    bench.relink(library)
+    bench.relink(site_packages)
     (entry,) = bench.entries()
     assert len(entry.files) == 8
     assert "single.py" not in [file.path for file in entry.files]
-    assert (library / "odd.data/file").stat().st_nlink == 1
+    assert (site_packages / "odd.data/file").stat().st_nlink == 1
 
 
-def test_nothing_to_share_is_nothing_to_do(bench: Bench, library: Path) -> None:
+def test_nothing_to_share_is_nothing_to_do(bench: Bench, site_packages: Path) -> None:
     empty = make_wheel(bench.root, "empty", files={"empty/file": ""})
-    bench.install(library, empty)
-    bench.install(library, make_wheel(bench.root, "two", files={"two.py": "X = 1\n"}))
-    assert len(bench.relink(library).adopted) == 2
+    bench.install(site_packages, empty)
+    bench.install(
+        site_packages, make_wheel(bench.root, "two", files={"two.py": "X = 1\n"})
+    )
+    assert len(bench.relink(site_packages).adopted) == 2
 
 
 def test_empty_files_of_an_entry_are_left_alone(bench: Bench) -> None:
     files: dict[str, bytes | str] = {"some/empty": "", "some/data": "data" * 9}
     bench.wheel = make_wheel(bench.root, "some", files=files)
-    library = bench.environment()
-    inode = (library / "some/empty").stat().st_ino
-    bench.relink(library)
-    assert (library / "some/empty").stat().st_ino == inode
-    assert bench.is_shared(library / "some/data")
+    site_packages = bench.environment()
+    inode = (site_packages / "some/empty").stat().st_ino
+    bench.relink(site_packages)
+    assert (site_packages / "some/empty").stat().st_ino == inode
+    assert bench.is_shared(site_packages / "some/data")
 
 
-def test_directory_in_the_place_of_a_file_stays(bench: Bench, library: Path) -> None:
-    (library / BIG).unlink()
-    (library / BIG).mkdir()
-    bench.relink(library)
-    assert (library / BIG).is_dir()
+def test_directory_in_the_place_of_a_file_stays(
+    bench: Bench, site_packages: Path
+) -> None:
+    (site_packages / BIG).unlink()
+    (site_packages / BIG).mkdir()
+    bench.relink(site_packages)
+    assert (site_packages / BIG).is_dir()
 
 
-def test_links_of_others_are_not_adopted(bench: Bench, library: Path) -> None:
-    shutil.move(library / BIG, bench.root / "elsewhere")
-    (library / BIG).symlink_to(bench.root / "elsewhere")
-    bench.relink(library)
+def test_links_of_others_are_not_adopted(bench: Bench, site_packages: Path) -> None:
+    shutil.move(site_packages / BIG, bench.root / "elsewhere")
+    (site_packages / BIG).symlink_to(bench.root / "elsewhere")
+    bench.relink(site_packages)
     (entry,) = bench.entries()
     assert BIG not in [file.path for file in entry.files]
 
 
-def test_file_of_another_build_stays(bench: Bench, library: Path) -> None:
+def test_file_of_another_build_stays(bench: Bench, site_packages: Path) -> None:
     tool = "#!/bin/sh\nexit 1\n"
     bench.wheel = make_wheel(
         bench.root / "other",
@@ -943,134 +958,140 @@ def test_file_of_another_build_stays(bench: Bench, library: Path) -> None:
         executable=["package/tool"],
     )
     unpack(bench)
-    found = bench.one(library)
-    assert found.kept == {"are others than those in the store": 1}
-    assert bench.is_shared(library / BIG)
-    assert (library / "package/tool").read_text() == FILES["package/tool"]
+    found = bench.one(site_packages)
+    assert found.skipped == {"are others than those in the store": 1}
+    assert bench.is_shared(site_packages / BIG)
+    assert (site_packages / "package/tool").read_text() == FILES["package/tool"]
 
 
 # --- bytecode -------------------------------------------------------------------------
 
 
-def remove_interpreter(library: Path) -> None:
-    shutil.rmtree(library.parents[2] / "bin")
+def remove_interpreter(site_packages: Path) -> None:
+    shutil.rmtree(site_packages.parents[2] / "bin")
 
 
 def test_without_the_interpreter_only_what_has_no_bytecode_is_shared(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
-    remove_interpreter(library)
-    found = bench.one(library)
-    assert bench.is_shared(library / BIG)
-    assert not bench.is_shared(library / "package/module.py")
-    assert_valid_bytecode(library)
+    remove_interpreter(site_packages)
+    found = bench.one(site_packages)
+    assert bench.is_shared(site_packages / BIG)
+    assert not bench.is_shared(site_packages / "package/module.py")
+    assert_valid_bytecode(site_packages)
     reason = "have bytecode that would be stale, since the interpreter does not answer"
-    assert found.kept == {reason: 3}
+    assert found.skipped == {reason: 3}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
 @pytest.mark.parametrize("whose", ["pyvenv.cfg", "bin/python", "lib"])
 def test_programs_of_others_are_not_run(
-    bench: Bench, library: Path, whose: str
+    bench: Bench, site_packages: Path, whose: str
 ) -> None:
-    for path in (library.parents[2] / "bin").iterdir():
+    for path in (site_packages.parents[2] / "bin").iterdir():
         if path.name.startswith("python") and path.name != "python":
             path.unlink()
-    python = library.parents[2] / "bin/python"
+    python = site_packages.parents[2] / "bin/python"
     python.unlink()
     python.write_text(f"#!/bin/sh\ntouch {bench.root}/run\n")
     python.chmod(0o755)
-    bench.relink(library)
+    bench.relink(site_packages)
     assert (bench.root / "run").exists()
     (bench.root / "run").unlink()
-    os.chown(library if whose == "lib" else library.parents[2] / whose, 12345, -1)
-    bench.relink(library)
+    os.chown(
+        site_packages if whose == "lib" else site_packages.parents[2] / whose, 12345, -1
+    )
+    bench.relink(site_packages)
     assert not (bench.root / "run").exists()
 
 
 def test_what_was_not_compiled_needs_no_interpreter(bench: Bench) -> None:
-    library = bench.environment()
-    shutil.rmtree(library / "package")
-    bench.install(library, compiled=False)
-    shutil.rmtree(library / "__pycache__")
-    remove_interpreter(library)
-    bench.relink(library)
-    assert bench.is_shared(library / "package/module.py")
-    assert list(library.rglob("*.pyc")) == []
+    site_packages = bench.environment()
+    shutil.rmtree(site_packages / "package")
+    bench.install(site_packages, compiled=False)
+    shutil.rmtree(site_packages / "__pycache__")
+    remove_interpreter(site_packages)
+    bench.relink(site_packages)
+    assert bench.is_shared(site_packages / "package/module.py")
+    assert list(site_packages.rglob("*.pyc")) == []
 
 
 def test_where_bytecode_cannot_be_made_sources_stay(
-    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relink_module, "ensure_bytecode", lambda *_: None)
-    found = bench.one(library)
-    assert not bench.is_shared(library / "package/module.py")
-    assert found.kept == {
+    found = bench.one(site_packages)
+    assert not bench.is_shared(site_packages / "package/module.py")
+    assert found.skipped == {
         "have bytecode that would be stale, since it cannot be made": 3
     }
-    assert_valid_bytecode(library)
+    assert_valid_bytecode(site_packages)
 
 
 def test_bytecode_of_what_does_not_compile_is_somebody_elses(bench: Bench) -> None:
     bench.wheel = make_wheel(bench.root, "bad", files={"bad.py": "print 'x'\n"})
-    library = bench.root / "one"
+    site_packages = bench.root / "one"
     with pytest.raises(py_compile.PyCompileError):
         bench.environment()
-    (library,) = library.glob("lib/*/site-packages")
-    bench.install(library, compiled=False)
-    (library / "__pycache__").mkdir()
-    pyc = library / "__pycache__" / f"bad{PYC}"
+    (site_packages,) = site_packages.glob("lib/*/site-packages")
+    bench.install(site_packages, compiled=False)
+    (site_packages / "__pycache__").mkdir()
+    pyc = site_packages / "__pycache__" / f"bad{PYC}"
     pyc.write_bytes(bytes(16))
-    found = bench.one(library)
-    assert found.kept == {
+    found = bench.one(site_packages)
+    assert found.skipped == {
         "have bytecode that would be stale, since they do not compile": 1
     }
-    assert not bench.is_shared(library / "bad.py")
+    assert not bench.is_shared(site_packages / "bad.py")
 
 
 def test_what_is_shared_stays_shared_without_the_interpreter(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
-    bench.relink(library)
-    remove_interpreter(library)
-    again = bench.one(library)
-    assert (again.files, again.kept) == ({}, {})
-    assert_valid_bytecode(library)
+    bench.relink(site_packages)
+    remove_interpreter(site_packages)
+    again = bench.one(site_packages)
+    assert (again.files, again.skipped) == ({}, {})
+    assert_valid_bytecode(site_packages)
 
 
-def test_bytecode_that_a_hash_validates_stays(bench: Bench, library: Path) -> None:
-    source = str(library / "package/module.py")
+def test_bytecode_that_a_hash_validates_stays(
+    bench: Bench, site_packages: Path
+) -> None:
+    source = str(site_packages / "package/module.py")
     mode = py_compile.PycInvalidationMode.CHECKED_HASH
     pyc = py_compile.compile(source, doraise=True, invalidation_mode=mode)
     before = Path(str(pyc)).read_bytes()
-    bench.relink(library)
+    bench.relink(site_packages)
     assert bench.is_shared(Path(source))
     assert Path(str(pyc)).read_bytes() == before
     assert not bench.is_shared(Path(str(pyc)))
 
 
-def test_bytecode_that_dangles_is_linked_anew(bench: Bench, library: Path) -> None:
-    pyc = library / "package/__pycache__" / f"module{PYC}"
+def test_bytecode_that_dangles_is_linked_anew(
+    bench: Bench, site_packages: Path
+) -> None:
+    pyc = site_packages / "package/__pycache__" / f"module{PYC}"
     pyc.unlink()
     pyc.symlink_to(bench.root / "nowhere")
-    bench.relink(library)
+    bench.relink(site_packages)
     assert bench.is_shared(pyc)
-    assert_valid_bytecode(library)
+    assert_valid_bytecode(site_packages)
 
 
-def test_source_stays_if_its_bytecode_does(bench: Bench, library: Path) -> None:
-    pyc = library / "package/__pycache__" / f"module{PYC}"
+def test_source_stays_if_its_bytecode_does(bench: Bench, site_packages: Path) -> None:
+    pyc = site_packages / "package/__pycache__" / f"module{PYC}"
     pyc.chmod(0o600)
-    bench.relink(library)
-    assert not bench.is_shared(library / "package/module.py")
-    assert bench.is_shared(library / "single.py")
-    assert_valid_bytecode(library)
+    bench.relink(site_packages)
+    assert not bench.is_shared(site_packages / "package/module.py")
+    assert bench.is_shared(site_packages / "single.py")
+    assert_valid_bytecode(site_packages)
 
 
 def test_bytecode_that_goes_meanwhile_is_not_made(
-    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.relink(library)
+    bench.relink(site_packages)
     other = bench.environment("two")
     relinking = bench.prepare(other)
     plan = relinking._bytecode
@@ -1089,19 +1110,19 @@ def test_bytecode_that_goes_meanwhile_is_not_made(
 # --- trouble --------------------------------------------------------------------------
 
 
-def test_edit_in_the_meantime_wins(bench: Bench, library: Path) -> None:
+def test_edit_in_the_meantime_wins(bench: Bench, site_packages: Path) -> None:
     def edit_and_link(link: Link) -> None:
         target = Path(link.target).parent / "data"
         if target.exists():
             target.write_text("edited")
         PRIMITIVES["hardlink"](link)
 
-    relinking = bench.prepare(library)
+    relinking = bench.prepare(site_packages)
     instead(relinking, "hardlink", edit_and_link)
     (found,) = relinking.run().environments
-    assert (library / BIG).read_text() == "edited"
-    assert "were changed in the meantime" in found.kept or found.edited
-    assert list(library.rglob(f"{TEMPORARY}*")) == []
+    assert (site_packages / BIG).read_text() == "edited"
+    assert "were changed in the meantime" in found.skipped or found.edited
+    assert list(site_packages.rglob(f"{TEMPORARY}*")) == []
 
 
 @pytest.mark.parametrize(
@@ -1112,119 +1133,123 @@ def test_edit_in_the_meantime_wins(bench: Bench, library: Path) -> None:
     ],
 )
 def test_link_that_is_refused_leaves_the_file(
-    bench: Bench, library: Path, number: int, reason: str
+    bench: Bench, site_packages: Path, number: int, reason: str
 ) -> None:
     def refuse(link: Link) -> None:
         raise OSError(number, os.strerror(number), link.target)
 
-    before = content(library)
-    relinking = bench.prepare(library)
+    before = content(site_packages)
+    relinking = bench.prepare(site_packages)
     instead(relinking, "hardlink", refuse)
     (found,) = relinking.run().environments
-    assert content(library) == before
-    assert set(found.kept) == {reason}
+    assert content(site_packages) == before
+    assert set(found.skipped) == {reason}
 
 
-def test_error_leaves_the_file(bench: Bench, library: Path) -> None:
+def test_error_leaves_the_file(bench: Bench, site_packages: Path) -> None:
     def refuse(link: Link) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO), link.target)
 
-    before = content(library)
-    relinking = bench.prepare(library)
+    before = content(site_packages)
+    relinking = bench.prepare(site_packages)
     instead(relinking, "hardlink", refuse)
     (found,) = relinking.run().environments
-    assert content(library) == before
+    assert content(site_packages) == before
     assert set(found.failed) == {f"cannot be replaced: {os.strerror(errno.EIO)}"}
 
 
 def test_other_file_system_is_refused_before_anything_is_copied(
-    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reason = os.strerror(errno.EXDEV)
     monkeypatch.setattr(
         relink_module, "probe", lambda *_: {"hardlink": reason, "copy": None}
     )
-    found = bench.one(library)
+    found = bench.one(site_packages)
     assert found.refused is not None
     assert found.refused.startswith(f"no hardlink from {bench.store.root} (")
     assert "set --link-store" in found.refused
     assert bench.entries() == []
 
 
-def test_link_to_an_environment_is_refused(bench: Bench, library: Path) -> None:
+def test_link_to_an_environment_is_refused(bench: Bench, site_packages: Path) -> None:
     link = bench.root / "site-packages"
-    link.symlink_to(library)
-    assert bench.one(link).refused == f"{link} is a link; name {library}"
+    link.symlink_to(site_packages)
+    assert bench.one(link).refused == f"{link} is a link; name {site_packages}"
 
 
 def test_directory_that_cannot_be_written_is_refused(
-    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(relink_module, "probe", refuse)
-    found = bench.one(library)
-    assert found.refused == f"{library}: {os.strerror(errno.EROFS)}"
+    found = bench.one(site_packages)
+    assert found.refused == f"{site_packages}: {os.strerror(errno.EROFS)}"
 
 
 def test_without_a_store_there_is_nothing_to_share_with(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
-    assert bench.one(library, stores=[]).refused == "there is no store to share with"
+    assert (
+        bench.one(site_packages, stores=[]).refused == "there is no store to share with"
+    )
 
 
-def test_read_only_store_is_used_and_not_written(bench: Bench, library: Path) -> None:
+def test_read_only_store_is_used_and_not_written(
+    bench: Bench, site_packages: Path
+) -> None:
     frozen = Store(bench.store.root, writable=False)
-    assert bench.one(library, stores=[frozen]).refused is not None
+    assert bench.one(site_packages, stores=[frozen]).refused is not None
     bench.wheel = make_wheel(bench.root / "w", "other", files={"other": "other"})
     unpack(bench)
-    assert bench.one(library, stores=[frozen]).files == {}
+    assert bench.one(site_packages, stores=[frozen]).files == {}
     bench.wheel = make_wheel(
         bench.root / "wheels", "package", files=FILES, executable=["package/tool"]
     )
     entry = unpack(bench)
-    bench.relink(library, stores=[frozen])
-    assert os.path.samefile(library / BIG, entry.source(BIG))
+    bench.relink(site_packages, stores=[frozen])
+    assert os.path.samefile(site_packages / BIG, entry.source(BIG))
 
 
 def test_environment_where_another_is_at_work_is_refused(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
-    with locked(str(library)):
-        found = bench.one(library)
-    assert found.refused == f"another pip-linkmode is at work in {library}"
-    assert not bench.is_shared(library / BIG)
+    with locked(str(site_packages)):
+        found = bench.one(site_packages)
+    assert found.refused == f"another pip-linkmode is at work in {site_packages}"
+    assert not bench.is_shared(site_packages / BIG)
 
 
 def test_error_that_names_no_file_is_told_without_one(
-    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.EIO, "the result is not a copy")
 
     monkeypatch.setattr(adopt, "_copy", refuse)
     reason = "cannot be shared: the result is not a copy"
-    assert list(bench.one(library).failed) == [reason]
+    assert list(bench.one(site_packages).failed) == [reason]
 
 
 def test_full_disk_leaves_everything(
-    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "store")
 
     monkeypatch.setattr(adopt, "_copy", refuse)
-    before = content(library)
-    found = bench.one(library)
+    before = content(site_packages)
+    found = bench.one(site_packages)
     reason = f"cannot be shared: store: {os.strerror(errno.ENOSPC)}"
     assert list(found.failed) == [reason]
-    assert content(library) == before
+    assert content(site_packages) == before
     assert os.listdir(os.path.join(bench.store.root, "v1", "staging")) == []
 
 
-def test_damaged_entry_is_made_anew(bench: Bench, library: Path) -> None:
-    bench.relink(library)
+def test_damaged_entry_is_made_anew(bench: Bench, site_packages: Path) -> None:
+    bench.relink(site_packages)
     (entry,) = bench.entries()
     os.truncate(entry.source(BIG), 1)  # and with it the environment's
     other = bench.environment("two")
@@ -1235,10 +1260,10 @@ def test_damaged_entry_is_made_anew(bench: Bench, library: Path) -> None:
 
 
 def test_damaged_entry_that_has_the_edit_of_who_depends_on_it_stays(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
-    bench.relink(library, mode="symlink")
-    with (library / BIG).open("a") as file:
+    bench.relink(site_packages, mode="symlink")
+    with (site_packages / BIG).open("a") as file:
         file.write("edited")
     other = bench.environment("two")
     before = content(other)
@@ -1246,20 +1271,20 @@ def test_damaged_entry_that_has_the_edit_of_who_depends_on_it_stays(
         found = bench.one(other, dry_run=dry_run)
         ((reason, count),) = found.failed.items()
         assert reason.startswith(
-            f"cannot be shared: {(library / BIG).readlink()} is not as it was written, "
-            f"and {library.parents[2]} had symlinks to that entry; "
+            f"cannot be shared: {(site_packages / BIG).readlink()} is not as it was "
+            f"written, and {site_packages.parents[2]} had symlinks to that entry; "
             "pip-linkmode verify"
         )
         assert (count, found.files) == (6, {})
     assert content(other) == before
-    assert (library / BIG).read_text().endswith("edited")
+    assert (site_packages / BIG).read_text().endswith("edited")
 
 
 def test_what_is_left_of_an_entry_that_was_removed_is_in_nobodys_way(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
     """Though symlinks lead there: what they were edited to is gone with it."""
-    bench.relink(library, mode="symlink")
+    bench.relink(site_packages, mode="symlink")
     (entry,) = bench.entries()
     for name in ("files", "manifest.json"):
         os.rename(os.path.join(entry.path, name), bench.root / name)
@@ -1274,36 +1299,36 @@ def test_edit_of_a_tree_that_two_environments_lead_to_stays(
 ) -> None:
     files: dict[str, bytes | str] = {BIG: FILES[BIG], "package/more": "more" * 1000}
     bench.wheel = make_wheel(bench.root, "package", files=files)
-    library, other = bench.environment("one"), bench.environment("two")
+    site_packages, other = bench.environment("one"), bench.environment("two")
     tree = bench.root / "tree"
-    shutil.move(library / "package", tree)
+    shutil.move(site_packages / "package", tree)
     shutil.rmtree(other / "package")
-    for one in (library, other):
+    for one in (site_packages, other):
         (one / "package").symlink_to(tree)
-    bench.relink(library, other, mode=mode)
+    bench.relink(site_packages, other, mode=mode)
     with (tree / "data").open("a") as file:
         file.write("edited")
     apart = bench.environment("apart")
-    bench.relink(apart, library, other, mode=mode)
+    bench.relink(apart, site_packages, other, mode=mode)
     assert (tree / "data").read_text().endswith("edited")
     assert (apart / BIG).read_text() == FILES[BIG]
 
 
 def test_damaged_entry_on_which_nobody_depends_any_more_is_made_anew(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
-    bench.relink(library, mode="symlink")
-    (library / BIG).write_text("edited")
-    shutil.rmtree(library.parents[2])
+    bench.relink(site_packages, mode="symlink")
+    (site_packages / BIG).write_text("edited")
+    shutil.rmtree(site_packages.parents[2])
     other = bench.environment("two")
     bench.relink(other)
     assert bench.is_shared(other / BIG)
 
 
 def test_entry_that_was_taken_away_is_made_anew(
-    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.relink(library)
+    bench.relink(site_packages)
     other, register, calls = bench.environment("two"), registry.register, [0]
 
     def clean_up_first(store: str, *args: str) -> None:
@@ -1319,147 +1344,155 @@ def test_entry_that_was_taken_away_is_made_anew(
 
 
 def test_entry_that_is_always_taken_away_is_given_up(
-    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def clean_up(store: str, *_: str) -> None:
         shutil.rmtree(os.path.join(store, "v1", "wheels"))
 
     monkeypatch.setattr(relink_module, "register", clean_up)
-    before = content(library)
-    assert bench.one(library).files == {}
-    assert content(library) == before
+    before = content(site_packages)
+    assert bench.one(site_packages).files == {}
+    assert content(site_packages) == before
 
 
 def test_file_that_changes_while_it_is_adopted_is_looked_at_again(
-    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = adopt._copy
 
     def copy_and_edit(source: str, *args: Any) -> None:
         copy(source, *args)
-        if source == str(library / BIG):
+        if source == str(site_packages / BIG):
             Path(source).write_text("tada" * 1000)
 
     monkeypatch.setattr(adopt, "_copy", copy_and_edit)
-    found = bench.one(library)
-    assert found.edited == [str(library / BIG)]
-    assert (library / BIG).read_text() == "tada" * 1000
+    found = bench.one(site_packages)
+    assert found.edited == [str(site_packages / BIG)]
+    assert (site_packages / BIG).read_text() == "tada" * 1000
 
 
 def test_store_from_which_nothing_can_be_linked_is_not_used(
-    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     far, near = bench.store, Store.open(str(bench.root / "near"))
     unpack(bench)
 
-    def look(store: Store, library: str) -> dict[str, str | None]:
+    def look(store: Store, site_packages: str) -> dict[str, str | None]:
         if store is far:
             return dict.fromkeys(PRIMITIVES, "too far")
-        return probe(store, library)
+        return probe(store, site_packages)
 
     monkeypatch.setattr(relink_module, "probe", look)
-    found = bench.one(library, stores=[far, near])
+    found = bench.one(site_packages, stores=[far, near])
     assert found.refused is None
     bench.store = near
-    assert bench.is_shared(library / BIG)
+    assert bench.is_shared(site_packages / BIG)
 
 
 def test_store_that_keeps_no_users_is_used(
-    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: str) -> None:
         raise PermissionError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(relink_module, "register", refuse)
-    bench.relink(library)
-    assert bench.is_shared(library / BIG)
+    bench.relink(site_packages)
+    assert bench.is_shared(site_packages / BIG)
 
 
 def test_entry_that_goes_in_between_is_an_error_of_the_rest(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
-    relinking = bench.prepare(library)
+    relinking = bench.prepare(site_packages)
 
     def clean_up_first(link: Link) -> None:
         shutil.rmtree(os.path.join(bench.store.root, "v1", "wheels"))
         PRIMITIVES["hardlink"](link)
 
     instead(relinking, "hardlink", clean_up_first)
-    before = content(library)
+    before = content(site_packages)
     (found,) = relinking.run().environments
-    (reason,) = found.kept
+    (reason,) = found.skipped
     assert reason.endswith("was removed in the meantime")
     assert found.failed == {}
-    assert content(library) == before
+    assert content(site_packages) == before
 
 
-def test_pin_of_symlinks_is_seen_by_a_clean_up(bench: Bench, library: Path) -> None:
+def test_pin_of_symlinks_is_seen_by_a_clean_up(
+    bench: Bench, site_packages: Path
+) -> None:
     seen: list[set[str]] = []
 
     def look(link: Link) -> None:
-        root = str(library.parents[2])
+        root = str(site_packages.parents[2])
         seen.append(symlinks.entries_behind_symlinks(bench.store.root, root))
         PRIMITIVES["symlink"](link)
 
-    relinking = bench.prepare(library, mode="symlink")
+    relinking = bench.prepare(site_packages, mode="symlink")
     instead(relinking, "symlink", look)
     relinking.run()
     (entry,) = bench.entries()
     assert seen[0] == {entry.sha256}
 
 
-def test_left_overs_of_the_dead_are_removed(bench: Bench, library: Path) -> None:
-    for directory in (library, library / "package", library / "package/__pycache__"):
+def test_left_overs_of_the_dead_are_removed(bench: Bench, site_packages: Path) -> None:
+    for directory in (
+        site_packages,
+        site_packages / "package",
+        site_packages / "package/__pycache__",
+    ):
         (directory / f"{TEMPORARY}0123").write_text("half")
-    bench.relink(library)
-    assert list(library.rglob(f"{TEMPORARY}*")) == []
+    bench.relink(site_packages)
+    assert list(site_packages.rglob(f"{TEMPORARY}*")) == []
 
 
 # --- where things are -----------------------------------------------------------------
 
 
 def test_directory_of_target_is_an_environment(bench: Bench) -> None:
-    library = bench.root / "target"
-    library.mkdir()
+    site_packages = bench.root / "target"
+    site_packages.mkdir()
     bench.wheel = make_wheel(
         bench.root,
         "flat",
         files={"flat/data": "flat" * 9},
     )
-    bench.install(library)
-    bench.relink(library)
-    assert bench.is_shared(library / "flat/data")
+    bench.install(site_packages)
+    bench.relink(site_packages)
+    assert bench.is_shared(site_packages / "flat/data")
 
 
 @pytest.mark.parametrize("name", ["lib/python3.99/site-packages", "Lib/site-packages"])
 def test_prefix_without_a_configuration_has_data_too(bench: Bench, name: str) -> None:
     root = bench.root / "prefix"
-    library = root / name
-    library.mkdir(parents=True)
-    bench.install(library, compiled=False)
-    shared = library / os.path.relpath(library.parents[2] / "share/data", library)
-    bench.relink(library)
-    assert bench.is_shared(library / BIG)
-    assert bench.is_shared(shared) is (library.parents[2] == root)
+    site_packages = root / name
+    site_packages.mkdir(parents=True)
+    bench.install(site_packages, compiled=False)
+    shared = site_packages / os.path.relpath(
+        site_packages.parents[2] / "share/data", site_packages
+    )
+    bench.relink(site_packages)
+    assert bench.is_shared(site_packages / BIG)
+    assert bench.is_shared(shared) is (site_packages.parents[2] == root)
 
 
 def test_prefix_without_a_configuration_has_an_interpreter(bench: Bench) -> None:
-    library = bench.root / "prefix/lib/python3.99/site-packages"
-    library.mkdir(parents=True)
-    bench.install(library)
+    site_packages = bench.root / "prefix/lib/python3.99/site-packages"
+    site_packages.mkdir(parents=True)
+    bench.install(site_packages)
     (bench.root / "prefix/bin/python3.99").symlink_to(sys.executable)
-    bench.relink(library)
-    assert bench.is_shared(library / "package/module.py")
-    assert_valid_bytecode(library)
+    bench.relink(site_packages)
+    assert bench.is_shared(site_packages / "package/module.py")
+    assert_valid_bytecode(site_packages)
 
 
 # --- from symlinks to other links -----------------------------------------------------
 
 
 @pytest.fixture
-def depending(bench: Bench, library: Path) -> Entry:
+def depending(bench: Bench, site_packages: Path) -> Entry:
     """Return an entry to which an environment has symlinks."""
-    bench.relink(library, mode="symlink")
+    bench.relink(site_packages, mode="symlink")
     (entry,) = bench.entries()
     assert noted(bench) == ({entry.sha256}, {entry.sha256})
     return entry
@@ -1472,59 +1505,59 @@ def noted(bench: Bench) -> tuple[set[str], set[str]]:
 
 
 def test_symlinks_that_were_replaced_are_forgotten(
-    bench: Bench, library: Path, depending: Entry
+    bench: Bench, site_packages: Path, depending: Entry
 ) -> None:
-    bench.relink(library, mode="hardlink", dry_run=True)
+    bench.relink(site_packages, mode="hardlink", dry_run=True)
     assert noted(bench) == ({depending.sha256}, {depending.sha256})
-    bench.relink(library, mode="hardlink")
+    bench.relink(site_packages, mode="hardlink")
     assert noted(bench) == ({depending.sha256}, set())
     # Nobody's edit is behind a symlink, so what is damaged can be made anew.
     os.truncate(depending.source(BIG), 1)
     assert bench.one(bench.environment("two")).failed == {}
 
 
-def leave_inside(library: Path, source: str) -> None:
-    (library / "another").symlink_to(source)
+def leave_inside(site_packages: Path, source: str) -> None:
+    (site_packages / "another").symlink_to(source)
 
 
-def leave_outside(library: Path, source: str) -> None:
-    outside = library.parents[3] / "outside"
+def leave_outside(site_packages: Path, source: str) -> None:
+    outside = site_packages.parents[3] / "outside"
     outside.mkdir()
     (outside / "another").symlink_to(source)
-    (library / "elsewhere").symlink_to(outside)
-    with (library / "package-1.0.dist-info/RECORD").open("a") as record:
+    (site_packages / "elsewhere").symlink_to(outside)
+    with (site_packages / "package-1.0.dist-info/RECORD").open("a") as record:
         record.write("elsewhere/another,,\n")
 
 
-def leave_unknown(library: Path, source: str) -> None:
+def leave_unknown(site_packages: Path, source: str) -> None:
     del source
-    (library / "broken-1.0.dist-info").mkdir()
-    (library / "broken-1.0.dist-info/RECORD").write_bytes(b"a,b,c\n")
+    (site_packages / "broken-1.0.dist-info").mkdir()
+    (site_packages / "broken-1.0.dist-info/RECORD").write_bytes(b"a,b,c\n")
 
 
 @pytest.mark.parametrize("leave", [leave_inside, leave_outside, leave_unknown])
 def test_symlinks_that_are_left_are_not_forgotten(
     bench: Bench,
-    library: Path,
+    site_packages: Path,
     depending: Entry,
     leave: Callable[[Path, str], None],
 ) -> None:
-    leave(library, depending.source(BIG))
-    bench.relink(library, mode="hardlink")
+    leave(site_packages, depending.source(BIG))
+    bench.relink(site_packages, mode="hardlink")
     assert depending.sha256 in noted(bench)[1]
 
 
 def test_symlinks_that_auto_leaves_are_not_forgotten(
-    bench: Bench, library: Path, depending: Entry
+    bench: Bench, site_packages: Path, depending: Entry
 ) -> None:
-    bench.relink(library, mode="auto")
+    bench.relink(site_packages, mode="auto")
     assert depending.sha256 in noted(bench)[1]
 
 
 @pytest.mark.parametrize("is_seen", [True, False])
 def test_symlinks_that_come_while_it_is_looked_are_not_forgotten(
     bench: Bench,
-    library: Path,
+    site_packages: Path,
     depending: Entry,
     monkeypatch: pytest.MonkeyPatch,
     *,
@@ -1535,49 +1568,57 @@ def test_symlinks_that_come_while_it_is_looked_are_not_forgotten(
     def forget_late(one: registry.Registration, sha256s: set[str]) -> None:
         forget(one, sha256s)
         leave = leave_inside if is_seen else leave_unknown
-        leave(library, depending.source(BIG))
+        leave(site_packages, depending.source(BIG))
 
     monkeypatch.setattr(registry.Registration, "forget_symlinks", forget_late)
-    bench.relink(library, mode="hardlink")
+    bench.relink(site_packages, mode="hardlink")
     assert depending.sha256 in noted(bench)[1]
 
 
 def test_symlinks_of_an_environment_that_was_moved_are_not_forgotten(
-    bench: Bench, library: Path, depending: Entry
+    bench: Bench, site_packages: Path, depending: Entry
 ) -> None:
-    environment = library.parents[2]
+    environment = site_packages.parents[2]
     environment.rename(environment.with_name("moved"))
     bench.environment()
-    bench.relink(library, mode="hardlink")
+    bench.relink(site_packages, mode="hardlink")
     found = registry.registrations(bench.store.root)
     assert sorted(len(one.entries(depends=True)) for one in found) == [0, 1]
-    assert (environment.with_name("moved") / library.relative_to(environment)).is_dir()
+    assert (
+        environment.with_name("moved") / site_packages.relative_to(environment)
+    ).is_dir()
     assert os.path.lexists(depending.source(BIG))
 
 
 # --- and back -------------------------------------------------------------------------
 
 
-def materialize(bench: Bench, *libraries: Path) -> list[Any]:
-    made = Materializing([str(path) for path in libraries], [bench.store.root])
+def materialize(bench: Bench, *all_site_packages: Path) -> list[Any]:
+    created = Materializing(
+        [str(path) for path in all_site_packages], [bench.store.root]
+    )
     seen: list[float] = []
-    found = made.run(seen.append)
-    assert sum(seen) == made.bytes
+    found = created.run(seen.append)
+    assert sum(seen) == created.bytes
     return found
 
 
 @pytest.mark.parametrize("mode", ["hardlink", "symlink"])
-def test_nothing_is_shared_any_more(bench: Bench, library: Path, mode: str) -> None:
-    bench.relink(library, mode=mode)
-    before = content(library)
-    times = {path: path.stat().st_mtime_ns for path in library.rglob("*.py")}
-    (library / "package" / f"{TEMPORARY}0123").symlink_to(
+def test_nothing_is_shared_any_more(
+    bench: Bench, site_packages: Path, mode: str
+) -> None:
+    bench.relink(site_packages, mode=mode)
+    before = content(site_packages)
+    times = {path: path.stat().st_mtime_ns for path in site_packages.rglob("*.py")}
+    (site_packages / "package" / f"{TEMPORARY}0123").symlink_to(
         bench.entries()[0].source(BIG)
     )
-    (found,) = materialize(bench, library)
-    assert content(library) == before
-    assert {path: path.stat().st_mtime_ns for path in library.rglob("*.py")} == times
-    for path in library.parents[2].rglob("*"):
+    (found,) = materialize(bench, site_packages)
+    assert content(site_packages) == before
+    assert {
+        path: path.stat().st_mtime_ns for path in site_packages.rglob("*.py")
+    } == times
+    for path in site_packages.parents[2].rglob("*"):
         if path.is_file() and "bin" not in path.parts:
             assert not path.is_symlink()
             assert path.stat().st_nlink == 1
@@ -1585,42 +1626,44 @@ def test_nothing_is_shared_any_more(bench: Bench, library: Path, mode: str) -> N
     assert found.files >= 7
     assert (found.dangling, found.failed) == ([], {})
     assert list(registry.registrations(bench.store.root)) == []
-    assert (library / "package/tool").stat().st_mode & 0o777 == 0o755
-    assert_valid_bytecode(library)
+    assert (site_packages / "package/tool").stat().st_mode & 0o777 == 0o755
+    assert_valid_bytecode(site_packages)
 
 
-def test_store_behind_symlinks_need_not_be_named(bench: Bench, library: Path) -> None:
-    bench.relink(library, mode="symlink")
-    (found,) = Materializing([str(library)], []).run()
+def test_store_behind_symlinks_need_not_be_named(
+    bench: Bench, site_packages: Path
+) -> None:
+    bench.relink(site_packages, mode="symlink")
+    (found,) = Materializing([str(site_packages)], []).run()
     assert found.released == [bench.store.root]
 
 
 @pytest.mark.parametrize("copies", [False, True])
 @pytest.mark.parametrize("named", [False, True])
 def test_no_store_keeps_an_inode_whether_it_is_named_or_not(
-    bench: Bench, library: Path, *, named: bool, copies: bool
+    bench: Bench, site_packages: Path, *, named: bool, copies: bool
 ) -> None:
-    interpreter = library.parents[2] / "bin/python"
+    interpreter = site_packages.parents[2] / "bin/python"
     if copies:
         shutil.copy2(interpreter, interpreter.with_name("copy"))
         interpreter.with_name("copy").replace(interpreter)
     before = interpreter.resolve()
-    bench.relink(library)
+    bench.relink(site_packages)
     assert interpreter.lstat().st_nlink == 2
     stores = [bench.store.root] if named else []
-    (found,) = Materializing([str(library)], stores).run()
+    (found,) = Materializing([str(site_packages)], stores).run()
     assert (found.released, found.failed) == (stores, {})
-    assert (library.parents[2] / "pyvenv.cfg").stat().st_nlink == 1
+    assert (site_packages.parents[2] / "pyvenv.cfg").stat().st_nlink == 1
     assert interpreter.lstat().st_nlink == 1
     assert interpreter.resolve() == before
     assert not list(interpreter.parent.glob(f"{TEMPORARY}*"))
 
 
 def test_symlink_that_cannot_be_made_anew_is_told(
-    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.relink(library)
-    interpreter, replace = str(library.parents[2] / "bin/python"), os.replace
+    bench.relink(site_packages)
+    interpreter, replace = str(site_packages.parents[2] / "bin/python"), os.replace
 
     def refuse(source: str, target: str) -> None:
         if target == interpreter:
@@ -1628,25 +1671,25 @@ def test_symlink_that_cannot_be_made_anew_is_told(
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", refuse)
-    (found,) = Materializing([str(library)], []).run()
+    (found,) = Materializing([str(site_packages)], []).run()
     assert found.failed == {interpreter: os.strerror(errno.EIO)}
     assert not list(Path(interpreter).parent.glob(f"{TEMPORARY}*"))
 
 
-def test_link_that_leads_nowhere_stays(bench: Bench, library: Path) -> None:
-    bench.relink(library, mode="symlink")
+def test_link_that_leads_nowhere_stays(bench: Bench, site_packages: Path) -> None:
+    bench.relink(site_packages, mode="symlink")
     (entry,) = bench.entries()
     os.unlink(entry.source(BIG))
-    (found,) = materialize(bench, library)
-    assert found.dangling == [str(library / BIG)]
+    (found,) = materialize(bench, site_packages)
+    assert found.dangling == [str(site_packages / BIG)]
     assert found.released == []
-    assert (library / BIG).is_symlink()
+    assert (site_packages / BIG).is_symlink()
 
 
 def test_what_goes_wrong_is_told_by_path(
-    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.relink(library)
+    bench.relink(site_packages)
 
     def refuse(link: Link) -> None:
         if "package" in link.source:
@@ -1655,62 +1698,64 @@ def test_what_goes_wrong_is_told_by_path(
 
     monkeypatch.setitem(PRIMITIVES, "copy", refuse)
     monkeypatch.setitem(PRIMITIVES, "clone", refuse)
-    (found,) = materialize(bench, library)
-    assert found.failed[str(library / BIG)] == os.strerror(errno.ENOSPC)
+    (found,) = materialize(bench, site_packages)
+    assert found.failed[str(site_packages / BIG)] == os.strerror(errno.ENOSPC)
     assert found.released == []
 
 
-def test_others_keep_what_they_have(bench: Bench, library: Path) -> None:
+def test_others_keep_what_they_have(bench: Bench, site_packages: Path) -> None:
     other = bench.environment("two")
-    bench.relink(library, other)
-    materialize(bench, library)
+    bench.relink(site_packages, other)
+    materialize(bench, site_packages)
     (left,) = registry.registrations(bench.store.root)
     assert left.site_packages == str(other)
     assert bench.is_shared(other / BIG)
 
 
 def test_edit_while_it_is_materialized_wins(
-    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.relink(library)
+    bench.relink(site_packages)
     copy = PRIMITIVES["copy"]
 
     def copy_and_edit(link: Link) -> None:
         copy(link)
-        if link.source == str(library / BIG):
+        if link.source == str(site_packages / BIG):
             os.unlink(link.source)
             Path(link.source).write_text("edited")
 
     monkeypatch.setitem(PRIMITIVES, "copy", copy_and_edit)
     monkeypatch.setitem(PRIMITIVES, "clone", copy_and_edit)
-    (found,) = materialize(bench, library)
-    assert found.failed == {str(library / BIG): "it was changed in the meantime"}
-    assert (library / BIG).read_text() == "edited"
+    (found,) = materialize(bench, site_packages)
+    assert found.failed == {str(site_packages / BIG): "it was changed in the meantime"}
+    assert (site_packages / BIG).read_text() == "edited"
 
 
 def test_registration_that_cannot_be_released_is_told(
-    bench: Bench, library: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.relink(library)
+    bench.relink(site_packages)
 
     def refuse(_: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(registry.Registration, "release", refuse)
-    (found,) = materialize(bench, library)
+    (found,) = materialize(bench, site_packages)
     assert list(found.failed.values()) == [os.strerror(errno.EROFS)]
 
 
-def test_edit_before_it_is_materialized_stays(bench: Bench, library: Path) -> None:
-    bench.relink(library)
-    made = Materializing([str(library)], [bench.store.root])
-    path = library / BIG
+def test_edit_before_it_is_materialized_stays(
+    bench: Bench, site_packages: Path
+) -> None:
+    bench.relink(site_packages)
+    created = Materializing([str(site_packages)], [bench.store.root])
+    path = site_packages / BIG
     path.write_text("edited")
     edited = path.stat()
-    (library / "single.py").unlink()
-    (library / "package/tool").unlink()
-    (library / "package/tool").touch()
-    (found,) = made.run()
+    (site_packages / "single.py").unlink()
+    (site_packages / "package/tool").unlink()
+    (site_packages / "package/tool").touch()
+    (found,) = created.run()
     assert found.failed == {}
     assert path.read_text() == "edited"
     assert path.stat().st_mtime_ns == edited.st_mtime_ns
@@ -1718,61 +1763,63 @@ def test_edit_before_it_is_materialized_stays(bench: Bench, library: Path) -> No
 
 
 def test_file_that_goes_while_it_is_materialized_is_no_failure(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
-    bench.relink(library)
-    made = Materializing([str(library)], [bench.store.root])
-    (library / BIG).unlink()
-    (found,) = made.run()
+    bench.relink(site_packages)
+    created = Materializing([str(site_packages)], [bench.store.root])
+    (site_packages / BIG).unlink()
+    (found,) = created.run()
     assert (found.dangling, found.failed) == ([], {})
 
 
 def test_link_that_comes_while_it_is_materialized_is_told(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
-    bench.relink(library, mode="symlink")
-    late, source = library / "late", bench.entries()[0].source(BIG)
+    bench.relink(site_packages, mode="symlink")
+    late, source = site_packages / "late", bench.entries()[0].source(BIG)
 
     def link(_: float) -> None:
         if not late.is_symlink():
             late.symlink_to(source)
 
-    (found,) = Materializing([str(library)], [bench.store.root]).run(link)
+    (found,) = Materializing([str(site_packages)], [bench.store.root]).run(link)
     assert found.failed == {str(late): "it was linked in the meantime"}
     assert found.released == []
 
 
-def test_what_a_file_was_given_is_carried_over(bench: Bench, library: Path) -> None:
-    given = note(library / BIG)
-    os.link(library / BIG, bench.root / "other")
-    materialize(bench, library)
-    assert not (library / BIG).samefile(bench.root / "other")
-    assert attributes(str(library / BIG)) == given
+def test_what_a_file_was_given_is_carried_over(
+    bench: Bench, site_packages: Path
+) -> None:
+    given = note(site_packages / BIG)
+    os.link(site_packages / BIG, bench.root / "other")
+    materialize(bench, site_packages)
+    assert not (site_packages / BIG).samefile(bench.root / "other")
+    assert preserved_xattrs(str(site_packages / BIG)) == given
 
 
 def test_package_that_was_moved_behind_a_link_is_told(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
-    bench.relink(library, mode="symlink")
+    bench.relink(site_packages, mode="symlink")
     outside = bench.root / "outside"
-    (library / "package").rename(outside)
-    (library / "package").symlink_to(outside)
-    (found,) = materialize(bench, library)
-    assert found.failed[str(library / BIG)] == OUTSIDE
+    (site_packages / "package").rename(outside)
+    (site_packages / "package").symlink_to(outside)
+    (found,) = materialize(bench, site_packages)
+    assert found.failed[str(site_packages / BIG)] == OUTSIDE
     assert found.released == []
     assert (outside / "data").is_symlink()
 
 
 def test_packages_that_were_moved_elsewhere_are_materialized(
-    bench: Bench, library: Path
+    bench: Bench, site_packages: Path
 ) -> None:
-    bench.relink(library, mode="symlink")
+    bench.relink(site_packages, mode="symlink")
     outside = bench.root / "outside"
-    library.rename(outside)
-    library.symlink_to(outside)
-    (found,) = materialize(bench, library)
+    site_packages.rename(outside)
+    site_packages.symlink_to(outside)
+    (found,) = materialize(bench, site_packages)
     assert found.failed == {}
-    assert not (library / BIG).is_symlink()
+    assert not (site_packages / BIG).is_symlink()
     assert found.released == [bench.store.root]
 
 
@@ -1783,19 +1830,19 @@ def stored(bench: Bench, name: str) -> Path:
     return path
 
 
-def test_only_what_is_in_a_store_is_copied(bench: Bench, library: Path) -> None:
+def test_only_what_is_in_a_store_is_copied(bench: Bench, site_packages: Path) -> None:
     """Who owns the environment need not be allowed to read what a link leads to."""
     secret = bench.root / "secret"
     secret.write_text("secret")
     stored(bench, "chain").symlink_to(secret)
     stored(bench, "loop").symlink_to("loop")
     os.mkfifo(stored(bench, "pipe"))
-    links = {name: library / name for name in ("around", "chain", "loop", "pipe")}
+    links = {name: site_packages / name for name in ("around", "chain", "loop", "pipe")}
     for name, link in links.items():
         link.symlink_to(stored(bench, name))
     links["around"].unlink()
     links["around"].symlink_to(f"{stored(bench, '')}/../../../../../secret")
-    (found,) = materialize(bench, library)
+    (found,) = materialize(bench, site_packages)
     assert found.failed == {
         str(links["chain"]): f"it does not lead into a store but to {secret}",
         str(links["loop"]): os.strerror(errno.ELOOP),
@@ -1804,27 +1851,27 @@ def test_only_what_is_in_a_store_is_copied(bench: Bench, library: Path) -> None:
     assert all(link.is_symlink() for link in links.values())
 
 
-def test_record_that_cannot_be_read_is_told(bench: Bench, library: Path) -> None:
-    (library / "zeros-1.0.dist-info").mkdir()
-    (library / "zeros-1.0.dist-info/RECORD").write_bytes(b"\0" * 80)
-    (library / "directory-1.0.dist-info/RECORD").mkdir(parents=True)
-    (found,) = materialize(bench, library)
-    zeros = found.failed.pop(str(library / "zeros-1.0.dist-info/RECORD"))
+def test_record_that_cannot_be_read_is_told(bench: Bench, site_packages: Path) -> None:
+    (site_packages / "zeros-1.0.dist-info").mkdir()
+    (site_packages / "zeros-1.0.dist-info/RECORD").write_bytes(b"\0" * 80)
+    (site_packages / "directory-1.0.dist-info/RECORD").mkdir(parents=True)
+    (found,) = materialize(bench, site_packages)
+    zeros = found.failed.pop(str(site_packages / "zeros-1.0.dist-info/RECORD"))
     assert zeros.startswith("is no RECORD: ")
     assert found.failed == {
-        str(library / "directory-1.0.dist-info/RECORD"): os.strerror(errno.EISDIR)
+        str(site_packages / "directory-1.0.dist-info/RECORD"): os.strerror(errno.EISDIR)
     }
 
 
 def test_outside_of_a_prefix_only_what_was_installed_is_looked_at(
     bench: Bench,
 ) -> None:
-    library = bench.root / "prefix/lib/python3.99/site-packages"
-    library.mkdir(parents=True)
-    bench.install(library, compiled=False)
-    bench.relink(library)
+    site_packages = bench.root / "prefix/lib/python3.99/site-packages"
+    site_packages.mkdir(parents=True)
+    bench.install(site_packages, compiled=False)
+    bench.relink(site_packages)
     shared, other = bench.root / "prefix/share/data", bench.root / "prefix/other"
     os.link(shared, other)
-    materialize(bench, library)
+    materialize(bench, site_packages)
     assert not shared.samefile(other)
     assert bench.is_shared(other)

@@ -49,9 +49,9 @@ BAD_SOURCES: dict[str, bytes] = {
 
 @pytest.fixture
 def workers() -> Iterator[Workers]:
-    made = Workers(2)
-    yield made
-    made.stop()
+    created = Workers(2)
+    yield created
+    created.stop()
 
 
 def write(directory: Path, sources: dict[str, bytes]) -> dict[str, str]:
@@ -294,16 +294,16 @@ def test_name_of_an_interpreter_tells_its_flags(
 
 
 @pytest.fixture
-def made(directory: str, sources: dict[str, str], workers: Workers) -> Bytecode:
+def created(directory: str, sources: dict[str, str], workers: Workers) -> Bytecode:
     compile_into(directory, sources, workers)
     found = load(directory, tuple(sources))
     assert found is not None
     return found
 
 
-def test_loaded_as_it_was_made(made: Bytecode) -> None:
-    assert made.source("package/module.py") == f"{made.path}/package/module.pyc"
-    assert os.path.isfile(made.source("package/module.py"))
+def test_loaded_as_it_was_made(created: Bytecode) -> None:
+    assert created.source("package/module.py") == f"{created.path}/package/module.pyc"
+    assert os.path.isfile(created.source("package/module.py"))
 
 
 def test_nothing_there(tmp_path: Path) -> None:
@@ -311,10 +311,10 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 def test_other_sources_are_another_thing(
-    made: Bytecode, sources: dict[str, str]
+    created: Bytecode, sources: dict[str, str]
 ) -> None:
-    assert load(made.path, tuple(sources)[1:]) is None
-    assert load(made.path, (*sources, "more.py")) is None
+    assert load(created.path, tuple(sources)[1:]) is None
+    assert load(created.path, (*sources, "more.py")) is None
 
 
 def edit(path: Path) -> None:
@@ -348,10 +348,10 @@ def replace_parent_by_link(path: Path) -> None:
     [edit, truncate, chmod, Path.unlink, replace_by_link, replace_parent_by_link],
 )
 def test_damage_is_seen(
-    made: Bytecode, sources: dict[str, str], damage: Callable[[Path], None]
+    created: Bytecode, sources: dict[str, str], damage: Callable[[Path], None]
 ) -> None:
-    damage(Path(made.source("package/module.py")))
-    assert load(made.path, tuple(sources)) is None
+    damage(Path(created.source("package/module.py")))
+    assert load(created.path, tuple(sources)) is None
 
 
 MANIFESTS = [
@@ -484,8 +484,8 @@ def test_encodings_whose_import_is_blocked() -> None:
 
 
 def test_directory_that_somebody_else_has_linked_is_not_read(
-    made: Bytecode, sources: dict[str, str], tmp_path: Path
+    created: Bytecode, sources: dict[str, str], tmp_path: Path
 ) -> None:
-    directory = Path(made.path)
+    directory = Path(created.path)
     (tmp_path / "linked").symlink_to(directory.parent)
     assert load(str(tmp_path / "linked" / directory.name), tuple(sources)) is None

@@ -29,7 +29,7 @@ from pip_linkmode.prepare.wheel import unpack
 from pip_linkmode.store import selection
 from pip_linkmode.store import staging as staging_module
 from pip_linkmode.store.manifest import use
-from pip_linkmode.store.paths import is_plain
+from pip_linkmode.store.paths import is_safe_path
 from pip_linkmode.store.selection import arrange
 from pip_linkmode.store.staging import STALE_SECONDS, sweep
 from pip_linkmode.store.store import Store
@@ -515,10 +515,10 @@ def test_manifest_that_others_can_write_to_is_damage(
 def test_manifest_is_private_whatever_the_umask(store: Store, wheel: Path) -> None:
     before = os.umask(0)
     try:
-        made = add(store, wheel)
+        created = add(store, wheel)
     finally:
         os.umask(before)
-    manifest = os.path.join(made.path, "manifest.json")
+    manifest = os.path.join(created.path, "manifest.json")
     assert stat.S_IMODE(os.stat(manifest).st_mode) == 0o644
 
 
@@ -549,7 +549,7 @@ def load(written: Entry, manifest: bytes) -> Entry | None:
     try:
         entry = Store(written.store, writable=True).entry(written.sha256)
         assert entry is not None
-        assert all(is_plain(file.path) for file in entry.files)
+        assert all(is_safe_path(file.path) for file in entry.files)
         with contextlib.suppress(EntryDamagedError):
             entry.check()
     except EntryDamagedError:
@@ -727,8 +727,8 @@ def left_over(staging: Path, name: str, *, age: float = 0) -> Path:
     directory = staging / name
     (directory / "files").mkdir(parents=True)
     (directory / "files" / "file").touch()
-    stamp = time.time() - age
-    os.utime(directory, (stamp, stamp))
+    file_stamp = time.time() - age
+    os.utime(directory, (file_stamp, file_stamp))
     return directory
 
 
@@ -926,7 +926,9 @@ def test_store_on_the_file_system_of_the_target_is_preferred(
     looked_up: list[str],
     home: str | None,
 ) -> None:
-    stores, chosen = arrange(devices(*kinds), "/here", anywhere=False, umask=0o022)
+    stores, chosen = arrange(
+        devices(*kinds), "/here", any_file_system=False, umask=0o022
+    )
     assert [store.root for store in stores] == looked_up
     assert (chosen and chosen.root) == home
 
@@ -937,22 +939,24 @@ def test_store_on_the_file_system_of_the_target_is_preferred(
 def test_symlinks_lead_to_the_first_store_that_has_it(
     devices: Callable[..., list[Store]], kinds: list[str], home: str | None
 ) -> None:
-    stores, chosen = arrange(devices(*kinds), "/here", anywhere=True, umask=0o022)
+    stores, chosen = arrange(
+        devices(*kinds), "/here", any_file_system=True, umask=0o022
+    )
     assert [store.root for store in stores] == [f"/{kind}" for kind in kinds]
     assert (chosen and chosen.root) == home
 
 
 def test_target_need_not_exist(tmp_path: Path) -> None:
-    made = Store.open(str(tmp_path / "store"))
+    created = Store.open(str(tmp_path / "store"))
     stores, home = arrange(
-        [made], str(tmp_path / "a" / "b"), anywhere=False, umask=0o022
+        [created], str(tmp_path / "a" / "b"), any_file_system=False, umask=0o022
     )
-    assert (stores, home) == ([made], made)
+    assert (stores, home) == ([created], created)
 
 
 def test_path_that_leads_nowhere_is_an_error_and_no_loop(store: Store) -> None:
     with pytest.raises(FileNotFoundError):
-        arrange([store], "~", anywhere=False, umask=0o022)
+        arrange([store], "~", any_file_system=False, umask=0o022)
 
 
 # --- a store of a group ---------------------------------------------------------------
@@ -1029,9 +1033,9 @@ def test_nothing_is_given_to_a_group_that_it_could_not_read(
     store = Store.open(str(shared), trust_group=True)
     own = Store.open(str(tmp_path / "own"))
     for umask, home in ((0o022, store), (0o077, None)):
-        found = arrange([store], str(tmp_path), anywhere=False, umask=umask)
+        found = arrange([store], str(tmp_path), any_file_system=False, umask=umask)
         assert found == ([store], home)
-    assert arrange([store, own], "/", anywhere=True, umask=0o077)[1] == own
+    assert arrange([store, own], "/", any_file_system=True, umask=0o077)[1] == own
 
 
 def test_store_below_a_directory_of_a_group_keeps_its_bytecode(
