@@ -6,14 +6,20 @@ cannot be meant.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pip_linkmode.environments.copies import register_copy
 from pip_linkmode.environments.environment import find
-from pip_linkmode.errors import SettingsError, StoreRefusedError
+from pip_linkmode.errors import (
+    EnvironmentUnknownError,
+    SettingsError,
+    StoreRefusedError,
+)
 from pip_linkmode.pip_config import effective_settings
 from pip_linkmode.store.store import Store
 
@@ -102,6 +108,21 @@ def environment_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="env",
         help="an environment, its interpreter, or a site-packages directory",
     )
+
+
+def register_copies(options: argparse.Namespace) -> None:
+    """Register the environments that a command names, if they are unknown copies.
+
+    :param options: of the command; nothing is written for ``--dry-run``
+    """
+    if getattr(options, "dry_run", False):
+        return
+    named = getattr(options, "environments", None) or []
+    named = [*named, getattr(options, "environment", None)]
+    for path in filter(None, named):
+        with contextlib.suppress(EnvironmentUnknownError):  # the command reports it
+            for site_packages in find(path):
+                register_copy(site_packages)
 
 
 def site_packages_of(options: argparse.Namespace) -> list[str]:

@@ -17,7 +17,13 @@ import sys
 from typing import TYPE_CHECKING
 
 import pip_linkmode
-from pip_linkmode.cli.command import PROBLEM, USAGE_ERROR, Command, Result
+from pip_linkmode.cli.command import (
+    PROBLEM,
+    USAGE_ERROR,
+    Command,
+    Result,
+    register_copies,
+)
 from pip_linkmode.cli.enable import DISABLE, ENABLE
 from pip_linkmode.cli.fill import FILL
 from pip_linkmode.cli.list import LIST
@@ -64,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(argv)
     try:
+        register_copies(options)
         result: Result = options.run(options)
     except (EnvironmentUnknownError, SettingsError) as error:
         return _fail(describe_error(error), USAGE_ERROR)

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pip_linkmode.cli.command import OK, PROBLEM, Command, Result, open_stores
+from pip_linkmode.cli.command import (
+    OK,
+    PROBLEM,
+    Command,
+    Result,
+    open_stores,
+    site_packages_of,
+)
 from pip_linkmode.cli.console import date, parse_size, parse_span, table
 from pip_linkmode.cli.progress import Progress
 from pip_linkmode.errors import EnvironmentUnknownError, SettingsError
@@ -50,7 +59,19 @@ def _prune_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="env",
         action="append",
         default=[],
-        help="first forget an environment that is not there and will not come back",
+        help=(
+            "first forget an environment that is not there and will not come back, or "
+            "a registration that cannot be read, by its name"
+        ),
+    )
+    parser.add_argument(
+        "environments",
+        nargs="*",
+        metavar="env",
+        help=(
+            "environments whose symlinks are respected although the store does not "
+            "know them, such as a copy that was never used"
+        ),
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="only tell what would be done"
@@ -82,12 +103,18 @@ def _prune(options: argparse.Namespace) -> Result:
         force=options.force,
         dry_run=options.dry_run,
         without=frozenset(path for paths in forgotten.values() for path in paths),
+        respect=tuple(site_packages_of(options)),
     )
     results = []
     for store in stores:
         # One that others look after can only be read.
         if store.writable or options.link_store:
             with Progress(f"Looking after {store.root}") as progress:
+                if sys.stdout.isatty() and not (options.dry_run or options.json):
+                    foreseen = replace(wanted, dry_run=True)
+                    lines = _prune_lines(prune(store, foreseen), foreseen)
+                    sys.stdout.write("\n".join([*lines, ""]))
+                    sys.stdout.flush()
                 results.append(prune(store, wanted, progress.advance))
     code = PROBLEM if any(result.blockers for result in results) else OK
     text = [f"Forgotten: {path}" for paths in forgotten.values() for path in paths]
@@ -176,9 +203,11 @@ def _prune_lines(result: Pruned, wanted: PruneOptions) -> list[str]:
     lines += [f"Gone, and forgotten: {path}" for path in result.released]
     for user in result.unreachable:
         count = plural(len(user.uses), "entry", "entries")
+        registration = user.registration
+        name = user.path if registration.site_packages else registration.name
         lines.append(
-            f"Kept {count} for {user.path}, which is {_STATES[user.state]}; "
-            f"--release {user.path} forgets it"
+            f"Kept {count} for {user.path}, which {_STATES[user.state]}. "
+            f"To forget it, run: pip-linkmode prune --release {name}"
         )
     if result.blockers:
         names = ", ".join(user.path for user in result.blockers)
@@ -190,9 +219,10 @@ def _prune_lines(result: Pruned, wanted: PruneOptions) -> list[str]:
 
 
 _STATES = {
-    "unreadable": "not readable",
-    "moved": "somewhere else now, or was deleted and is in another store too",
-    "missing": "not there; a disk may not be mounted",
+    "damaged": "cannot be read",
+    "missing": "is not there; a disk may not be mounted",
+    "moved": "was moved, or was deleted and is in another store too",
+    "unreadable": "cannot be read",
 }
 PRUNE = Command(
     "prune",

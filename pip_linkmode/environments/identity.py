@@ -5,8 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections import Counter
+from typing import TYPE_CHECKING
 
 from pip_linkmode.environments.environment import CONFIGURATION, root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _WITNESS = "witness-"
 _INTERPRETER = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
@@ -90,4 +95,21 @@ def identity_files(site_packages: str) -> dict[str, os.stat_result]:
                 status = os.lstat(path)
                 if status.st_uid == os.stat(whole).st_uid:
                     found[path] = status
+    return found
+
+
+def count_names(directories: Iterable[str]) -> Counter[tuple[int, int]]:
+    """Count the names that files have as identity links, by device and inode.
+
+    :param directories: absolute paths of directories of registrations; the same one
+        under several paths counts once
+    """
+    found, counted = Counter[tuple[int, int]](), set()
+    for directory in directories:
+        with contextlib.suppress(OSError):
+            identity = inode_of(os.stat(directory))
+            if identity not in counted:
+                counted.add(identity)
+                for name in os.listdir(directory):
+                    found.update(map(inode_of, identity_links(f"{directory}/{name}")))
     return found

@@ -1,25 +1,28 @@
-"""Which environments use a store, and what is installed in an environment.
+"""Registrations: the environments that use a store.
 
 Each environment that has files from a store is one directory there::
 
     <store>/v1/environments/<key>/environment.json   {"site_packages": path, "place": …}
-                                  <sha256>.<mode>    an entry it was linked to, and how
-                                  witness-<inode>    a hard link to its pyvenv.cfg,
-                                                     and one to its bin/python
+                                  <sha256>.<mode>    a marker: an entry, and its mode
+                                  witness-<inode>    an identity link: a hard link to
+                                                     pyvenv.cfg, one to bin/python
 
-``<key>`` is the sha256 of path and place.  A registration is of a *directory* and not
-of a path: the same path may be another environment tomorrow, or on another host.  All
-of it is written before the first link is, so that no clean-up can miss a user of an
-entry.  The witnesses tell an environment that was deleted from one that was moved away:
-a file has another name as long as the environment is anywhere on the file system.  One
-is not enough: who moves an environment edits its ``pyvenv.cfg``, and ``sed -i`` writes
-another file.  The name of the interpreter, mostly a symlink, stays what it is.
+``<key>`` is the sha256 of path and location.  A registration is of a *directory* and
+not of a path: the same path may be another environment tomorrow, or on another host.
+All of it is written before the first link is, so that no clean-up can miss a user of
+an entry; for symlinks it is on the disk by then too.
 
-That other name may also be the witness of another store.  A store by itself cannot
-tell: an environment that is in two stores and was deleted, and one that is in one store
-and was moved, both leave a witness with two names and a path with nothing there.  So
-all names of all witnesses have to be seen, which needs all stores that have one, and
-until then it is *moved*.
+Identity links distinguish a deleted environment from a moved one: the linked file has
+another name as long as the environment is anywhere on the file system.  A single link
+does not suffice: moving an environment includes an edit of ``pyvenv.cfg``, and
+``sed -i`` writes another file.  The interpreter, mostly a symlink, stays as it is.
+
+That other name may also be the identity link of another store.  One store cannot
+distinguish an environment in two stores that was deleted from an environment in one
+store that was moved: both leave a link with two names and an empty path.  Therefore
+all names in all stores are counted, and until then the environment is *moved*.
+
+A registration whose ``environment.json`` cannot be read keeps what its markers name.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pip_linkmode.environments.identity import (
     NOT_YET,
+    count_names,
     host_name,
     identity_files,
     identity_links,
@@ -45,144 +49,183 @@ from pip_linkmode.environments.identity import (
 )
 from pip_linkmode.files import make_directory, open_regular
 from pip_linkmode.store.layout import DIRECTORY
+from pip_linkmode.store.manifest import IMPOSSIBLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    State = Literal["present", "unreadable", "moved", "missing", "gone"]
+    State = Literal["present", "unreadable", "moved", "missing", "gone", "damaged"]
 
 
 _NAME = "environment.json"
 _SYMLINK = ".symlink"
 
 
-def register(store: str, site_packages: str, sha256: str, mode: str) -> None:
-    """Note that an environment is about to get files of an entry.
+def _directory(store: str, site_packages: str) -> str:
+    place = location(site_packages)
+    key = hashlib.sha256(os.fsencode(f"{site_packages}\0{place}")).hexdigest()
+    return os.path.join(store, DIRECTORY, key)
+
+
+def is_registered(store: str, site_packages: str, sha256: str, mode: str) -> bool:
+    """Return whether an environment is registered as a user of an entry.
 
     :param store: absolute path of the store
     :param site_packages: absolute path of the directory that holds the dist-info
     :param sha256: of the entry
     :param mode: the link mode
+    """
+    directory = _directory(store, site_packages)
+    marker = os.path.join(directory, f"{sha256}.{mode}")
+    return _is_known(directory) and os.path.lexists(marker)
+
+
+def register(store: str, site_packages: str, sha256: str, mode: str) -> None:
+    """Note that an environment is about to get files of an entry: see below.
+
+    :param sha256: of the entry
+    """
+    register_all(store, site_packages, [sha256], mode)
+
+
+def register_all(
+    store: str, site_packages: str, sha256s: Collection[str], mode: str
+) -> None:
+    """Note that an environment is about to get files of entries.
+
+    With symlinks the note is on the disk before this returns: a power cut must not
+    leave links without it.  One call for all entries of a command costs four syncs.
+
+    :param store: absolute path of the store
+    :param site_packages: absolute path of the directory that holds the dist-info
+    :param sha256s: of the entries
+    :param mode: the link mode
     :raises PermissionError: if the store is read-only
     :raises OSError: if it cannot be written
     """
-    place = location(site_packages)
-    key = hashlib.sha256(os.fsencode(f"{site_packages}\0{place}")).hexdigest()
-    directory = os.path.join(store, DIRECTORY, key)
-    marker = os.path.join(directory, f"{sha256}.{mode}")
+    directory = _directory(store, site_packages)
     known = _is_known(directory)
-    if known and os.path.lexists(marker):
+    markers = [os.path.join(directory, f"{sha256}.{mode}") for sha256 in sha256s]
+    missing = [one for one in markers if not (known and os.path.lexists(one))]
+    if not missing:
         return
     if not os.access(store, os.W_OK):
         raise PermissionError(errno.EROFS, os.strerror(errno.EROFS), store)
     if os.path.islink(directory):
         raise NotADirectoryError(errno.ENOTDIR, "Is a link", directory)
     if not known:
-        _introduce(directory, site_packages, place)
+        _introduce(directory, site_packages)
     link_identity(directory, site_packages)
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+    for marker in missing:
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+    if mode == _SYMLINK[1:]:
+        for path in (os.path.join(directory, _NAME), directory):
+            _sync(path)
+        _sync(os.path.dirname(directory))
+
+
+def _sync(path: str) -> None:
+    """Write a file or a directory to the disk, where the file system can."""
+    with contextlib.suppress(OSError):  # a directory on Windows, or some FUSE
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _is_known(directory: str) -> bool:
-    """Tell whether the name is there, and was not emptied by a power cut."""
+    """Return whether the name is there, and was not emptied by a power cut."""
     try:
         return os.lstat(os.path.join(directory, _NAME)).st_size > 0
     except OSError:
         return False
 
 
-def _introduce(directory: str, site_packages: str, place: str) -> None:
+def _introduce(directory: str, site_packages: str) -> None:
     make_directory(directory)
-    with contextlib.suppress(OSError):  # a group's, if what it is in is
+    with contextlib.suppress(OSError):  # a group's, if the parent is
         mode = os.stat(os.path.dirname(directory)).st_mode
         os.chmod(directory, stat.S_IMODE(mode))
     unfinished = os.path.join(directory, os.urandom(8).hex())
+    data = {"site_packages": site_packages, "place": location(site_packages)}
     with open(unfinished, "x", encoding="utf-8") as file:
-        json.dump({"site_packages": site_packages, "place": place}, file)
+        json.dump(data, file)
+        file.flush()
+        # Renamed without this, a power cut leaves an empty file.
+        os.fsync(file.fileno())
     os.replace(unfinished, os.path.join(directory, _NAME))
 
 
 @dataclass(frozen=True)
 class Registration:
-    """What a store knows of one environment."""
+    """One environment that uses a store."""
 
     directory: str
     """Absolute path of the directory in the store."""
     site_packages: str
+    """Absolute path; empty if ``environment.json`` cannot be read."""
     place: str
     """Host and inode of *site_packages* when it was linked first."""
     related_stores: tuple[str, ...] = ()
-    """Absolute paths of other stores that may have a witness as well."""
+    """Absolute paths of other stores that may have an identity link as well."""
+
+    @property
+    def name(self) -> str:
+        """The name of its directory, which is given to ``prune --release``."""
+        return os.path.basename(self.directory)
 
     def state(self) -> State:
-        """Return what has become of the environment.
+        """Return the state of the environment: see :func:`states`."""
+        return states([self])[0]
 
-        :returns: ``gone`` if it was deleted; ``moved`` if it is elsewhere on the file
-            system; ``missing`` if it cannot be told which; ``unreadable`` if it is not
-            to be had for another reason
+    def seen(self) -> State:
+        """Return the state as far as one registration shows it.
+
+        :returns: see :func:`states`
         """
-        witnesses = identity_links(self.directory)
+        if not self.site_packages:
+            return "damaged"
+        links = identity_links(self.directory)
         try:
             os.listdir(self.site_packages)
-            if self._is_it(witnesses):
+            if self._is_here(links):
                 return "present"
         except (FileNotFoundError, NotADirectoryError):
             pass
         except OSError:
             return "unreadable"
-        if witnesses:
-            return "gone" if self._has_all_names(witnesses) else "moved"
+        if links:
+            return "moved"
         # pip itself removes the directory in which it prepares --target.
-        prepared = "pip-target-" in self.site_packages and self._host() == host_name()
+        host, _, _ = self.place.rpartition(":")
+        prepared = "pip-target-" in self.site_packages and host == host_name()
         return "gone" if prepared else "missing"
 
-    def _is_it(self, witnesses: list[os.stat_result]) -> bool:
-        """Tell whether what is at the path now is what was linked.
+    def _is_here(self, links: Iterable[os.stat_result]) -> bool:
+        """Return whether the directory at the path is the one that was linked.
 
-        It may be another environment: made anew after the old one was moved away, or
-        on another host that has the same store.
+        It may be another one: made after the old one was moved away, or on another host
+        that has the same store.
+
+        :param links: its identity links
         """
         found = map(inode_of, identity_files(self.site_packages).values())
-        if not set(found).isdisjoint(map(inode_of, witnesses)):
+        if not set(found).isdisjoint(map(inode_of, links)):
             return True
         # That of --target is made when all is installed.
         return self.place in (location(self.site_packages), f"{host_name()}:{NOT_YET}")
 
-    def _host(self) -> str:
-        return self.place.rpartition(":")[0]
-
-    def _has_all_names(self, witnesses: list[os.stat_result]) -> bool:
-        """Tell whether each name of each witness is one that was seen in a store."""
-        names = self._names()
-        again = identity_links(self.directory)
-        # Another store may have let go of a name that was counted.
-        return len(again) == len(witnesses) and all(
-            one.st_nlink <= names[inode_of(one)] for one in (*witnesses, *again)
-        )
-
-    def _names(self) -> Counter[tuple[int, int]]:
-        """Count the names of witnesses in the stores; lib64 has its own."""
-        found, counted = Counter[tuple[int, int]](), set()
-        paths = (os.path.join(store, DIRECTORY) for store in self.related_stores)
-        for path in (os.path.dirname(self.directory), *paths):
-            with contextlib.suppress(OSError):
-                status = os.stat(path)
-                # By any of its paths, a store counts once.
-                if inode_of(status) not in counted:
-                    counted.add(inode_of(status))
-                    for name in os.listdir(path):
-                        found.update(map(inode_of, identity_links(f"{path}/{name}")))
-        return found
-
     def refresh(self) -> None:
-        """Look for a witness anew, in an environment that is present."""
+        """Make the missing identity links of an environment that is present."""
         link_identity(self.directory, self.site_packages)
 
     def entries(self, *, depends: bool = False) -> set[str]:
         """Return the entries that were linked, by sha256.
 
         :param depends: only those that were linked by symlinks
+        :raises OSError: if the directory cannot be listed: then any entry may be in use
         """
         with contextlib.suppress(FileNotFoundError):
             return {
@@ -193,6 +236,16 @@ class Registration:
             }
         return set()
 
+    def may_depend_on(self, sha256: str) -> bool:
+        """Return whether symlinks may lead to an entry.
+
+        :param sha256: of the entry
+        """
+        try:
+            return sha256 in self.entries(depends=True)
+        except OSError:
+            return True
+
     def forget_symlinks(self, sha256s: Iterable[str]) -> None:
         """Forget that entries were linked by symlinks.
 
@@ -202,43 +255,90 @@ class Registration:
             os.unlink(os.path.join(self.directory, f"{sha256}{_SYMLINK}"))
 
     def is_of(self, site_packages: str) -> bool:
-        """Tell whether it was made for a directory, by any of its paths.
+        """Return whether it was made for a directory, by any of its paths.
 
         :param site_packages: absolute path of a site-packages directory
         """
-        return os.path.realpath(self.site_packages) == os.path.realpath(site_packages)
+        mine = self.site_packages
+        return bool(mine) and os.path.realpath(mine) == os.path.realpath(site_packages)
 
     def release(self) -> None:
-        """Forget the environment, and with it what it uses."""
+        """Forget the environment, and with it the entries that it uses.
+
+        :raises OSError: if the store cannot be changed
+        """
         with contextlib.suppress(FileNotFoundError):
-            # The name goes first: without it the rest means nothing.
-            os.unlink(os.path.join(self.directory, _NAME))
-            for name in os.listdir(self.directory):
-                os.unlink(os.path.join(self.directory, name))
+            # The name goes last: markers without a name keep what they name.
+            for name in sorted(os.listdir(self.directory), key=_NAME.__eq__):
+                path = os.path.join(self.directory, name)
+                if os.path.isdir(path) and not os.path.islink(path):
+                    os.rmdir(path)
+                else:
+                    os.unlink(path)
             os.rmdir(self.directory)
+
+
+def states(known: Sequence[Registration]) -> list[State]:
+    """Return the states of environments, in time linear in their number.
+
+    An environment is ``gone`` only if every name of each of its identity links was seen
+    in a store.  Names are counted before and after the links are looked at, and the
+    smaller count is taken: another store may remove its link in between.
+
+    :returns: ``present``; ``gone`` if it was deleted; ``moved`` if it is elsewhere on
+        the file system; ``missing`` if neither is certain; ``unreadable`` if the
+        environment cannot be read; ``damaged`` if the registration cannot be read
+    """
+    directories = {os.path.dirname(one.directory) for one in known}
+    directories |= {
+        os.path.join(store, DIRECTORY) for one in known for store in one.related_stores
+    }
+    found = [one.seen() for one in known]
+    absent = [index for index, state in enumerate(found) if state == "moved"]
+    before = count_names(directories) if absent else Counter()
+    links = {index: identity_links(known[index].directory) for index in absent}
+    names = before & count_names(directories) if absent else before
+    for index in absent:
+        if links[index] and all(
+            one.st_nlink <= names[inode_of(one)] for one in links[index]
+        ):
+            found[index] = "gone"
+    return found
 
 
 def registrations(
     store: str, related_stores: Iterable[str] = ()
 ) -> Iterator[Registration]:
-    """List the environments that are known to use a store, by path.
+    """List the environments that are registered in a store, by path.
+
+    A registration that cannot be read comes first, without a path.
 
     :param store: absolute path of the store
     :param related_stores: absolute paths of other stores that these may use as well
+    :raises OSError: if the registrations cannot be listed
     """
+    related_stores = tuple(related_stores)
     found = []
     with (
         contextlib.suppress(FileNotFoundError),
         os.scandir(os.path.join(store, DIRECTORY)) as directories,
     ):
         for one in directories:
-            if not one.is_dir(follow_symlinks=False):
-                continue
-            with (
-                contextlib.suppress(OSError, TypeError, ValueError, LookupError),
-                open_regular(os.path.join(one.path, _NAME), follow=False) as file,
-            ):
-                data = json.load(file)
-                path, place = data["site_packages"], data["place"]
-                found.append(Registration(one.path, path, place, tuple(related_stores)))
+            if one.is_dir(follow_symlinks=False):
+                path, place = _read(os.path.join(one.path, _NAME))
+                found.append(Registration(one.path, path, place, related_stores))
     yield from sorted(found, key=lambda registration: registration.site_packages)
+
+
+def _read(path: str) -> tuple[str, str]:
+    """Return site-packages and location; empty strings if they cannot be read."""
+    with (
+        contextlib.suppress(OSError, *IMPOSSIBLE),
+        open_regular(path, follow=False) as file,
+    ):
+        data = json.load(file)
+        site_packages, place = data["site_packages"], data["place"]
+        os.fsencode(site_packages + place)  # neither another type nor a surrogate
+        if os.path.isabs(site_packages) and "\0" not in site_packages:
+            return site_packages, place
+    return "", ""

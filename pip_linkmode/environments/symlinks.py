@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from typing import TYPE_CHECKING
 
 from pip_linkmode.store.layout import LAYOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _INSIDE = re.compile(rf"[/\\]{LAYOUT}[/\\]wheels[/\\]..[/\\]([0-9a-f]{{64}})[/\\]")
 
@@ -39,6 +44,33 @@ def entries_behind_symlinks(
                 elif deep and entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
     return found
+
+
+def sample_symlinks(site_packages: str) -> Iterator[str]:
+    """Yield one symlink of each package that has one, by a look at one file of each.
+
+    The file is the package's ``__init__.py``, else its first file: this runs before
+    each ``pip install`` and must cost milliseconds.
+
+    :param site_packages: absolute path of a site-packages directory
+    :returns: absolute paths of symlinks
+    :raises OSError: if the directory cannot be read
+    """
+    with os.scandir(site_packages) as packages:
+        for package in packages:
+            if package.name.endswith((".dist-info", ".egg-info", "__pycache__")):
+                continue
+            with contextlib.suppress(OSError):
+                if not package.is_dir(follow_symlinks=False):
+                    continue
+                path = os.path.join(package.path, "__init__.py")
+                if not os.path.lexists(path):
+                    with os.scandir(package.path) as files:
+                        path = next(
+                            (one.path for one in files if not one.is_dir()), path
+                        )
+                if os.path.islink(path):
+                    yield path
 
 
 def entry_behind(link: str) -> tuple[str, str] | None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pip_linkmode.environments.distribution import distributions
 from pip_linkmode.environments.environment import directories_of, inside, root
-from pip_linkmode.environments.registry import register, registrations
+from pip_linkmode.environments.registry import register_all, registrations, states
 from pip_linkmode.environments.symlinks import entries_behind_symlinks
 from pip_linkmode.errors import RecordInvalidError
 from pip_linkmode.files import is_temporary
@@ -23,10 +23,8 @@ from pip_linkmode.store.layout import FILES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pip_linkmode.environments.registry import Registration
+    from pip_linkmode.environments.registry import Registration, State
     from pip_linkmode.store.store import Store
-
-    State = Literal["present", "unreadable", "moved", "missing", "gone"]
 
 
 _COMPARED = ("METADATA", "WHEEL")
@@ -45,7 +43,9 @@ class User:
 
     @property
     def path(self) -> str:
-        """The directory that a person knows it by."""
+        """The directory of the environment; of the registration if that is damaged."""
+        if not self.registration.site_packages:
+            return self.registration.directory
         return root(self.registration.site_packages)
 
     @property
@@ -55,18 +55,19 @@ class User:
 
 
 def users(store: Store, on_progress: Callable[[], object] = lambda: None) -> list[User]:
-    """Look at all environments that are known to use a store.
+    """Look at all environments that are registered in a store.
 
     :param on_progress: called after each
+    :raises OSError: if the registrations cannot be listed
     """
     known = list(registrations(store.root, store.related_stores))
-    # pip moves from a temporary directory to that of --target: who looks at the one
-    # before the other misses nothing.
+    # pip moves from a temporary directory to that of --target: looked at in this order,
+    # files that are moved in between are seen at least once.
     known.sort(key=lambda one: not _is_transient(one.site_packages))
     fingerprints: dict[str, frozenset[str]] = {}
     found = []
-    for registration in known:
-        found.append(_look(store, registration, fingerprints))
+    for registration, state in zip(known, states(known), strict=True):
+        found.append(_look(store, registration, state, fingerprints))
         on_progress()
     return sorted(found, key=lambda user: user.registration.site_packages)
 
@@ -76,27 +77,43 @@ def _is_transient(path: str) -> bool:
 
 
 def _look(
-    store: Store, registration: Registration, fingerprints: dict[str, frozenset[str]]
+    store: Store,
+    registration: Registration,
+    state: State,
+    fingerprints: dict[str, frozenset[str]],
 ) -> User:
-    state = registration.state()
     nothing: frozenset[str] = frozenset()
     if state == "gone":
         return User(registration, state, nothing, nothing)
-    noted = registration.entries()
-    if state == "present":
-        registration.refresh()
+    try:
+        noted = registration.entries()
+        depends = registration.entries(depends=True)
+    except OSError:
+        # Any entry may be in use.
+        everything = frozenset(map(os.path.basename, store.entries()))
+        return User(registration, "damaged", everything, nothing)
+    # The registered environment may be elsewhere, and another one at its path, or the
+    # host has another name now: what is seen at the path is in use, and what is noted
+    # may be.
+    elsewhere = depends if state in ("moved", "missing") else set()
+    if state in ("present", "moved", "missing"):
+        site_packages = registration.site_packages
         try:
-            depends = _behind_symlinks(store.root, registration.site_packages)
-            shares = _installed(store, registration, noted - depends, fingerprints)
-            if _is_elsewhere(registration, shares):
-                depends |= _outside(store.root, registration.site_packages)
+            seen = _behind_symlinks(store.root, site_packages)
+            if state == "present":
+                registration.refresh()
+            if state == "present" or seen:
+                shares = _installed(store, registration, noted - seen, fingerprints)
+                if _is_elsewhere(registration, shares):
+                    seen |= _outside(store.root, site_packages)
+                seen |= elsewhere
+                return User(
+                    registration, "present", frozenset(seen), frozenset(shares - seen)
+                )
+        except (FileNotFoundError, NotADirectoryError):
+            pass
         except (OSError, RecordInvalidError):
             state = "unreadable"
-        else:
-            return User(
-                registration, state, frozenset(depends), frozenset(shares - depends)
-            )
-    depends = registration.entries(depends=True)
     # Only what may come back keeps what it does not depend on.
     shares = noted - depends if state != "missing" else set()
     return User(registration, state, frozenset(depends), frozenset(shares))
@@ -127,16 +144,25 @@ def forget_symlinks(store: Store, site_packages: str, linked: set[str]) -> None:
             continue
         noted = linked & registration.entries(depends=True)
         if noted:
-            missed = spare = noted - _anywhere(store.root, site_packages)
+            missed = spare = noted - entries_of_symlinks(store.root, site_packages)
             try:
                 registration.forget_symlinks(spare)
-                missed = spare & _anywhere(store.root, site_packages)
+                missed = spare & entries_of_symlinks(store.root, site_packages)
             finally:
-                for sha256 in missed:
-                    register(store.root, registration.site_packages, sha256, "symlink")
+                if missed:
+                    register_all(
+                        store.root, registration.site_packages, missed, "symlink"
+                    )
 
 
-def _anywhere(store: str, site_packages: str) -> set[str]:
+def entries_of_symlinks(store: str, site_packages: str) -> set[str]:
+    """Return the entries to which symlinks of an environment lead, by sha256.
+
+    :param store: absolute path of the store
+    :param site_packages: absolute path of the site-packages directory
+    :raises RecordInvalidError: if a RECORD names files outside and cannot be read
+    :raises OSError: if a directory cannot be read
+    """
     return _behind_symlinks(store, site_packages) | _outside(store, site_packages)
 
 

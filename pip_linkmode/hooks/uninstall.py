@@ -7,7 +7,9 @@ install writes through it (research: pypa/pip#14296).  This module is apart from
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from functools import wraps
 from importlib.util import cache_from_source
 
@@ -16,6 +18,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
+
+
+class _Process:
+    """The state of this process; one pip command runs at a time."""
+
+    registered = False
+
+
+def _register_once() -> None:
+    """Register the environment if it is a copy that its store does not know.
+
+    An installation has done it already, and pip 26.3 would block this import there.
+    """
+    if _Process.registered or "pip_linkmode.install.session" in sys.modules:
+        return
+    _Process.registered = True
+    with contextlib.suppress(Exception):  # never worse than pip alone
+        __import__("pip_linkmode.install.presence")
+        sys.modules["pip_linkmode.install.presence"].register_this_environment()
 
 
 def apply(module: ModuleType) -> None:
@@ -28,6 +49,7 @@ def apply(module: ModuleType) -> None:
 
     @wraps(add)
     def add_dangling_links_too(self: Any, path: str) -> None:
+        _register_once()
         add(self, path)
         # The same path as pip computes it: the parent resolved, the name kept.  The
         # cached function came with pip 23.1.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from pip_linkmode.environments.layout import bytecode_targets
-from pip_linkmode.environments.registry import register
+from pip_linkmode.environments.registry import register, register_all
 from pip_linkmode.errors import EntryGoneError
 from pip_linkmode.files import is_temporary, mode_of_new_file
 from pip_linkmode.link.placement import Place, by_chain
@@ -22,6 +22,8 @@ from pip_linkmode.store.layout import FILES, MANIFEST
 from pip_linkmode.store.manifest import GONE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
     from pip_linkmode.environments.layout import Layout
     from pip_linkmode.install.rollback import Rollback
     from pip_linkmode.link.linker import Linker
@@ -49,6 +51,9 @@ class WheelLinker:
         self._settings, self._umask = settings, umask
         self._exclude = {canonicalize_name(name) for name in settings.exclude}
         self._encodings: dict[str, bool] = {}
+        self._announced: set[str] = set()
+        self.expected: Callable[[], Mapping[str, Collection[str]]] = dict
+        """Return the entries of all wheels of the command, by root of the store."""
 
     @property
     def bytes_shared(self) -> int:
@@ -163,7 +168,11 @@ class WheelLinker:
         return used
 
     def _register(self, entry: Entry, site_packages: str, mode: str) -> None:
-        """Note who is going to use an entry."""
+        """Note which environment is going to use an entry.
+
+        With symlinks, all entries of the command are noted before the first link, so
+        that they are written to the disk once.
+        """
         target = self._settings.target
         if mode == "symlink":
             # pip moves from the one to the other.
@@ -179,6 +188,11 @@ class WheelLinker:
             )
             ignored = OSError
         for user in users:
+            if mode == "symlink" and user not in self._announced:
+                self._announced.add(user)
+                for store, sha256s in self.expected().items():
+                    with contextlib.suppress(ignored):
+                        register_all(store, user, sha256s, mode)
             with contextlib.suppress(ignored):
                 register(entry.store, user, entry.sha256, mode)
 

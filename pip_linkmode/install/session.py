@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
@@ -23,6 +24,7 @@ from pip_linkmode.errors import (
 )
 from pip_linkmode.files import current_umask
 from pip_linkmode.install.linking import WheelLinker, compile_layout
+from pip_linkmode.install.presence import register_this_environment
 from pip_linkmode.install.rollback import Rollback
 from pip_linkmode.install.skeleton import pack
 from pip_linkmode.install.summary import LinkedWheel, Summary
@@ -72,10 +74,12 @@ class Session:
                 self.summary.warn(self.settings.reason)
             self._preparer = self._open_stores()
             if self._preparer is not None:
+                register_this_environment()
                 self._directory = tempfile.mkdtemp(prefix="pip-linkmode-")
                 stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
                 stack.callback(self._preparer.stop)
                 self._preparer.start(self.ahead)
+                self.links.expected = partial(self._preparer.expected, self.ahead)
             self.active.append(self)
             stack.callback(self.active.remove, self)
             self._exit = stack.pop_all()

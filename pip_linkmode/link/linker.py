@@ -14,7 +14,8 @@ copy             copy
 
 The first real link from a store to a *target root* (a directory tree that is being
 filled) decides: a primitive that is refused before it ever worked there is given up
-for that root.  Whether two paths can be linked is never guessed from names or device numbers;
+for that root.  Whether two paths can be linked is never guessed from names or device
+numbers;
 bind mounts have equal device numbers and refuse, btrfs subvolumes have different ones
 and can clone.  A primitive that has worked is given up only for the one file that is
 refused (the link limit of a file, a source of another owner, a mount inside the area).

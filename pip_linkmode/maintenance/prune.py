@@ -14,9 +14,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pip_linkmode.environments.registry import registrations
-from pip_linkmode.environments.users import users
-from pip_linkmode.errors import PruneRefusedError
+from pip_linkmode.environments.registry import states
+from pip_linkmode.environments.users import entries_of_symlinks, users
+from pip_linkmode.errors import PruneRefusedError, RecordInvalidError, describe_error
 from pip_linkmode.maintenance.inventory import items, name_and_version
 from pip_linkmode.maintenance.ledger import Ledger, measure
 from pip_linkmode.store.layout import MANIFEST
@@ -47,6 +47,8 @@ class PruneOptions:
     dry_run: bool = False
     without: frozenset[str] = frozenset()
     """Site-packages directories that are forgotten; in a dry run they still are not."""
+    respect: tuple[str, ...] = ()
+    """Site-packages directories whose symlinks are respected, registered or not."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +102,14 @@ def prune(
     if not store.writable and not wanted.dry_run:
         msg = f"the store {store.root} is read-only"
         raise PruneRefusedError(msg)
+    respected = _respected(store, wanted)
     known = users(store, on_progress)
     if wanted.dry_run:
         known = [u for u in known if u.registration.site_packages not in wanted.without]
     result = Pruned(store.root)
     result.unreachable = [one for one in known if one.state not in ("present", "gone")]
     sharing: dict[int, Sharing] = {}
-    victims = _choose(store, wanted, known, result, sharing, on_progress)
+    victims = _choose(store, wanted, known, respected, result, sharing, on_progress)
     if wanted.dry_run:
         ledger = Ledger(known=sharing)
         accounts = [ledger.add(item.path, on_progress) for item in victims]
@@ -122,7 +125,7 @@ def prune(
         result.freed = ledger.allocated - ledger.held
         result.released = _gone(known)
         return result
-    _remove(store, wanted, victims, result, sharing, on_progress)
+    _remove(store, wanted, victims, respected, result, sharing, on_progress)
     for path in _detached_bytecode(store, wanted):
         space = measure([path], sharing)
         try:
@@ -132,11 +135,27 @@ def prune(
         result.freed += space.frees
         result.spare += 1
         on_progress()
-    for user in known:
-        if user.state == "gone" and user.registration.state() == "gone":
-            user.registration.release()
-            result.released.append(user.registration.site_packages)
+    gone = [user.registration for user in known if user.state == "gone"]
+    for registration, state in zip(gone, states(gone), strict=True):
+        if state == "gone":
+            registration.release()
+            result.released.append(registration.site_packages)
     return result
+
+
+def _respected(store: Store, wanted: PruneOptions) -> set[str]:
+    """Return the entries to which symlinks of the named environments lead.
+
+    :raises PruneRefusedError: if an environment cannot be looked at
+    """
+    found: set[str] = set()
+    for site_packages in wanted.respect:
+        try:
+            found |= entries_of_symlinks(store.root, site_packages)
+        except (OSError, RecordInvalidError) as error:
+            msg = f"cannot read {site_packages}: {describe_error(error)}"
+            raise PruneRefusedError(msg) from error
+    return found
 
 
 def _gone(known: Sequence[User]) -> list[str]:
@@ -147,13 +166,14 @@ def _choose(
     store: Store,
     wanted: PruneOptions,
     known: Sequence[User],
+    respected: set[str],
     result: Pruned,
     sharing: dict[int, Sharing],
     on_progress: Callable[[], object],
 ) -> list[Item]:
     """Return what is to go."""
     present = items(store)
-    keep = _retained(wanted, known)
+    keep = _retained(wanted, known) | respected
     if wanted.everything:
         blockers = [
             user for user in known if user.depends & {i.sha256 for i in present}
@@ -226,6 +246,7 @@ def _remove(
     store: Store,
     wanted: PruneOptions,
     victims: Sequence[Item],
+    respected: set[str],
     result: Pruned,
     sharing: dict[int, Sharing],
     on_progress: Callable[[], object],
@@ -241,6 +262,7 @@ def _remove(
                     going.append((away, item))
                 on_progress()
             keep = _retained(wanted, users(store, on_progress))
+            keep |= respected | _respected(store, wanted)
         except BaseException:
             for away, _ in going:
                 store.bring_back(away)
@@ -263,26 +285,31 @@ def _remove(
 
 
 def release(store: Store, environment: str, *, dry_run: bool = False) -> list[str]:
-    """Forget environments that are not there, and with them what they use.
+    """Forget environments that are not there, and with them the entries that they use.
 
-    :param environment: absolute path of the environment, as it was
-    :param dry_run: only tell which
-    :returns: the site-packages directories that were forgotten
-    :raises PruneRefusedError: if it is there, or is not known
+    :param environment: absolute path of the environment, as it was, or the name of its
+        registration
+    :param dry_run: only return which
+    :returns: the site-packages directories that were forgotten, or names of
+        registrations
+    :raises PruneRefusedError: if the environment is there
+    :raises OSError: if the store cannot be changed
     """
     below = os.path.join(environment, "")
     found = [
-        one
-        for one in registrations(store.root)
-        if one.site_packages == environment or one.site_packages.startswith(below)
+        user
+        for user in users(store)
+        if f"{user.registration.site_packages}{os.sep}".startswith(below)
+        or user.registration.name == os.path.basename(environment)
     ]
-    for registration in found:
-        if registration.state() == "present":
+    for user in found:
+        if user.state == "present":
             msg = (
-                f"{registration.site_packages} is there, "
-                "and what it uses is found by looking"
+                f"{user.path} is there, and uses the store {store.root}. To make its "
+                f"files private, run: pip-linkmode materialize {user.path}"
             )
             raise PruneRefusedError(msg)
+    for user in found:
         if not dry_run:
-            registration.release()
-    return [one.site_packages for one in found]
+            user.registration.release()
+    return [user.registration.site_packages or user.registration.name for user in found]

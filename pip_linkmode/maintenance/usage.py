@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pip_linkmode.environments.environment import find, root
-from pip_linkmode.environments.registry import registrations
+from pip_linkmode.environments.registry import registrations, states
 from pip_linkmode.maintenance.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -55,13 +55,13 @@ def usage(
     known = {os.path.realpath(path): path for path in sorted(asked)}
     unreachable = set()
     for store in stores:
-        for registration in registrations(store.root, store.related_stores):
-            state = registration.state()
+        registered = list(registrations(store.root, store.related_stores))
+        for registration, state in zip(registered, states(registered), strict=True):
             if state == "present":
                 path = root(registration.site_packages)
                 known.setdefault(os.path.realpath(path), path)
             elif state != "gone":
-                unreachable.add(registration.site_packages)
+                unreachable.add(registration.site_packages or registration.directory)
     paths = sorted(known.values())
     roots = [store.root for store in stores]
     ledger = Ledger(roots, apart=(*roots, *paths))

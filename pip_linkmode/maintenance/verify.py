@@ -90,7 +90,7 @@ class Verification:
         )
         present = []
         for store in stores:
-            for one in registrations(store.root):
+            for one in filter(lambda one: one.site_packages, registrations(store.root)):
                 linked = self._linked[os.path.realpath(one.site_packages)]
                 linked += [(store, sha256) for sha256 in one.entries()]
                 if one.state() == "present":
@@ -444,7 +444,7 @@ class Verification:
         )
         for store, sha256 in {(one.store, one.sha256) for one in damage.stored}:
             needed = any(
-                sha256 in registration.entries(depends=True)
+                registration.may_depend_on(sha256)
                 for registration in registrations(store.root)
             )
             if needed:

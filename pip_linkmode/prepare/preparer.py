@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import shutil
+from collections import defaultdict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -103,6 +104,7 @@ class Preparer:
         # One more than can be worked on, so that none waits for a hash.
         self._threads = ThreadPoolExecutor(self._workers.count + 1, "pip-linkmode")
         self._ahead: dict[str, Future[StoredWheel]] = {}
+        self._digests: dict[str, str] = {}
         self._stopped = False
 
     def start(self, wheels: Iterable[str]) -> None:
@@ -177,11 +179,32 @@ class Preparer:
             raise StoreRefusedError(msg)
         raise problem
 
-    def _take(self, wheel: str, replace: bool = False) -> StoredWheel:
-        sha256 = self._known(wheel)
+    def expected(self, wheels: Iterable[str]) -> dict[str, set[str]]:
+        """Return the entries that wheels have or will get, by root of the store.
+
+        :param wheels: absolute paths; a wheel that cannot be read is left out
+        """
+        found: dict[str, set[str]] = defaultdict(set)
+        for wheel in wheels:
+            with contextlib.suppress(OSError):
+                sha256 = self._digest(wheel)
+                has_it = (store for store in self._stores if store.has(sha256))
+                store = next(has_it, self._write_store)
+                if store is not None:
+                    found[store.root].add(sha256)
+        return found
+
+    def _digest(self, wheel: str) -> str:
+        sha256 = self._known(wheel) or self._digests.get(wheel)
         if sha256 is None:
             with open(wheel, "rb") as file:
-                sha256 = file_digest(file)
+                sha256 = self._digests[wheel] = file_digest(file)
+        return sha256
+
+    def _take(self, wheel: str, replace: bool = False) -> StoredWheel:
+        if replace:  # it may have been changed
+            self._digests.pop(wheel, None)
+        sha256 = self._digest(wheel)
         for store in () if replace else self._stores:
             if store.has(sha256):
                 return StoredWheel(sha256, fresh=False)

@@ -191,9 +191,9 @@ def _is_to_be_replaced(store: Store, sha256: str) -> bool:
             return True  # it was removed, or is bytecode that came too late
         # Not where symlinks are now: one may be behind a link to a directory.
         dependents = [
-            root(one.site_packages)
+            root(one.site_packages) if one.site_packages else one.directory
             for one in registrations(store.root, store.related_stores)
-            if sha256 in one.entries(depends=True) and one.state() != "gone"
+            if one.may_depend_on(sha256) and one.state() != "gone"
         ]
         if dependents:
             msg = (

@@ -285,7 +285,7 @@ def test_prune_says_whom_it_could_not_look_at(house: House, run: Run) -> None:
     (house.path / "e").rename(house.path / "aside")
     text = run.text("prune")
     assert "Kept 1 entry for " in text
-    assert "which is somewhere else now, or was deleted and is in another" in text
+    assert "which was moved, or was deleted and is in another" in text
     assert "--release" in text
     (data,) = run.data("prune")
     assert len(data["unreachable"][0]["depends_on"]) == 1

@@ -7,14 +7,20 @@ import os
 import shutil
 import sys
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pip_linkmode.environments import identity
+from pip_linkmode.environments import identity, registry
 from pip_linkmode.environments.distribution import Distribution, distributions
 from pip_linkmode.environments.environment import directories_of, find, inside, root
-from pip_linkmode.environments.registry import Registration, register, registrations
+from pip_linkmode.environments.registry import (
+    Registration,
+    register,
+    register_all,
+    registrations,
+)
 from pip_linkmode.environments.symlinks import (
     entries_behind_symlinks,
     entry_behind,
@@ -25,7 +31,7 @@ from pip_linkmode.store.layout import DIRECTORY
 
 if TYPE_CHECKING:
     from collections import Counter
-    from pathlib import Path
+    from collections.abc import Iterable
 
     Names = Counter[tuple[int, int]]
 
@@ -149,7 +155,7 @@ def test_no_store_has_no_users(tmp_path: Path) -> None:
     assert list(registrations(str(tmp_path / "nothing"))) == []
 
 
-def test_what_is_no_registration_is_passed_over(store: Path) -> None:
+def test_registration_that_cannot_be_read_is_listed_without_a_path(store: Path) -> None:
     register(str(store), "/env", ONE, "symlink")
     directory = store / DIRECTORY
     (directory / "file").touch()
@@ -157,7 +163,7 @@ def test_what_is_no_registration_is_passed_over(store: Path) -> None:
     for number, text in enumerate(("{", "{}", "[]")):
         (directory / str(number)).mkdir()
         (directory / str(number) / "environment.json").write_text(text)
-    assert registered(store) == ["/env"]
+    assert registered(store) == ["", "", "", "", "/env"]
 
 
 # --- what has become of them ----------------------------------------------------------
@@ -447,14 +453,15 @@ def test_store_that_lets_go_meanwhile_does_not_make_it_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     site_packages.parents[2].rename(tmp_path / "aside")
-    count = Registration._names
+    count = identity.count_names
 
-    def count_and_let_go(registration: Registration) -> Names:
-        names = count(registration)
-        next(registrations(str(other))).release()
+    def count_and_let_go(directories: Iterable[str]) -> Names:
+        names = count(directories)
+        for registration in registrations(str(other)):
+            registration.release()
         return names
 
-    monkeypatch.setattr(Registration, "_names", count_and_let_go)
+    monkeypatch.setattr(registry, "count_names", count_and_let_go)
     assert state(store, other) == "moved"
 
 
@@ -503,7 +510,7 @@ def test_registration_emptied_by_a_power_cut_is_written_again(
     register(str(store), str(site_packages), ONE, "symlink")
     name = next(store.glob("v1/environments/*/environment.json"))
     os.truncate(name, 0)
-    assert registered(store) == []
+    assert (registered(store), the_only(store).state()) == ([""], "damaged")
     register(str(store), str(site_packages), ONE, "symlink")
     assert registered(store) == [str(site_packages)]
 
@@ -524,7 +531,7 @@ def test_planted_pipe_is_not_waited_for(store: Path, site_packages: Path) -> Non
     name = next(store.glob("v1/environments/*/environment.json"))
     name.unlink()
     os.mkfifo(name)
-    assert registered(store) == []
+    assert registered(store) == [""]
 
 
 def test_environment_that_cannot_be_read(
@@ -738,3 +745,110 @@ def test_environment_may_have_its_packages_elsewhere(
     site_packages.rename(tmp_path / "elsewhere")
     site_packages.symlink_to(tmp_path / "elsewhere")
     assert directories_of(str(site_packages)) == [environment, str(site_packages)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"site_packages": 1, "place": "host:1"}',
+        '{"site_packages": "relative", "place": "host:1"}',
+        '{"site_packages": "/a\\u0000", "place": "host:1"}',
+        '{"site_packages": "/\\ud800", "place": "host:1"}',
+        '{"site_packages": "/env", "place": null}',
+        "[" * 100_000,
+    ],
+)
+def test_registration_with_an_impossible_value_is_damaged(
+    store: Path, text: str
+) -> None:
+    register(str(store), "/env", ONE, "symlink")
+    next(store.glob("v1/environments/*/environment.json")).write_text(text)
+    registration = the_only(store)
+    assert (registration.site_packages, registration.state()) == ("", "damaged")
+    assert registration.may_depend_on(ONE)
+    assert not registration.is_of(os.getcwd())
+
+
+def test_registration_that_cannot_be_listed_may_depend_on_anything(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(str(store), "/env", ONE, "symlink")
+    registration = the_only(store)
+
+    def refuse(path: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    assert registration.may_depend_on("0" * 64)
+
+
+def test_symlinks_are_registered_on_the_disk(
+    store: Path, site_packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, fsync = [], os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(os.path.realpath(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    register_all(str(store), str(site_packages), [ONE, TWO], "hardlink")
+    assert [path for path in synced if os.path.isdir(path)] == []
+    register_all(str(store), str(site_packages), [ONE, TWO], "symlink")
+    directory = the_only(store).directory
+    assert synced[1:] == [
+        os.path.join(directory, "environment.json"),
+        directory,
+        os.path.dirname(directory),
+    ]
+
+
+def test_directory_that_cannot_be_synced_is_no_error(
+    store: Path, site_packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(str(store), str(site_packages), TWO, "symlink")
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    register(str(store), str(site_packages), ONE, "symlink")
+    assert the_only(store).entries() == {ONE, TWO}
+
+
+def test_release_leaves_no_marker_without_its_name(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(str(store), "/env", ONE, "symlink")
+    (Path(the_only(store).directory) / "directory").mkdir()
+    removed, unlink = [], os.unlink
+
+    def note(path: str) -> None:
+        removed.append(os.path.basename(path))
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", note)
+    the_only(store).release()
+    assert removed == [f"{ONE}.symlink", "environment.json"]
+    assert registered(store) == []
+
+
+def test_states_of_many_deleted_environments_take_linear_time(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, listdir = [0], os.listdir
+
+    def count(path: str) -> list[str]:
+        looks[0] += 1
+        return listdir(path)
+
+    for number in range(20):
+        one = tmp_path / f"many{number}" / "lib" / "python3.11" / "site-packages"
+        one.mkdir(parents=True)
+        (one.parents[2] / "pyvenv.cfg").touch()
+        register(str(store), str(one), ONE, "symlink")
+        shutil.rmtree(one.parents[2])
+    known = list(registrations(str(store)))
+    monkeypatch.setattr(os, "listdir", count)
+    assert registry.states(known) == ["gone"] * 20
+    assert looks[0] <= 20 * 6

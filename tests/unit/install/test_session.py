@@ -103,11 +103,11 @@ class Bench:
         name: str = "package",
         *,
         pycompile: bool = False,
-        keep: bool = True,
+        reusable: bool = True,
     ) -> None:
         path = str(wheel or self.wheel)
         session.install(
-            self.pip, name, path, self.scheme, pycompile=pycompile, reusable=keep
+            self.pip, name, path, self.scheme, pycompile=pycompile, reusable=reusable
         )
 
     def run(self, settings: Settings | None = None, **options: Any) -> Session:

@@ -1,0 +1,196 @@
+"""Copies of environments are registered when they are used."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sysconfig
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pip_linkmode.environments.copies import register_copy
+from pip_linkmode.environments.registry import registrations
+from pip_linkmode.environments.symlinks import sample_symlinks
+from pip_linkmode.errors import PruneRefusedError
+from pip_linkmode.install import presence
+from pip_linkmode.maintenance.prune import PruneOptions, prune, release
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.house import House
+    from tests.unit.conftest import Run
+
+
+@pytest.fixture
+def copy(house: House) -> Path:
+    """Return the site-packages of a copy, after the original was deleted."""
+    original = house.install("env", "symlink", house.entry("a"), house.entry("b"))
+    path = house.path / "copy"
+    shutil.copytree(original.parents[2], path, symlinks=True)
+    shutil.rmtree(original.parents[2])
+    return path / original.relative_to(original.parents[2])
+
+
+def known(house: House) -> dict[str, set[str]]:
+    return {one.site_packages: one.entries() for one in registrations(str(house.root))}
+
+
+def test_copy_is_registered_with_all_its_entries(house: House, copy: Path) -> None:
+    register_copy(str(copy))
+    entries = {os.path.basename(path) for path in house.store.entries()}
+    assert known(house)[str(copy)] == entries
+    assert prune(house.store, PruneOptions()).removed == []
+
+
+def test_copy_that_is_not_used_before_prune_can_be_named(
+    house: House, copy: Path
+) -> None:
+    for dry_run in (True, False):
+        options = PruneOptions(respect=(str(copy),), dry_run=dry_run)
+        assert prune(house.store, options).removed == []
+    assert len(prune(house.store, PruneOptions()).removed) == 2
+
+
+def test_named_environment_that_cannot_be_read_stops_prune(
+    house: House, copy: Path
+) -> None:
+    options = PruneOptions(respect=(f"{copy}/nothing",))
+    with pytest.raises(PruneRefusedError, match="cannot read"):
+        prune(house.store, options)
+    assert len(house.store.entries()) == 2
+
+
+def test_known_environment_is_not_written_again(house: House) -> None:
+    site_packages = house.install("env", "symlink", house.entry("a"))
+    directory = house.root / "v1" / "environments"
+    before = sorted((path, path.lstat().st_mtime_ns) for path in directory.rglob("*"))
+    register_copy(str(site_packages))
+    assert before == sorted(
+        (path, path.lstat().st_mtime_ns) for path in directory.rglob("*")
+    )
+
+
+def test_one_symlink_of_each_package_is_sampled(tmp_path: Path) -> None:
+    for name, file in (
+        ("package", "__init__.py"),
+        ("namespace", "module.py"),
+        ("empty", None),
+        ("a-1.0.dist-info", "METADATA"),
+    ):
+        (tmp_path / name).mkdir()
+        if file:
+            (tmp_path / name / file).symlink_to("/nowhere")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "__init__.py").touch()
+    (tmp_path / "module.py").symlink_to("/nowhere")
+    found = sorted(
+        os.path.relpath(path, tmp_path) for path in sample_symlinks(str(tmp_path))
+    )
+    assert found == ["namespace/module.py", "package/__init__.py"]
+
+
+def test_store_that_is_gone_is_passed_over(house: House, copy: Path) -> None:
+    shutil.rmtree(house.root)
+    register_copy(str(copy))
+    register_copy(str(copy / "nothing"))
+    assert not house.root.exists()
+
+
+def test_links_to_other_places_are_no_entries(house: House, tmp_path: Path) -> None:
+    package = tmp_path / "site-packages" / "package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").symlink_to("/etc/hostname")
+    register_copy(str(package.parent))
+    assert known(house) == {}
+
+
+def test_command_registers_the_environments_that_it_names(
+    house: House, copy: Path, run: Run
+) -> None:
+    run.text("usage", str(copy.parents[2]))
+    assert str(copy) in known(house)
+
+
+def test_dry_run_registers_nothing(house: House, copy: Path, run: Run) -> None:
+    run.text("prune", "--dry-run", str(copy.parents[2]))
+    assert str(copy) not in known(house)
+
+
+def test_running_environment_is_registered(
+    house: House, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(copy))
+    presence.register_this_environment()
+    assert str(copy) in known(house)
+
+
+def test_environment_that_is_there_is_not_released_whatever_its_host(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name of a host changes: a container that is made again, or DHCP."""
+    site_packages = house.install("env", "symlink", house.entry("a"))
+    (registration,) = registrations(str(house.root))
+    for name in os.listdir(registration.directory):
+        if name.startswith("witness-"):
+            os.unlink(os.path.join(registration.directory, name))
+    monkeypatch.setattr("socket.gethostname", lambda: "another")
+    pruned = prune(house.store, PruneOptions())
+    assert (pruned.removed, pruned.unreachable) == ([], [])
+    for name in (str(site_packages.parents[2]), registration.name):
+        with pytest.raises(PruneRefusedError, match="pip-linkmode materialize"):
+            release(house.store, name)
+
+
+def test_environment_at_the_path_of_a_moved_one_keeps_the_entries_of_both(
+    house: House,
+) -> None:
+    old = house.install("env", "symlink", house.entry("a"))
+    old.parents[2].rename(house.path / "moved")
+    new = house.library("env") if hasattr(house, "library") else old
+    new = house.site_packages("env")
+    house.link(new, "symlink", house.entry("b"))
+    assert prune(house.store, PruneOptions()).removed == []
+
+
+@pytest.mark.parametrize("how", ["empty", "cut", "gone", "directory"])
+def test_registration_that_cannot_be_read_keeps_the_entries_of_its_markers(
+    house: House, run: Run, how: str
+) -> None:
+    house.install("env", "symlink", house.entry("a"))
+    house.entry("unused")
+    (registration,) = registrations(str(house.root))
+    name = os.path.join(registration.directory, "environment.json")
+    if how in ("empty", "cut"):
+        os.truncate(name, 0 if how == "empty" else 40)
+    else:
+        os.unlink(name)
+    if how == "directory":
+        os.mkdir(name)
+    text = run.text("prune")
+    assert house.present() == ["a"]
+    assert (
+        f"To forget it, run: pip-linkmode prune --release {registration.name}" in text
+    )
+    assert "Forgotten" in run.text("prune", "--release", registration.name)
+    assert house.present() == []
+
+
+def test_registration_that_cannot_be_listed_keeps_everything(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.install("env", "symlink", house.entry("a"))
+    house.entry("unused")
+    (registration,) = registrations(str(house.root))
+    listdir = os.listdir
+
+    def refuse(path: str) -> list[str]:
+        if path == registration.directory:
+            raise PermissionError(13, "Permission denied", path)
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    pruned = prune(house.store, PruneOptions())
+    assert pruned.removed == []
+    assert [user.state for user in pruned.unreachable] == ["damaged"]
