@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections import defaultdict
 
-from pip_linkmode.environments.registry import is_registered, register_all
+from pip_linkmode.environments.register import is_registered, register_all
 from pip_linkmode.environments.symlinks import entry_behind, sample_symlinks
 from pip_linkmode.environments.users import entries_of_symlinks
 from pip_linkmode.errors import RecordInvalidError, StoreRefusedError

@@ -28,11 +28,9 @@ A registration whose ``environment.json`` cannot be read keeps what its markers 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
-import stat
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -47,115 +45,18 @@ from pip_linkmode.environments.identity import (
     link_identity,
     location,
 )
-from pip_linkmode.files import make_directory, open_regular
+from pip_linkmode.files import open_regular
 from pip_linkmode.store.layout import DIRECTORY
 from pip_linkmode.store.manifest import IMPOSSIBLE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     State = Literal["present", "unreadable", "moved", "missing", "gone", "damaged"]
 
 
-_NAME = "environment.json"
-_SYMLINK = ".symlink"
-
-
-def _directory(store: str, site_packages: str) -> str:
-    place = location(site_packages)
-    key = hashlib.sha256(os.fsencode(f"{site_packages}\0{place}")).hexdigest()
-    return os.path.join(store, DIRECTORY, key)
-
-
-def is_registered(store: str, site_packages: str, sha256: str, mode: str) -> bool:
-    """Return whether an environment is registered as a user of an entry.
-
-    :param store: absolute path of the store
-    :param site_packages: absolute path of the directory that holds the dist-info
-    :param sha256: of the entry
-    :param mode: the link mode
-    """
-    directory = _directory(store, site_packages)
-    marker = os.path.join(directory, f"{sha256}.{mode}")
-    return _is_known(directory) and os.path.lexists(marker)
-
-
-def register(store: str, site_packages: str, sha256: str, mode: str) -> None:
-    """Note that an environment is about to get files of an entry: see below.
-
-    :param sha256: of the entry
-    """
-    register_all(store, site_packages, [sha256], mode)
-
-
-def register_all(
-    store: str, site_packages: str, sha256s: Collection[str], mode: str
-) -> None:
-    """Note that an environment is about to get files of entries.
-
-    With symlinks the note is on the disk before this returns: a power cut must not
-    leave links without it.  One call for all entries of a command costs four syncs.
-
-    :param store: absolute path of the store
-    :param site_packages: absolute path of the directory that holds the dist-info
-    :param sha256s: of the entries
-    :param mode: the link mode
-    :raises PermissionError: if the store is read-only
-    :raises OSError: if it cannot be written
-    """
-    directory = _directory(store, site_packages)
-    known = _is_known(directory)
-    markers = [os.path.join(directory, f"{sha256}.{mode}") for sha256 in sha256s]
-    missing = [one for one in markers if not (known and os.path.lexists(one))]
-    if not missing:
-        return
-    if not os.access(store, os.W_OK):
-        raise PermissionError(errno.EROFS, os.strerror(errno.EROFS), store)
-    if os.path.islink(directory):
-        raise NotADirectoryError(errno.ENOTDIR, "Is a link", directory)
-    if not known:
-        _introduce(directory, site_packages)
-    link_identity(directory, site_packages)
-    for marker in missing:
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
-    if mode == _SYMLINK[1:]:
-        for path in (os.path.join(directory, _NAME), directory):
-            _sync(path)
-        _sync(os.path.dirname(directory))
-
-
-def _sync(path: str) -> None:
-    """Write a file or a directory to the disk, where the file system can."""
-    with contextlib.suppress(OSError):  # a directory on Windows, or some FUSE
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _is_known(directory: str) -> bool:
-    """Return whether the name is there, and was not emptied by a power cut."""
-    try:
-        return os.lstat(os.path.join(directory, _NAME)).st_size > 0
-    except OSError:
-        return False
-
-
-def _introduce(directory: str, site_packages: str) -> None:
-    make_directory(directory)
-    with contextlib.suppress(OSError):  # a group's, if the parent is
-        mode = os.stat(os.path.dirname(directory)).st_mode
-        os.chmod(directory, stat.S_IMODE(mode))
-    unfinished = os.path.join(directory, os.urandom(8).hex())
-    data = {"site_packages": site_packages, "place": location(site_packages)}
-    with open(unfinished, "x", encoding="utf-8") as file:
-        json.dump(data, file)
-        file.flush()
-        # Renamed without this, a power cut leaves an empty file.
-        os.fsync(file.fileno())
-    os.replace(unfinished, os.path.join(directory, _NAME))
+NAME = "environment.json"
+SYMLINK = ".symlink"
 
 
 @dataclass(frozen=True)
@@ -232,7 +133,7 @@ class Registration:
                 name.partition(".")[0]
                 for name in os.listdir(self.directory)
                 if len(name.partition(".")[0]) == hashlib.sha256().digest_size * 2
-                and (name.endswith(_SYMLINK) or not depends)
+                and (name.endswith(SYMLINK) or not depends)
             }
         return set()
 
@@ -252,7 +153,7 @@ class Registration:
         :raises OSError: if the store cannot be changed
         """
         for sha256 in sha256s:
-            os.unlink(os.path.join(self.directory, f"{sha256}{_SYMLINK}"))
+            os.unlink(os.path.join(self.directory, f"{sha256}{SYMLINK}"))
 
     def is_of(self, site_packages: str) -> bool:
         """Return whether it was made for a directory, by any of its paths.
@@ -269,7 +170,7 @@ class Registration:
         """
         with contextlib.suppress(FileNotFoundError):
             # The name goes last: markers without a name keep what they name.
-            for name in sorted(os.listdir(self.directory), key=_NAME.__eq__):
+            for name in sorted(os.listdir(self.directory), key=NAME.__eq__):
                 path = os.path.join(self.directory, name)
                 if os.path.isdir(path) and not os.path.islink(path):
                     os.rmdir(path)
@@ -325,7 +226,7 @@ def registrations(
     ):
         for one in directories:
             if one.is_dir(follow_symlinks=False):
-                path, place = _read(os.path.join(one.path, _NAME))
+                path, place = _read(os.path.join(one.path, NAME))
                 found.append(Registration(one.path, path, place, related_stores))
     yield from sorted(found, key=lambda registration: registration.site_packages)
 

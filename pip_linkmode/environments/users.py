@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from pip_linkmode.environments.distribution import distributions
 from pip_linkmode.environments.environment import directories_of, inside, root
-from pip_linkmode.environments.registry import register_all, registrations, states
+from pip_linkmode.environments.register import register_all
+from pip_linkmode.environments.registry import registrations, states
 from pip_linkmode.environments.symlinks import entries_behind_symlinks
 from pip_linkmode.errors import RecordInvalidError
 from pip_linkmode.files import is_temporary

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from pip_linkmode.environments.layout import bytecode_targets
-from pip_linkmode.environments.registry import register, register_all
+from pip_linkmode.environments.register import register, register_all
 from pip_linkmode.errors import EntryGoneError
 from pip_linkmode.files import is_temporary, mode_of_new_file
 from pip_linkmode.link.placement import Place, by_chain

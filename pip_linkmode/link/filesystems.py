@@ -61,48 +61,19 @@ class Extent(NamedTuple):
     """Whether another file, or another part of this one, has it too."""
 
 
-class Overhead(NamedTuple):
-    """What a file system notes in trees of its own, in bytes that ``df`` counts.
-
-    ``st_blocks`` does not tell; without it small files look cheaper than they are.
-    """
-
-    name: int = 0
-    inode: int = 0
-    reference: int = 0
-    """For each extent of a file."""
-    extent: int = 0
-    """For each extent on the disk."""
-    checksums: float = 0
-    """For each byte of data."""
-    inline: int = 0
-    """For a file whose content is there, too."""
-    inline_factor: float = 1
-    """For each byte of that."""
-
-
 class Sharing(NamedTuple):
-    """How files of a file system can share; by its name, because to try costs time."""
+    """How files of a file system can share, judged by its name: a trial costs time."""
 
     clones: bool
     """Whether files may have extents in common."""
     tells_inodes: bool
-    """Whether a directory names the inodes that ``stat`` does."""
-    overhead: Overhead
-
-
-_OVERHEAD = {
-    # Measured with 10,000 files each, as mkfs makes them: metadata is there twice.
-    "btrfs": Overhead(440, 440, 330, 130, 2 / 1024, 250, 2.33),
-    "xfs": Overhead(inode=528),
-}
+    """Whether a directory lists the inode numbers that ``stat`` returns."""
 
 
 def sharing(path: str) -> Sharing:
-    """Return what to reckon with where a path is."""
+    """Return how files can share on the file system that holds a path."""
     name = file_system(path)
-    overhead = _OVERHEAD.get(name, Overhead())
-    return Sharing(name in _CLONING, name in _SIMPLE, overhead)
+    return Sharing(name in _CLONING, name in _SIMPLE)
 
 
 if sys.platform == "linux":

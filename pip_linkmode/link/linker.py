@@ -21,9 +21,9 @@ and can clone.  A primitive that has worked is given up only for the one file th
 refused (the link limit of a file, a source of another owner, a mount inside the area).
 Errors that no other primitive could help (no space, I/O) are raised as they are.
 
-All differences between operating systems are here.  Cloning is ``FICLONE`` on Linux
-(:manpage:`ioctl_ficlonerange(2)`), ``clonefile(2)`` on macOS and ``CopyFile2`` on
-Windows volumes that share blocks; the latter two were not run.
+All differences between operating systems are in this room.  Cloning is ``FICLONE`` on
+Linux (:manpage:`ioctl_ficlonerange(2)`) and ``clonefile(2)`` on macOS, which was not
+run; Windows has hard links, symlinks and copies, and was not run either.
 """
 
 from __future__ import annotations

@@ -20,10 +20,6 @@ elif sys.platform == "darwin":
     import ctypes
 
     _libc = ctypes.CDLL(None, use_errno=True)
-elif sys.platform == "win32":
-    import _winapi
-    import ctypes
-
 
 _FICLONE = 0x40049409
 _BY_DESCRIPTOR = {os.chmod, os.utime} <= os.supports_fd
@@ -31,7 +27,6 @@ _BY_DESCRIPTOR = {os.chmod, os.utime} <= os.supports_fd
 
 By path, root would follow a link that the directory's owner has put there meanwhile.
 """
-_FILE_SUPPORTS_BLOCK_REFCOUNTING = 0x08000000
 
 
 class Link(NamedTuple):
@@ -128,26 +123,6 @@ elif sys.platform == "darwin":
         os.chmod(link.target, link.wanted, follow_symlinks=False)
         mtime_ns = link.mtime_ns
         os.utime(link.target, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
-
-elif sys.platform == "win32":
-
-    def clone(link: Link) -> None:
-        """Share the source's blocks, on a volume that can (ReFS, Dev Drive)."""
-        volume, flags = ctypes.create_unicode_buffer(261), ctypes.c_uint32()
-        kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
-        if (
-            not hasattr(_winapi, "CopyFile2")
-            or not kernel32.GetVolumePathNameW(link.target, volume, 261)
-            or not kernel32.GetVolumeInformationW(
-                volume, None, 0, None, None, ctypes.byref(flags), None, 0
-            )
-            or not flags.value & _FILE_SUPPORTS_BLOCK_REFCOUNTING
-        ):
-            raise OSError(
-                errno.ENOTSUP, "the volume does not clone blocks", link.target
-            )
-        _winapi.CopyFile2(link.source, link.target, 1)  # 1: fail if it exists
-        os.utime(link.target, ns=(link.mtime_ns, link.mtime_ns))
 
 else:  # pragma: no cover  # another operating system
 

@@ -1,13 +1,13 @@
-"""What trees really take on the disk, and what deleting them would give back.
+"""Count the disk space of trees, and the space that deleting them would free.
 
-Links make sums lie, so nothing is summed twice: an inode counts once, however many
+Links make sums wrong, so nothing is counted twice: an inode counts once, however many
 names it has, and where file systems clone, an extent counts once, however many files
-have it.  What deleting a tree frees is what nobody else holds: inodes whose names are
-all in the tree, and extents that no file outside of it has.
+have it (:mod:`pip_linkmode.maintenance.clones`).  Deleting a tree frees the inodes
+whose names are all in the tree, and the extents that no file outside of it has.
 
-Taken for granted: what btrfs and xfs keep in trees of their own is estimated, parts
-that are compressed count as if they were not, and an extent that two of our trees share
-is not held by a third party as well.
+Metadata that btrfs and XFS keep in trees of their own is not counted, compressed
+extents count as if they were not compressed, and an extent that two of the trees share
+is taken not to be shared with a third.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ import contextlib
 import os
 import stat
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pip_linkmode.files import allocated
-from pip_linkmode.link import filesystems
 from pip_linkmode.link.filesystems import sharing
+from pip_linkmode.maintenance.clones import parts_of, regions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from pip_linkmode.link.filesystems import Overhead, Sharing
+    from pip_linkmode.link.filesystems import Sharing
+    from pip_linkmode.maintenance.clones import Inode, Part
 
 
 _BY_DESCRIPTOR = os.scandir in os.supports_fd and os.readlink in os.supports_dir_fd
@@ -33,10 +34,6 @@ _FLAGS = os.O_RDONLY
 for _name in ("O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC"):
     _FLAGS |= getattr(os, _name, 0)
 _ALLOCATED, _NAMES, _OWNERS, _SEEN = range(4)
-_Inode = list[int]
-"""Bytes on the disk, names in all, a bit for each tree that has one, names seen."""
-_LEAST = 4096
-"""What a compressed extent takes at least."""
 
 
 @dataclass
@@ -55,24 +52,13 @@ class Account:
 
     @property
     def shared(self) -> int:
-        """Bytes of it that others hold too."""
+        """Bytes that other trees or files have too."""
         return self.logical - self.private
 
     @property
     def private(self) -> int:
-        """Bytes of it that nobody else has."""
-        return self.frees - self.links
-
-
-class _Part(NamedTuple):
-    """Where a part of a file is on the disk."""
-
-    start: int
-    end: int
-    scale: float
-    """Bytes of content for each byte between the two."""
-    inode: _Inode
-    is_shared: bool
+        """Bytes that only this tree has, its symlinks among them."""
+        return self.frees
 
 
 @dataclass
@@ -81,19 +67,16 @@ class _Device:
 
     clones: bool
     tells_inodes: bool
-    overhead: Overhead
-    inodes: dict[int, _Inode] = field(default_factory=dict)
-    """What has more than one name, by number."""
-    clonable: list[tuple[str, os.stat_result, _Inode]] = field(default_factory=list)
-    """What may share extents; what it takes is not known before these are."""
+    inodes: dict[int, Inode] = field(default_factory=dict)
+    """Inodes with more than one name, by number."""
+    clonable: list[tuple[str, os.stat_result, Inode]] = field(default_factory=list)
+    """Files that may share extents, whose size is known when their extents are."""
     links: dict[str, tuple[int, int | None]] = field(default_factory=dict)
-    """What a symlink takes, and what is behind it in a store, by where it leads."""
-    link_sizes: dict[int, int] = field(default_factory=dict)
-    """What a symlink takes, by its length."""
+    """By target of symlinks: bytes of the symlink, and of the stored file behind it."""
 
 
 class Ledger:
-    """Accounts of trees that may share what they have."""
+    """Accounts of trees that may share files."""
 
     def __init__(
         self,
@@ -101,18 +84,18 @@ class Ledger:
         known: dict[int, Sharing] | None = None,
         apart: Iterable[str] = (),
     ) -> None:
-        """Begin with nothing.
+        """Create an empty ledger.
 
-        :param stores: absolute paths; what symlinks into them lead to belongs to who
-            has the link
-        :param known: file systems by device, for who opens thousands of ledgers
+        :param stores: absolute paths; a stored file behind a symlink counts as shared
+            by the tree that has the symlink
+        :param known: file systems by device, for a caller of thousands of ledgers
         :param apart: absolute paths of trees with an account of their own, wherever
             they are
         """
         self.allocated = 0
         """Bytes on the disk of all trees together; call :meth:`settle` before."""
         self.held = 0
-        """Bytes of these that somebody else has too."""
+        """Bytes of these that a file outside of the trees has too."""
         self.accounts: list[Account] = []
         self._devices: dict[int, _Device] = {}
         prefixes = {*stores, *map(os.path.realpath, stores)}
@@ -124,7 +107,7 @@ class Ledger:
     def add(
         self, path: str, on_progress: Callable[[], object] = lambda: None
     ) -> Account:
-        """Open the account of a tree, and walk it; what cannot be read is left out.
+        """Open the account of a tree and walk it, without directories it cannot read.
 
         :param path: absolute path of a directory
         :param on_progress: called after each directory
@@ -162,8 +145,7 @@ class Ledger:
     ) -> None:
         device = self._device(status.st_dev, path)
         inodes, bit, tells_inodes = device.inodes, account.bit, device.tells_inodes
-        per_name, per_inode = device.overhead.name, device.overhead.inode
-        own = logical = allocated(status) + per_name + per_inode
+        own = logical = allocated(status)
         with os.scandir(path if descriptor is None else descriptor) as entries:
             for entry in entries:
                 known = inodes.get(entry.inode()) if tells_inodes else None
@@ -180,10 +162,8 @@ class Ledger:
                     status = entry.stat(follow_symlinks=False)
                     known = inodes.get(status.st_ino)
                 account.files += 1
-                own += per_name
-                logical += per_name
                 if known is None:
-                    size = allocated(status) + per_inode
+                    size = allocated(status)
                     is_data = device.clones and stat.S_ISREG(status.st_mode)
                     is_data = is_data and bool(status.st_size)
                     if status.st_nlink == 1 and not is_data:
@@ -219,7 +199,7 @@ class Ledger:
         account: Account,
         device: _Device,
     ) -> int:
-        """Count what is behind a link into a store; return what the link takes."""
+        """Count the stored file behind a symlink; return the bytes of the symlink."""
         if leads_to not in device.links:
             behind = None
             if leads_to.startswith(self._prefixes):
@@ -227,8 +207,8 @@ class Ledger:
                     behind = allocated(os.stat(leads_to))
                 except OSError:
                     behind = 0  # it dangles
-            path = f"{directory}{os.sep}{entry.name}"
-            device.links[leads_to] = _size_of_link(path, leads_to, device), behind
+            taken = allocated(os.lstat(f"{directory}{os.sep}{entry.name}"))
+            device.links[leads_to] = taken, behind
         own, behind = device.links[leads_to]
         if behind is None:
             account.logical += own
@@ -239,7 +219,7 @@ class Ledger:
         return own
 
     def settle(self, on_progress: Callable[[], object] = lambda: None) -> None:
-        """Decide what is shared, when all trees are in.
+        """Count shared inodes and extents, after all trees were added.
 
         :param on_progress: called after each file that had to be asked for its extents
         """
@@ -252,11 +232,11 @@ class Ledger:
             self._extents(device, on_progress)
 
     def _count(
-        self, amount: int, inodes: Sequence[_Inode], *, is_held: bool = False
+        self, amount: int, inodes: Sequence[Inode], *, is_held: bool = False
     ) -> None:
-        """Count what some inodes have in common.
+        """Count space that some inodes have in common.
 
-        :param is_held: whether somebody else has it too
+        :param is_held: whether a file outside of the trees has it too
         """
         self.allocated += amount
         owners = 0
@@ -269,63 +249,19 @@ class Ledger:
             self.accounts[owners.bit_length() - 1].frees += amount
 
     def _extents(self, device: _Device, on_progress: Callable[[], object]) -> None:
-        """Ask where the files that may share are, and count what is there."""
-        overhead = device.overhead
-        found: list[_Part] = []
+        """Ask where the files that may share are, and count their extents."""
+        parts: list[Part] = []
         for path, status, inode in device.clonable:
-            own, logical = overhead.inode, 0.0
-            extents = filesystems.extents(path)
-            if extents is None:
-                own += allocated(status)
-                extents = []
-            for start, length, is_compressed, is_shared in extents:
-                if start is None:
-                    size = min(status.st_size, length)
-                    own += overhead.inline + round(size * overhead.inline_factor)
-                    continue
-                own += overhead.reference
-                logical += overhead.extent + length * (1 + overhead.checksums)
-                scale = length / _LEAST if is_compressed else 1
-                end = start + (_LEAST if is_compressed else length)
-                found.append(_Part(start, end, scale, inode, is_shared))
+            own, found = parts_of(path, status, inode)
             self._count(own, [inode])
             for account in self._owners(inode):
-                account.logical += own + round(logical)
+                account.logical += own + sum(part.size for part in found)
+            parts += found
             on_progress()
-        self._sweep(found, overhead)
+        for region in regions(parts):
+            self._count(region.size, region.inodes, is_held=region.is_held)
 
-    def _sweep(self, found: Sequence[_Part], overhead: Overhead) -> None:
-        """Go over the disk: what is between two borders belongs to who is there."""
-        borders = [(part.start, True, n) for n, part in enumerate(found)]
-        borders += [(part.end, False, n) for n, part in enumerate(found)]
-        borders.sort()
-        present: dict[int, None] = {}
-        partners: dict[int, list[_Inode]] = {}
-        alone: list[tuple[int, int]] = []
-        last = 0
-        for position, begins, index in borders:
-            if present and position > last:
-                first = found[next(iter(present))]
-                size = (position - last) * first.scale * (1 + overhead.checksums)
-                amount = overhead.extent + round(size)
-                if len(present) == 1 and first.is_shared:
-                    alone.append((next(iter(present)), amount))
-                else:
-                    inodes = [found[one].inode for one in present]
-                    partners.update(dict.fromkeys(present, inodes))
-                    self._count(amount, inodes)
-            last = position
-            if begins:
-                present[index] = None
-            else:
-                del present[index]
-        for index, amount in alone:
-            # A part that only one file still has goes with the last who has any of it;
-            # if nobody is known who has, somebody is who is not known.
-            inodes = partners.get(index, [found[index].inode])
-            self._count(amount, inodes, is_held=index not in partners)
-
-    def _owners(self, inode: _Inode) -> list[Account]:
+    def _owners(self, inode: Inode) -> list[Account]:
         owners, found = inode[_OWNERS], []
         while owners:
             bit = owners & -owners
@@ -338,20 +274,9 @@ def _resolve(path: str) -> str:
     return os.path.realpath(path) if os.path.islink(path) else path
 
 
-def _size_of_link(path: str, leads_to: str, device: _Device) -> int:
-    """Return what a symlink takes; some file systems keep it in their own trees."""
-    overhead, length = device.overhead, len(os.fsencode(leads_to))
-    if length not in device.link_sizes:
-        content = allocated(os.lstat(path))
-        if overhead.inline:
-            content = overhead.inline + round(length * overhead.inline_factor)
-        device.link_sizes[length] = content + overhead.name + overhead.inode
-    return device.link_sizes[length]
-
-
 @dataclass(frozen=True)
 class Space:
-    """What some trees take together."""
+    """The space of some trees together."""
 
     allocated: int
     """Bytes on the disk."""

@@ -32,7 +32,7 @@ from pip_linkmode.environments.distribution import distributions, why_not
 from pip_linkmode.environments.environment import Environment, lock_environment
 from pip_linkmode.environments.layout import bytecode_targets, lay_out
 from pip_linkmode.environments.probe import probe
-from pip_linkmode.environments.registry import register
+from pip_linkmode.environments.register import register
 from pip_linkmode.environments.users import forget_symlinks
 from pip_linkmode.errors import (
     EntryDamagedError,

@@ -17,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pip_linkmode.environments import registry
+from pip_linkmode.environments import register as register_module
 from pip_linkmode.link.linker import CHAINS, Linker
 from pip_linkmode.link.primitives import Link
 from pip_linkmode.store.layout import FILES, MANIFEST
@@ -72,7 +72,7 @@ def make_environment(
     (path / "pyvenv.cfg").write_text("home = /usr/bin\n")
     linker, links = Linker(), []
     for sha256, info in entries:
-        registry.register(store.root, str(site_packages), sha256, mode)
+        register_module.register(store.root, str(site_packages), sha256, mode)
         files = Path(store.path(sha256)) / FILES
         for file in files.rglob("*"):
             target = site_packages / file.relative_to(files)

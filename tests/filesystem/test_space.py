@@ -118,7 +118,9 @@ def test_figures_are_those_of_df(
     def close(figure: int, before: int, after: int, what: str) -> None:
         difference = before - after
         say(f"{volume.name} {mode} {what}: {figure:,}, df {difference:,}")
-        assert figure == pytest.approx(difference, rel=0.01, abs=64 << 10), what
+        # btrfs and XFS keep inodes and names in trees that are not counted.
+        rel = 0.01 if volume.name == "ext4" else 0.1
+        assert figure == pytest.approx(difference, rel=rel, abs=64 << 10), what
 
     full = used(volume)
     found = command("usage")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pip_linkmode.environments import registry
+from pip_linkmode.environments import register as register_module
 from pip_linkmode.files import current_umask
 from pip_linkmode.link.linker import Linker
 from pip_linkmode.link.primitives import Link
@@ -70,7 +70,9 @@ class House:
         """Link entries into an environment, as an installation does."""
         site_packages = self.site_packages(environment)
         for entry in entries:
-            registry.register(str(self.root), str(site_packages), entry.sha256, mode)
+            register_module.register(
+                str(self.root), str(site_packages), entry.sha256, mode
+            )
             self.link(site_packages, mode, entry)
         return site_packages
 

@@ -72,7 +72,6 @@ STARTED = {"__init__": set[str](), "_bootstrap": {"sys"}}
 LONGEST_MODULE, LONGEST_CLASS = 330, 220
 UNDIVIDED = {
     "maintenance/enable",
-    "maintenance/ledger",
     "maintenance/verify",
     "relink/relink",
 }

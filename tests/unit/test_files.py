@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pip_linkmode.environments import registry
+from pip_linkmode.environments import register as register_module
 from pip_linkmode.environments.distribution import Distribution, why_not
 from pip_linkmode.environments.environment import Environment
 from pip_linkmode.environments.users import users
@@ -122,7 +122,9 @@ def test_clean_up_takes_it_for_what_cannot_be_read(
 ) -> None:
     target = house.path / "target"
     target.mkdir()
-    registry.register(str(house.root), str(target), house.entry("a").sha256, "symlink")
+    register_module.register(
+        str(house.root), str(target), house.entry("a").sha256, "symlink"
+    )
     info.rename(target / info.name)
     plant(target / info.name / "RECORD")
     states = {user.path: user.state for user in users(house.store)}

@@ -17,7 +17,7 @@ from pip_linkmode.cli import console, prune
 from pip_linkmode.cli import list as list_module
 from pip_linkmode.cli import progress as progress_module
 from pip_linkmode.cli.main import COMMANDS, main
-from pip_linkmode.environments.registry import register
+from pip_linkmode.environments.register import register
 from pip_linkmode.maintenance.prune import Pruned
 
 if TYPE_CHECKING:

@@ -15,12 +15,8 @@ import pytest
 from pip_linkmode.environments import identity, registry
 from pip_linkmode.environments.distribution import Distribution, distributions
 from pip_linkmode.environments.environment import directories_of, find, inside, root
-from pip_linkmode.environments.registry import (
-    Registration,
-    register,
-    register_all,
-    registrations,
-)
+from pip_linkmode.environments.register import register, register_all
+from pip_linkmode.environments.registry import Registration, registrations
 from pip_linkmode.environments.symlinks import (
     entries_behind_symlinks,
     entry_behind,

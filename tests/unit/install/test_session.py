@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pip_linkmode.environments import register as register_module
 from pip_linkmode.environments import registry
 from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.install import linking, summary
@@ -813,7 +814,7 @@ def test_entry_that_is_cleared_away_while_it_is_linked_is_unpacked_again(
     bench.run(bench.settings("symlink"))
     shutil.rmtree(bench.env)
     entry, aside = Path(bench.entry().path), bench.root / "aside"
-    register = registry.register
+    register = register_module.register
 
     def clear(*arguments: str) -> None:
         register(*arguments)
@@ -830,7 +831,7 @@ def test_entry_that_is_cleared_away_while_it_is_linked_is_unpacked_again(
 def test_symlinks_that_a_relink_forgets_before_they_are_made_are_noted_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    register, forgotten = registry.register, list[str]()
+    register, forgotten = register_module.register, list[str]()
 
     def forget(*arguments: str) -> None:
         register(*arguments)

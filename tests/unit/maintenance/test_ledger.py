@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pip_linkmode.link import filesystems
-from pip_linkmode.link.filesystems import Extent, Overhead, Sharing
+from pip_linkmode.link.filesystems import Extent, Sharing
+from pip_linkmode.maintenance import clones
 from pip_linkmode.maintenance import ledger as ledger_module
 from pip_linkmode.maintenance.ledger import Ledger, measure
 from pip_linkmode.maintenance.usage import usage
@@ -110,12 +110,8 @@ def test_settling_twice_changes_nothing(tmp_path: Path) -> None:
 def disk(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Extent] | None]:
     """Pretend to be on a file system that clones, with these extents."""
     found: dict[str, list[Extent] | None] = {}
-    monkeypatch.setattr(
-        ledger_module, "sharing", lambda _: Sharing(True, True, Overhead())
-    )
-    monkeypatch.setattr(
-        filesystems, "extents", lambda path: found[os.path.basename(path)]
-    )
+    monkeypatch.setattr(ledger_module, "sharing", lambda _: Sharing(True, True))
+    monkeypatch.setattr(clones, "extents", lambda path: found[os.path.basename(path)])
     return found
 
 
@@ -182,24 +178,6 @@ def test_hard_links_and_clones_at_once(
     first, second = accounts(ledger, one, two)
     assert ledger.allocated == 3000 + allocated_directories(one, two)
     assert first.shared == second.shared == 3000
-
-
-def test_what_a_file_system_notes_for_itself_is_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    overhead = Overhead(1, 10, 100, 1000, 0.5, 10_000, 2)
-    monkeypatch.setattr(
-        ledger_module, "sharing", lambda _: Sharing(True, True, overhead)
-    )
-    monkeypatch.setattr(filesystems, "extents", lambda _: [extent(0, 4000)])
-    one = tree(tmp_path / "one", a=9, empty=0)
-    for name in ("link", "another"):
-        (one / name).symlink_to("12345678")
-    (one / "third").symlink_to("87654321")
-    (account,) = accounts(Ledger(), one)
-    directory = allocated_directories(one) + 11
-    symlink = 11 + 10_000 + 2 * 8
-    assert account.frees == directory + 3 * symlink + 11 + 11 + 100 + 1000 + 6000
 
 
 # --- environments and stores ----------------------------------------------------------

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pip_linkmode.environments import users
-from pip_linkmode.environments.registry import register, registrations
+from pip_linkmode.environments.register import register
+from pip_linkmode.environments.registry import registrations
 from pip_linkmode.errors import PruneRefusedError
 from pip_linkmode.maintenance import prune as prune_module
 from pip_linkmode.maintenance.inventory import items

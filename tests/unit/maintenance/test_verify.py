@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pip_linkmode.environments.registry import register, registrations
+from pip_linkmode.environments.register import register
+from pip_linkmode.environments.registry import registrations
 from pip_linkmode.errors import EnvironmentUnknownError
 from pip_linkmode.link.linker import Linker
 from pip_linkmode.maintenance import verify

@@ -1329,7 +1329,7 @@ def test_entry_that_was_taken_away_is_made_anew(
     bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.relink(site_packages)
-    other, register, calls = bench.environment("two"), registry.register, [0]
+    other, register, calls = bench.environment("two"), register, [0]
 
     def clean_up_first(store: str, *args: str) -> None:
         if not calls[0]:
