@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pip_linkmode.environments import register as register_module
 from pip_linkmode.environments import registry, symlinks
 from pip_linkmode.environments.environment import OUTSIDE
 from pip_linkmode.environments.probe import probe
@@ -1329,7 +1330,7 @@ def test_entry_that_was_taken_away_is_made_anew(
     bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.relink(site_packages)
-    other, register, calls = bench.environment("two"), register, [0]
+    other, register, calls = bench.environment("two"), register_module.register, [0]
 
     def clean_up_first(store: str, *args: str) -> None:
         if not calls[0]:
