@@ -2,7 +2,7 @@
 
 Runs at the start of every interpreter, from ``pip_linkmode.pth`` (Python 3.14 and
 older) or ``pip_linkmode.start`` (:pep:`829`): it imports only ``sys``, never raises and
-never prints.  What it waits for is named by pip's *submodules*, because pip's own
+never prints.  It waits for *submodules* of pip, because pip's own
 runner for build environments answers for the name ``pip`` itself.
 """
 

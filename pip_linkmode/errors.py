@@ -1,8 +1,9 @@
-"""What can stand between a wheel and its links.
+"""Exceptions: the reasons not to link, or not to do what a command asks.
 
-None of these ends an installation: each makes one wheel go pip's own way, or one store
-entry be rebuilt.  What *does* end an installation (no space, no permission, an I/O
-error) stays the :class:`OSError` that it is, so that pip reports it as it always does.
+During an installation each of them makes pip install one wheel alone, or makes a store
+entry be rebuilt.  An error that ends an installation (no space, no permission, an I/O
+error) stays an :class:`OSError`, so that pip reports it as usual.  The command prints
+them, and exits with 1, or with 2 for invalid arguments and settings.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ class LinkmodeError(Exception):
 
 
 def describe_error(error: Exception) -> str:
-    """Return what an error says, without a number."""
+    """Return the text of an error, without its number."""
     if isinstance(error, OSError) and error.strerror:
         return ": ".join(filter(None, (error.filename, error.strerror)))
     return str(error)
@@ -28,7 +29,7 @@ class StoreRefusedError(LinkmodeError):
 
 
 class EntryDamagedError(LinkmodeError):
-    """A store entry is not what its manifest says: set it aside and rebuild it."""
+    """A store entry differs from its manifest: set it aside and rebuild it."""
 
 
 class EntryGoneError(EntryDamagedError):
@@ -36,7 +37,7 @@ class EntryGoneError(EntryDamagedError):
 
 
 class SettingsError(LinkmodeError):
-    """A setting has a value that cannot be meant."""
+    """A setting is invalid."""
 
 
 class EnvironmentUnknownError(LinkmodeError):
@@ -44,13 +45,13 @@ class EnvironmentUnknownError(LinkmodeError):
 
 
 class RecordInvalidError(LinkmodeError, ValueError):
-    """What stands in the place of an installed RECORD is none."""
+    """The installed RECORD cannot be parsed."""
 
     def __init__(self, path: str, reason: str) -> None:
-        """Say of which file it is said.
+        """Store the path and the reason.
 
         :param path: absolute path
-        :param reason: the rest of the sentence, and what to do
+        :param reason: the rest of the sentence, with the remedy
         """
         super().__init__(f"{path} {reason}")
         self.reason = reason
@@ -61,7 +62,7 @@ class EnvironmentBusyError(LinkmodeError):
 
 
 class PruneRefusedError(LinkmodeError):
-    """What was to be removed cannot be, or must not."""
+    """An entry or a registration cannot, or must not, be removed."""
 
 
 class FillRefusedError(LinkmodeError):

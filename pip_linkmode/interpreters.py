@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 
 def has_no_debug_ranges() -> bool:
-    """Tell whether code is compiled without column numbers."""
+    """Return whether code is compiled without column numbers."""
     return "no_debug_ranges" in sys._xoptions or bool(  # noqa: SLF001  # it is documented
         os.environ.get("PYTHONNODEBUGRANGES") and not sys.flags.ignore_environment
     )
 
 
 def is_checked_hash() -> bool:
-    """Tell whether pip would make hash-based files (source: ``py_compile``)."""
+    """Return whether pip would make hash-based files (source: ``py_compile``)."""
     return bool(os.environ.get("SOURCE_DATE_EPOCH"))
 
 
@@ -37,14 +37,14 @@ def interpreter() -> str:
 
 @dataclass(frozen=True)
 class Interpreter:
-    """Who compiles."""
+    """A Python interpreter that compiles."""
 
     executable: str
     """Absolute path; empty if it is not known."""
     name: str
     """Of its directory in an entry: see :func:`interpreter`."""
     cache_tag: str
-    """What stands in the file names in ``__pycache__``."""
+    """The tag in the file names in ``__pycache__``."""
     options: tuple[str, ...] = ()
     """Command-line options that decide the content of a ``.pyc``."""
     checked_hash: bool = False
@@ -74,7 +74,7 @@ print(sys.implementation.cache_tag, MAGIC_NUMBER.hex())
 
 
 def query_interpreter(executable: str) -> Interpreter | None:
-    """Ask another interpreter who it is; ``None`` if it does not answer.
+    """Ask another interpreter for its tag; ``None`` if it does not answer.
 
     :param executable: absolute path
     """
@@ -93,9 +93,9 @@ def query_interpreter(executable: str) -> Interpreter | None:
 
 
 def is_trusted(path: str) -> bool:
-    """Tell whether nobody else decides what is run here.
+    """Return whether only root and this user decide which code runs here.
 
-    Root, who looks after the environments of others, must not run their programs.
+    Root, maintaining the environments of other users, must not run their programs.
     """
     if not hasattr(os, "geteuid"):  # pragma: no cover  # Windows
         return True

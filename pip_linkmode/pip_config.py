@@ -1,4 +1,4 @@
-"""What pip would be told of us if it were run now, and where each of it was set.
+"""Read pip's configuration as pip does, and remember where each value was set.
 
 pip merges its configuration files by section, ``[global]`` first, then that of the
 command; environment variables are stronger than both (pip ``_internal/cli/parser.py``,
@@ -65,7 +65,7 @@ _YES = ("y", "yes", "t", "true", "on", "1")
 
 
 class Setting(NamedTuple):
-    """One value, and who has given it."""
+    """One value, and its source."""
 
     value: str
     source: str
@@ -130,12 +130,12 @@ def _values(prefix: str) -> dict[str, Setting]:
 
 
 def effective_settings(prefix: str, stores: str | None = None) -> EffectiveSettings:
-    """Return what is in force in an environment.
+    """Return the settings that are effective in an environment.
 
     :param prefix: absolute path of the environment
     :param stores: path-separated, as given on the command line; nothing is the default
         store, as for pip, whatever is set elsewhere
-    :raises SettingsError: for a value that cannot be meant
+    :raises SettingsError: if a value is invalid
     """
     values = _values(prefix)
     if stores is not None:
@@ -163,6 +163,6 @@ def effective_settings(prefix: str, stores: str | None = None) -> EffectiveSetti
     sources = {"mode": mode.source, "store": store.source, "exclude": exclude.source}
     found = from_options(options)
     if stores and found.mode == "off":
-        # It says how to install; what is named is looked after all the same.
+        # The mode says how to install; named stores are maintained all the same.
         found = replace(found, stores=parse_stores(stores))
     return EffectiveSettings(found, sources)

@@ -1,4 +1,4 @@
-"""What was asked for: link mode, stores, exclusions.
+"""The settings of one pip command: link mode, stores, exclusions.
 
 pip itself has parsed the command line, the environment and its configuration files by
 the time :func:`from_options` is called, with pip's own precedence; this module only
@@ -42,7 +42,7 @@ DEFAULT_STORE = "link-store"
 
 @dataclass(frozen=True)
 class Settings:
-    """What one pip command was asked for."""
+    """The settings of one pip command."""
 
     requested: str
     """The mode as the user named it, one of :data:`MODES`."""
@@ -53,9 +53,9 @@ class Settings:
     exclude: tuple[str, ...]
     """Names of projects that get private copies, as the user spelled them."""
     reason: str | None = None
-    """Why *mode* is not *requested*, or why there is no store: one sentence."""
+    """The reason why *mode* is not *requested*, or for no store: one sentence."""
     target: str | None = None
-    """The directory of ``--target``, to which pip moves what it has installed."""
+    """The directory of ``--target``, to which pip moves the installed files."""
     destination: str = sys.prefix
     """A directory on the file system that is installed to; need not exist."""
     trust_group: bool = False
@@ -63,19 +63,19 @@ class Settings:
 
     @property
     def enabled(self) -> bool:
-        """Whether anything is to be linked at all."""
+        """Whether wheels are linked."""
         return self.mode != "off" and bool(self.stores)
 
     @property
     def is_disappointing(self) -> bool:
-        """Whether the user asked for a mode, and there is no store to have it from."""
+        """Whether the user requested a mode, and no store can provide it."""
         return bool(self.reason) and not self.stores and self.requested != "auto"
 
     def for_build_environment(self) -> Settings:
         """Return the settings for an environment that will be thrown away.
 
-        Symlinks would only be one more thing to register there; and nobody wants to
-        hear twice why a mode is not used.
+        Symlinks would have to be registered; and the reason for another mode would be
+        printed twice.
         """
         mode = "off" if not self.stores else self.mode
         mode = "auto" if mode == "symlink" else mode
@@ -142,7 +142,7 @@ def from_options(options: Options) -> Settings:
 
     :param options: as handed to the command's ``run``; ``cache_dir`` is ``False`` for
         ``--no-cache-dir`` and ``None`` where pip has disabled its cache
-    :raises SettingsError: for a value that cannot be meant
+    :raises SettingsError: if a value is invalid
     """
     requested = ALIASES.get(options.link_mode, options.link_mode)
     reason = None

@@ -15,6 +15,6 @@ def size(count: float) -> str:
     return f"{count:,.1f} GB"
 
 
-def plural(count: int, what: str, many: str = "") -> str:
+def plural(count: int, noun: str, many: str = "") -> str:
     """Return a number of things: ``1 entry``, ``2 entries``."""
-    return f"{count:,} {what if count == 1 else many or what + 's'}"
+    return f"{count:,} {noun if count == 1 else many or noun + 's'}"

@@ -22,7 +22,7 @@ _LARGEST = 16 << 20
 
 
 def _hexadecimal(digest: str) -> str | None:
-    """Return a sha256 of a RECORD as others write it; ``None`` if it is none.
+    """Convert a sha256 of a RECORD to hexadecimal; ``None`` if it is invalid.
 
     :param digest: base64 without padding
     """
@@ -41,7 +41,7 @@ class Row(NamedTuple):
     path: str
     """Absolute path."""
     sha256: str | None
-    """Hexadecimal; ``None`` for no or another hash, and for what is none."""
+    """Hexadecimal; ``None`` if the row has another hash, an invalid one, or none."""
     size: int | None
     """Bytes."""
 
@@ -72,7 +72,7 @@ class Distribution:
 
     @property
     def installer(self) -> str:
-        """Who has installed it; empty if that cannot be told."""
+        """The content of INSTALLER; empty if it cannot be read."""
         try:
             return self.text("INSTALLER").strip()
         except OSError:
@@ -99,7 +99,7 @@ class Distribution:
         return self.read(name).decode(errors="replace")
 
     def rows(self) -> list[Row]:
-        """Read RECORD; empty if there is none, as for what a system has installed.
+        """Read the rows of RECORD; an empty list if the file is missing.
 
         :raises OSError: if it cannot be read
         :raises RecordInvalidError: if it is not a RECORD, as after a power cut
@@ -110,7 +110,7 @@ class Distribution:
                 return [self._row(row) for row in csv.reader(text) if row]
         except (csv.Error, ValueError) as error:
             reason = (
-                f"is no RECORD: {error}; write it anew with pip install "
+                f"cannot be parsed: {error}. To write it again, run: pip install "
                 f"--ignore-installed --no-deps {self.name}=={self.version}"
             )
             raise RecordInvalidError(self.record, reason) from error
@@ -131,7 +131,7 @@ class Distribution:
 
 
 def distributions(site_packages: str) -> list[Distribution]:
-    """List what is installed, by name.
+    """List the installed distributions, by name.
 
     :param site_packages: absolute path of a site-packages directory
     :raises OSError: if it cannot be read
@@ -144,11 +144,11 @@ def distributions(site_packages: str) -> list[Distribution]:
 
 
 _SYSTEMS = frozenset({"conda", "debian", "rpm"})
-"""What stands in INSTALLER where another package manager owns the files."""
+"""Values of INSTALLER with which another package manager owns the files."""
 
 
 def why_not(distribution: Distribution) -> str | None:
-    """Return why a distribution is not to be touched, if it is not."""
+    """Return the reason to leave a distribution alone; ``None`` if there is none."""
     if is_editable(distribution):
         return "is editable"
     if distribution.installer in _SYSTEMS:
@@ -157,7 +157,7 @@ def why_not(distribution: Distribution) -> str | None:
 
 
 def is_editable(distribution: Distribution) -> bool:
-    """Tell whether the files of a distribution are elsewhere (:pep:`610`)."""
+    """Return whether the files of a distribution are elsewhere (:pep:`610`)."""
     try:
         found = re.search(
             r'"editable"\s*:\s*true', distribution.text("direct_url.json")

@@ -123,7 +123,7 @@ class Environment:
 
     @cached_property
     def is_inside(self) -> Callable[[str], bool]:
-        """Tell whether a file really is in it: see :func:`environments.inside`."""
+        """Return whether a file really is in it: see :func:`environments.inside`."""
         # Anybody may make a site-packages directory below one that is all users'.
         is_theirs = os.stat(self.root).st_uid == self.owner
         return inside(self.site_packages, *((self.root,) if is_theirs else ()))

@@ -1,4 +1,4 @@
-"""Tell an environment that was moved from one that was deleted."""
+"""Distinguish a moved environment from a deleted one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def host_name() -> str:
 
 
 def location(site_packages: str) -> str:
-    """Tell one directory from another that has the same path: later, or elsewhere."""
+    """Return a text that differs for two directories with one path: host and inode."""
     try:
         inode = os.stat(site_packages).st_ino
     except OSError:
@@ -34,10 +34,11 @@ def location(site_packages: str) -> str:
 
 
 def link_identity(directory: str, site_packages: str) -> None:
-    """Give files of an environment a second name each, where that can be done."""
+    """Make an identity link for each identity file of an environment, if possible."""
     present, is_new = set(), False
     for path, status in identity_files(site_packages).items():
-        # A copy of the store has witnesses that are none: the inode does not match.
+        # In a copied store the identity links are separate files: their inode differs
+        # from their name.
         name = f"{_WITNESS}{status.st_ino}"
         witness = os.path.join(directory, name)
         with contextlib.suppress(OSError):
@@ -77,9 +78,9 @@ def inode_of(status: os.stat_result) -> tuple[int, int]:
 
 
 def identity_files(site_packages: str) -> dict[str, os.stat_result]:
-    """Return the files of a virtual environment of which a store keeps a second name.
+    """Return the identity files of a virtual environment, to which stores link.
 
-    None is of somebody else: root may look after an environment that is hostile.
+    Files of another owner are left out: root may maintain a hostile environment.
 
     :param site_packages: absolute path of a site-packages directory
     :returns: their own status, by absolute path

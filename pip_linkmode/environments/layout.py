@@ -1,6 +1,6 @@
 """The small wheel that pip still installs itself, and the RECORD in it.
 
-What a wheel's installation consists of is divided in two.  The bulk is *linked* from
+The installation of a wheel is divided in two.  The bulk is *linked* from
 the store.  The rest (metadata that pip reads or writes, scripts, which pip rewrites) is
 packed into a *skeleton*, a wheel of a few kilobytes that is handed to pip's own
 installer.  The skeleton's RECORD has a row for every file, as pip would have written
@@ -49,7 +49,7 @@ class Layout:
     """The directory that the root of the wheel goes to (purelib or platlib)."""
     linked: tuple[Target, ...]
     skeleton_files: tuple[StoredFile, ...]
-    """What goes into the skeleton."""
+    """Files that go into the skeleton."""
     plain: bool
     """Whether the RECORD of the wheel can be passed on as it is."""
 
@@ -100,7 +100,7 @@ def lay_out(entry: Entry, scheme: Mapping[str, str]) -> Layout:
 
 
 def _check_destinations(entry: Entry, layout: Layout, moved: list[str]) -> None:
-    """Decline a wheel whose ``.data`` files meet other files where they go."""
+    """Decline a wheel if a ``.data`` file has the destination of another file."""
     roots = (
         os.path.join(layout.site_packages, file.path)
         for file in entry.files

@@ -76,20 +76,20 @@ def sample_symlinks(site_packages: str) -> Iterator[str]:
 def entry_behind(link: str) -> tuple[str, str] | None:
     """Return the store and the entry to which a symlink leads, if it does.
 
-    By its text, as we write it: what is asked of every link must cost little.
+    The text of the link decides: a look at the target would be slow for many links.
 
     :param link: absolute path of the symlink
     :returns: absolute path of the store, and sha256 of the entry
     """
     leads_to = os.readlink(link)
     if os.pardir in leads_to or not os.path.isabs(leads_to):
-        leads_to = os.path.realpath(link)  # somebody else has made it so
+        leads_to = os.path.realpath(link)  # not made by pip-linkmode
     match = _INSIDE.search(leads_to)
     return match and (leads_to[: match.start()], match.group(1))
 
 
 def is_stored(path: str) -> bool:
-    """Tell whether a path is of a file in an entry, by what is in the path alone.
+    """Return whether a path is inside an entry, judged by the path alone.
 
     :param path: with all links followed (:func:`os.path.realpath`)
     """

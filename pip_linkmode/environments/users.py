@@ -1,8 +1,7 @@
-"""Who uses what is in a store, found by looking.
+"""Find the environments that use a store, by looking at them.
 
-What was noted when an environment was linked says where to look, and is believed only
-where there is nothing to be seen: an environment on a disk that is not mounted, or one
-that was moved away, uses all that it ever had.
+Registrations say where to look.  Their markers count only where an environment cannot
+be seen: on a disk that is not mounted, or moved away, it uses all that it ever had.
 """
 
 from __future__ import annotations
@@ -38,9 +37,9 @@ class User:
     registration: Registration
     state: State
     depends: frozenset[str]
-    """What it cannot do without: symlinks lead there, or may."""
+    """Entries to which symlinks lead, or may lead."""
     shares: frozenset[str]
-    """What else is installed from there."""
+    """Other entries from which it was installed."""
 
     @property
     def path(self) -> str:
@@ -51,7 +50,7 @@ class User:
 
     @property
     def uses(self) -> frozenset[str]:
-        """All of it."""
+        """All entries that it uses."""
         return self.depends | self.shares
 
 
@@ -94,8 +93,7 @@ def _look(
         everything = frozenset(map(os.path.basename, store.entries()))
         return User(registration, "damaged", everything, nothing)
     # The registered environment may be elsewhere, and another one at its path, or the
-    # host has another name now: what is seen at the path is in use, and what is noted
-    # may be.
+    # host has another name now: entries seen at the path are used, markers may be.
     elsewhere = depends if state in ("moved", "missing") else set()
     if state in ("present", "moved", "missing"):
         site_packages = registration.site_packages
@@ -115,7 +113,7 @@ def _look(
             pass
         except (OSError, RecordInvalidError):
             state = "unreadable"
-    # Only what may come back keeps what it does not depend on.
+    # Only an environment that may come back keeps entries that it can do without.
     shares = noted - depends if state != "missing" else set()
     return User(registration, state, frozenset(depends), frozenset(shares))
 
@@ -168,7 +166,7 @@ def entries_of_symlinks(store: str, site_packages: str) -> set[str]:
 
 
 def _is_elsewhere(registration: Registration, shares: set[str]) -> bool:
-    """Tell whether symlinks may be where an environment is not looked through.
+    """Return whether symlinks may be outside of the directories that were searched.
 
     Without a root, ``share`` and ``include`` are outside; and a package may have been
     moved, with a link to its directory left in its place: then it is installed by
@@ -225,9 +223,9 @@ def _metadata(directory: str) -> frozenset[str]:
 
 
 def _fingerprint(directory: str, dist_info: str) -> list[int] | None:
-    """Return what tells one wheel's metadata from another's: sizes will do.
+    """Return the sizes of metadata files, which differ between wheels.
 
-    Another build of the same version, with the same metadata, is kept for nothing.
+    Another build of one version with equal sizes is kept although it is not used.
     """
     try:
         return [

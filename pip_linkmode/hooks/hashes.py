@@ -1,12 +1,12 @@
 """Remember the sha256 of files that pip itself has just computed.
 
 pip reads every wheel once to check it against the index, a ``--hash`` or its own
-``direct_url.json``; reading it again would cost as much as all the links.  What
-``link.hash`` and ``download_info`` say is a claim and no proof (an index may name one
-digest where the user has pinned another), so only digests of bytes that went through
-``hashlib`` in this process count, for a file that has not been touched since.
+``direct_url.json``; reading it again would cost as much as all the links.  The digests
+of ``link.hash`` and ``download_info`` are claims (an index may name one digest where
+the user has pinned another), so only digests of bytes that went through ``hashlib`` in
+this process count, for a file that has not changed since.
 
-The light half of what knows pip: the standard library, and what needs no more.
+Part of the light half of the hooks: it needs the standard library only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _NAME = "sha256"
 _PROMISE = "Return (hash, length) for path using hashlib.sha256()"
-"""What ``hash_file`` says of itself (pip ``_internal/utils/misc.py``)."""
+"""The docstring of ``hash_file`` (pip ``_internal/utils/misc.py``)."""
 _BUFFER = 1 << 18
 _digests: dict[Stamp, str] = {}
 
@@ -52,7 +52,7 @@ class _Hashlib(threading.local):
 
 
 def apply() -> None:
-    """Listen where pip hashes files, once; a pip that does so elsewhere is no harm."""
+    """Listen where pip hashes files, once; another pip hashes as before."""
     module: Any = sys.modules.get("pip._internal.utils.hashes")
     stock = getattr(getattr(module, "Hashes", None), "check_against_path", None)
     if stock and getattr(module, "hashlib", None) is hashlib:
@@ -91,7 +91,7 @@ def _hashing(stock: Callable[..., tuple[Any, int]]) -> Callable[..., tuple[Any, 
 
 
 def _sha256(path: str) -> tuple[Any, int]:
-    """Do what pip's does, with one buffer that stays in the processor's cache.
+    """Hash a file as pip does, with one buffer that stays in the processor's cache.
 
     A third faster than new megabytes for each megabyte.
     """
@@ -105,7 +105,7 @@ def _sha256(path: str) -> tuple[Any, int]:
 
 
 def known(path: str) -> str | None:
-    """Return the sha256 of a file, if pip has computed it and nobody touched the file.
+    """Return the sha256 that pip has computed of a file that has not changed since.
 
     :param path: absolute path
     :returns: hexadecimal digest
@@ -124,7 +124,7 @@ def _remember(path: str, before: Stamp | None, hashed: Any) -> None:
 
 
 def _stamp(path: str) -> Stamp | None:
-    """Return what changes if a file does; ``None`` if it is not there."""
+    """Return the stamp of a file; ``None`` if it does not exist."""
     try:
         return file_stamp(os.stat(path))
     except OSError:

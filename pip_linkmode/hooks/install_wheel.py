@@ -1,8 +1,8 @@
-"""The seam in pip's installer, and what pip hands over at it.
+"""Wrap ``install_wheel``, the seam in pip's installer.
 
 The seam is ``pip._internal.operations.install.wheel.install_wheel``, whose leading
 parameters have been the same since pip 21.3.  It is recognised by its shape, not by
-pip's version: an unknown pip is left alone.  What it gains in keywords is passed on.
+pip's version: an unknown pip is left alone.  New keywords are passed on.
 
 Loaded by :mod:`pip_linkmode.hooks.options` just before pip installs; everything is
 imported here and now, because pip 26.3 blocks imports once it installs.
@@ -44,7 +44,7 @@ def session(
 ) -> Session:
     """Return a session that takes part in all installations while it is entered.
 
-    :param requirements: what pip is going to install, in order; what they look like
+    :param requirements: pip's requirements, in the order of installation; their shape
         is not relied on, it only makes us faster
     :param pycompile: whether pip is going to compile
     """
@@ -59,7 +59,7 @@ def session(
 
 
 def _is_reusable(origin: Any) -> bool:
-    """Tell whether a wheel may be of use a second time, by where it is from.
+    """Return whether a wheel may be used a second time, judged by its origin.
 
     The wheel of a local directory (:pep:`610`), editable or not, is built each time.
     """

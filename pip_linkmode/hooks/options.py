@@ -1,6 +1,6 @@
 """Give pip's installing commands our options, and stay out of the way otherwise.
 
-The light half of what knows pip: standard library only, loaded with the commands
+The light half of the hooks: standard library only, loaded with the commands
 ``install``, ``wheel``, ``download`` and ``lock``.  The heavy half,
 :mod:`pip_linkmode.hooks.install_wheel`, is loaded when pip is about to install: before
 pip 26.3 blocks imports, and not at all by ``pip install --dry-run``.
@@ -35,14 +35,14 @@ _SHAPE = {
     "RequirementCommand": "pip._internal.cli.req_command",
     "install_given_reqs": "pip._internal.req",
 }
-"""What we rely on here, and the module of pip that has it."""
+"""Names of pip that are needed here, and the modules that have them."""
 _GARBAGE = (50_000, 20, 20)
 """Thresholds of the garbage collector while pip works (:func:`gc.set_threshold`)."""
 _OPTIONS = ("--link-mode", "--link-store", "--link-exclude", "--link-trust-group")
 
 
 class _Process:
-    """What is in force in this process; one pip command runs at a time."""
+    """The state of this process; one pip command runs at a time."""
 
     settings: Settings | None = None
     patches: ModuleType | None = None
@@ -50,13 +50,13 @@ class _Process:
 
 
 def apply(module: Any) -> None:
-    """Patch one of pip's commands, and what all of them share.
+    """Patch one of pip's commands, and the functions that all commands share.
 
     :param module: ``pip._internal.commands.<command>``, just executed
     """
     for name, where in _SHAPE.items():
         if not hasattr(sys.modules.get(where), name):
-            _give_up(f"no {name}")
+            _give_up(f"{name} not found")
             return
     base = sys.modules["pip._internal.cli.req_command"].RequirementCommand
     if not hasattr(base.__init__, "__wrapped__"):
@@ -82,7 +82,7 @@ def _with_options(init: Callable[..., None]) -> Callable[..., None]:
         init(self, *args, **kwargs)
         taken = [option for option in _OPTIONS if self.parser.has_option(option)]
         if taken:
-            _give_up(f"a {taken[0]} of its own")
+            _give_up(f"it has an option {taken[0]}")
         else:
             _add_options(self)
 
@@ -101,7 +101,7 @@ def _add_options(command: Any) -> None:
         help=(
             "How installed files share the store of unpacked wheels: "
             f"{', '.join(MODES)} (default: %default). "
-            "off: pip unpacks every wheel anew."
+            "off: pip unpacks every wheel itself."
         ),
     )
     group.add_option(
@@ -129,8 +129,8 @@ def _add_options(command: Any) -> None:
         action="store_true",
         default=False,
         help=(
-            "Use stores that the members of their group can write to: what any of "
-            "them puts there is installed."
+            "Use stores that their group can write to. Every member of the group can "
+            "then change the installed code."
         ),
     )
     run = command.run
@@ -195,7 +195,7 @@ def _with_session(stock: Callable[..., Any], *, report: bool) -> Callable[..., A
                     patches.session(settings, args[0], pycompile=pycompile)
                 )
             except Exception as error:  # never worse than pip alone
-                _log.warning("pip-linkmode links nothing: %s", _explain(error))
+                _log.warning("pip-linkmode is inactive: %s", _explain(error))
             installed = stock(*args, **kwargs)
         if report and session is not None:
             session.report()
@@ -247,7 +247,7 @@ def _before_imports_are_blocked(stock: Callable[..., Any]) -> Callable[..., Any]
 def _load() -> ModuleType | None:
     """Load and apply the heavy half, if anything is to be linked; once.
 
-    What it needs may be beside us in a directory that has left ``sys.path``, in the
+    Its requirements may be in a directory that has left ``sys.path``, as in the
     build environment of a package that requires pip.
     """
     settings = _Process.settings
@@ -264,7 +264,7 @@ def _load() -> ModuleType | None:
         module.apply()
     except Exception as error:  # never worse than pip alone
         _Process.failed = True
-        _log.warning("pip-linkmode links nothing: %s", _explain(error))
+        _log.warning("pip-linkmode is inactive: %s", _explain(error))
     else:
         _Process.patches = module
     finally:
@@ -272,19 +272,21 @@ def _load() -> ModuleType | None:
     return _Process.patches
 
 
-def _give_up(what: str) -> None:
-    """Say once that this pip is none that we know; its logging is not set up yet."""
+def _give_up(reason: str) -> None:
+    """Warn once that this pip is unknown; its logging is not set up yet."""
     if not _Process.failed:
         _Process.failed = True
         pip = sys.modules["pip"].__version__
-        sys.stderr.write(f"WARNING: pip-linkmode links nothing: pip {pip} has {what}\n")
+        sys.stderr.write(
+            f"WARNING: pip-linkmode is inactive: pip {pip} is not supported "
+            f"({reason})\n"
+        )
 
 
 def _explain(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return (
-            f"{error.name} is not installed; pip install {error.name.partition('.')[0]}"
-        )
+        project = error.name.partition(".")[0]
+        return f"{error.name} is not installed. Run: pip install {project}"
     if isinstance(error, LinkmodeError):
         return str(error)
     return f"{type(error).__name__}: {error}"

@@ -1,8 +1,8 @@
 """Compile once per wheel and interpreter.
 
 ``bytecode/<interpreter>/`` in a store entry holds one ``.pyc`` for every ``.py`` that
-compiles, under the path of its source with ``.pyc`` for ``.py``, and a manifest.  What
-does not compile is in the manifest too, so that it is not tried again.
+compiles, under the path of its source with ``.pyc`` for ``.py``, and a manifest.  A
+source that does not compile is in the manifest too, so that it is not tried again.
 
 A linked ``.pyc`` is valid because the linked ``.py`` has the size and mtime that were
 stamped into it, and the import system corrects ``co_filename`` (CPython
@@ -67,7 +67,7 @@ def load(
 
     :param path: absolute path of the directory
     :param sources: the paths of all ``.py`` files in the wheel
-    :param seen: what need not be looked at
+    :param seen: directories that were compared recently
     """
     if os.path.islink(os.path.dirname(path)):
         return None

@@ -45,7 +45,7 @@ class RecentChecks:
     """Of manifests (:func:`pip_linkmode.files.file_stamp`), by directory."""
 
     def covers(self, directory: str) -> bool:
-        """Tell whether it was the files of this directory, by this manifest.
+        """Return whether it was the files of this directory, by this manifest.
 
         :param directory: absolute path of an entry, or of bytecode; its manifest was
             read after that

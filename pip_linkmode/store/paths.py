@@ -47,10 +47,10 @@ def data_scheme(path: str) -> tuple[str, str] | None:
     """Split a path in a ``.data`` directory into the key of the scheme and the rest.
 
     :param path: path in the wheel
-    :returns: ``None`` for what belongs to the root of the wheel, as pip sees it (pip
+    :returns: ``None`` for a file of the root of the wheel, as pip sees it (pip
         ``_internal/operations/install/wheel.py``, ``is_data_scheme_path``)
     """
-    # Tens of thousands of times: what is nearly always so comes first.
+    # Called tens of thousands of times: the common case comes first.
     if ".data" not in path:
         return None
     top, _, rest = path.partition("/")
@@ -61,7 +61,7 @@ def data_scheme(path: str) -> tuple[str, str] | None:
 
 
 def is_installed_by_pip(path: str, dist_info: str) -> bool:
-    """Tell whether a file is pip's to install: scripts, and what it writes itself.
+    """Return whether pip itself installs a file: scripts, and files that it writes.
 
     :param path: path in the wheel
     :param dist_info: name of the wheel's dist-info directory
@@ -89,5 +89,5 @@ def compiled_sources(paths: Iterable[str], dist_info: str) -> tuple[str, ...]:
 
 
 def is_safe_path(path: str) -> bool:
-    """Tell whether a path is relative and normal, stays below, and fits in a line."""
+    """Return whether a path is relative, normal, without ``..`` and on one line."""
     return not _UNSAFE.search(path)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def _device(path: str) -> int:
-    """Return the device of a path, or of what it will be made in."""
+    """Return the device of a path, or of its first parent that exists."""
     while True:
         try:
             return os.stat(path).st_dev
@@ -28,14 +28,14 @@ def arrange(
     """Decide where to look for entries, and which store gets new ones.
 
     Only a store on the file system that is installed to can share all that it has; so
-    if there is one to write to, what only others have is unpacked there once more.
-    What can be linked is not decided here: the first real link shows it.
+    if it can be written, wheels that only other stores have are unpacked there again.
+    The first real link decides which modes work.
 
     :param stores: in the order of the setting
-    :param destination: absolute path of what is installed to
+    :param destination: absolute path of a directory that is installed to
     :param any_file_system: whether a store on another file system is as good
     :param umask: the umask in force
-    :returns: the stores in the order of look-up, and the one for what is in none
+    :returns: the stores in the order of look-up, and the store for new entries
     """
     device = _device(destination)
     near = [store for store in stores if _device(store.root) == device]

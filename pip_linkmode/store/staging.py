@@ -27,7 +27,7 @@ def refuse_link(directory: str) -> None:
 
 
 def disinherit(directory: str) -> None:
-    """Keep group and ACL of the store's place away from files that will be shared."""
+    """Do not inherit the group and default ACL of the parent directory."""
     if hasattr(os, "chown"):
         with contextlib.suppress(OSError):
             os.chown(directory, -1, os.getegid())
@@ -43,7 +43,7 @@ def host_label() -> str:
 
 
 def sweep(staging: str) -> None:
-    """Remove what the dead have left in a staging directory.
+    """Remove the left-overs of dead processes from a staging directory.
 
     A lock that can be taken tells that the maker is dead, if it was on this host;
     what another host has left must be a day old.
@@ -64,7 +64,7 @@ def sweep(staging: str) -> None:
 
 
 def return_entries(staged: str, wheels: str) -> None:
-    """Put back whole entries that were taken away by who has been killed since."""
+    """Put back whole entries that a killed process had taken away."""
     for sha256 in os.listdir(staged):
         away = os.path.join(staged, sha256)
         final = os.path.join(wheels, sha256[:2], sha256)

@@ -8,10 +8,10 @@
                                            bytecode/<interpreter>/…
     <store>/v1/bytecode/…       of entries in stores that are read-only
     <store>/v1/environments/…   site-packages directories with symlinks into the store
-    <store>/v1/staging/…        what is being unpacked
+    <store>/v1/staging/…        wheels being unpacked
 
 ``v1`` is the layout; a change that older versions cannot read gets another directory.
-What is in an entry: see :mod:`pip_linkmode.store.entry`.
+The files of an entry: see :mod:`pip_linkmode.store.entry`.
 
 An entry is *whole or absent*: it is unpacked in ``staging`` and published by one
 rename, so no lock is needed to read or to publish.  The lock on a staging directory
@@ -109,9 +109,9 @@ class Store:
         return store
 
     def accepts(self, umask: int) -> bool:
-        """Tell whether it can be given what is made under a umask.
+        """Return whether it accepts files that are made under a umask.
 
-        What the members of a group cannot read is in their way.
+        Entries that group members cannot read would hide usable ones.
         """
         return self.writable and not (self.shared and umask & _GROUP_READS)
 
@@ -120,7 +120,7 @@ class Store:
         return os.path.join(self.root, LAYOUT, "wheels", sha256[:2], sha256)
 
     def bytecode(self, entry: Entry, interpreter: str) -> str:
-        """Return the absolute path for what is compiled of an entry of another store.
+        """Return the absolute path for bytecode of an entry of another store.
 
         :param entry: in a store that cannot be written to
         :param interpreter: see :func:`pip_linkmode.interpreters.interpreter`
@@ -130,7 +130,7 @@ class Store:
         return os.path.join(self.root, LAYOUT, BYTECODE, name)
 
     def detached_bytecode(self) -> list[str]:
-        """Return the absolute paths of what :meth:`bytecode` is for."""
+        """Return the absolute paths of bytecode of entries of other stores."""
         return directories_in(os.path.join(self.root, LAYOUT, BYTECODE))
 
     def entry(self, sha256: str) -> Entry | None:
@@ -142,7 +142,7 @@ class Store:
         return load_entry(self.path(sha256), self.root, sha256)
 
     def has(self, sha256: str) -> bool:
-        """Tell whether there is an entry of a wheel, sound or not."""
+        """Return whether there is an entry of a wheel, sound or not."""
         return os.path.lexists(self.path(sha256))
 
     def entries(self) -> list[str]:
@@ -156,7 +156,7 @@ class Store:
     def take_away(self, sha256: str, staged: str) -> str | None:
         """Move an entry out of everybody's way, by one rename.
 
-        If we are killed then, the next who sweeps puts it back.
+        After a kill, the next sweep of left-overs puts it back.
 
         :param staged: a staging directory of this store
         :returns: where it is now; ``None`` if it is not there any more
@@ -171,9 +171,9 @@ class Store:
         return away
 
     def bring_back(self, away: str) -> None:
-        """Move an entry back, unless another process has made it anew meanwhile.
+        """Move an entry back, unless another process has made it again.
 
-        :param away: what :meth:`take_away` has returned
+        :param away: the path that :meth:`take_away` has returned
         :raises OSError: if the store cannot be changed
         """
         final = self.path(os.path.basename(away))
@@ -199,7 +199,7 @@ class Store:
         Of several processes that do this at once, one wins, and all get its entry.
 
         :param staged: a staging directory of this store, with :data:`FILES` in it
-        :param manifest: what :func:`pip_linkmode.prepare.wheel.unpack` says, and
+        :param manifest: see :func:`pip_linkmode.prepare.wheel.unpack`; and
             the file name
         :param replace: set aside the entry that is there, because it is damaged
         :returns: as :meth:`publish`
@@ -213,7 +213,7 @@ class Store:
     def publish(self, staged: str, final: str, *, replace: bool = False) -> bool:
         """Move a staged directory to its place by one rename.
 
-        :param replace: take what is there out of the way first, at the last moment:
+        :param replace: move an existing directory out of the way at the last moment:
             environments with symlinks have no files in between
         :returns: whether it was moved; not if another process was faster
         :raises OSError: if the store cannot be changed
@@ -256,7 +256,7 @@ class Store:
         try:
             yield path
         finally:
-            # What was taken away and neither deleted nor brought back.
+            # Entries that were taken away and neither deleted nor brought back.
             with contextlib.suppress(OSError):
                 return_entries(path, os.path.join(self.root, LAYOUT, "wheels"))
             shutil.rmtree(path, ignore_errors=True)
@@ -271,7 +271,7 @@ class Store:
         make_directory(directory)
         if self.shared:
             with contextlib.suppress(PermissionError):  # another member has made it
-                # The choice of who has made the store so.
+                # The maker of the store has chosen this.
                 os.chmod(directory, 0o2775)  # noqa: S103  # as above
 
     def _tag(self) -> None:

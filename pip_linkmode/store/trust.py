@@ -11,7 +11,7 @@ from pip_linkmode.store.layout import PARTS
 
 
 def is_shared(root: str, status: os.stat_result, *, trust_group: bool) -> bool:
-    """Tell whether a store that can be written to is that of a group.
+    """Return whether a store that can be written to is that of a group.
 
     :raises StoreRefusedError: if others than we and a trusted group can write to it
     """

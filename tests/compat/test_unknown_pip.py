@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.compat
 
 PIPS = ("24.0", NEWEST)
-WARNING = "WARNING: pip-linkmode links nothing: "
+WARNING = "WARNING: pip-linkmode is inactive: "
 
 
 def doctor(environment: Environment, pattern: str, replacement: str) -> None:

@@ -85,8 +85,8 @@ def test_a_missing_dependency_is_named_once_and_pip_works(
     ]
     result = environment.pip("install", "--no-index", *wheels)
     assert result.stderr == (
-        f"WARNING: pip-linkmode links nothing: {missing} is not installed; "
-        f"pip install {missing}\n"
+        f"WARNING: pip-linkmode is inactive: {missing} is not installed. "
+        f"Run: pip install {missing}\n"
     )
     assert "Successfully installed a-1.0 b-1.0" in result.stdout
 
@@ -99,9 +99,7 @@ def test_a_broken_installation_of_ours_never_breaks_pip(
     module.write_text("raise ValueError('broken')\n")
     wheel = str(make_wheel(tmp_path, "pkg", files={"pkg.py": ""}))
     result = environment.pip("install", "--no-index", wheel)
-    assert result.stderr == (
-        "WARNING: pip-linkmode links nothing: ValueError: broken\n"
-    )
+    assert result.stderr == ("WARNING: pip-linkmode is inactive: ValueError: broken\n")
     assert "Successfully installed pkg-1.0" in result.stdout
 
 

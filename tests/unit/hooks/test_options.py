@@ -227,7 +227,8 @@ def test_options_that_pip_has_itself_are_left_alone(
     assert command.ran_with == [({}, None)]
     Modern("y")
     assert capsys.readouterr().err == (
-        "WARNING: pip-linkmode links nothing: pip 99 has a --link-mode of its own\n"
+        "WARNING: pip-linkmode is inactive: pip 99 is not supported "
+        "(it has an option --link-mode)\n"
     )
 
 
@@ -400,7 +401,7 @@ def test_imports_are_made_before_pip_blocks_them(
         (ModuleNotFoundError(name="wrapt"), "pip install wrapt"),
         (ModuleNotFoundError(name="packaging.utils"), "pip install packaging"),
         (ImportError("broken"), "ImportError: broken"),
-        (LinkmodeError("an unknown pip"), "links nothing: an unknown pip"),
+        (LinkmodeError("an unknown pip"), "is inactive: an unknown pip"),
         (RuntimeError("anything"), "RuntimeError: anything"),
     ],
 )
@@ -563,7 +564,7 @@ def test_a_session_that_cannot_begin_leaves_pip_alone(
     monkeypatch.setattr(patches, "session", session)
     with caplog.at_level(logging.WARNING, "pip_linkmode"):
         assert install(pip, command) == STOCK
-    assert "links nothing: RuntimeError: can't start" in caplog.text
+    assert "is inactive: RuntimeError: can't start" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["RequirementCommand", "install_given_reqs"])
@@ -576,7 +577,10 @@ def test_pip_of_another_shape_is_left_alone_and_that_is_said(
     options_module.apply(pip[COMMAND])
     options_module.apply(pip[COMMAND])
     said = capsys.readouterr().err
-    assert said == f"WARNING: pip-linkmode links nothing: pip 99 has no {name}\n"
+    assert said == (
+        "WARNING: pip-linkmode is inactive: pip 99 is not supported "
+        f"({name} not found)\n"
+    )
 
 
 def test_mode_that_there_is_no_store_for_is_told(
