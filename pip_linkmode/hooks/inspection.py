@@ -67,7 +67,10 @@ class Hook:
             stock = "pip-linkmode is not installed; pip install pip-linkmode"
             return lost if self.served_from else stock
         if not self.started:
-            return "nothing starts pip-linkmode; pip install --force-reinstall it"
+            again = "Run `pip-linkmode enable` for this environment again"
+            reinstall = "Run: pip install --force-reinstall pip-linkmode"
+            remedy = again if self.served_from else reinstall
+            return f"the start file of pip-linkmode is missing. {remedy}"
         if self.missing:
             names = " and ".join(self.missing)
             verb = "is" if len(self.missing) == 1 else "are"

@@ -196,7 +196,9 @@ def test_this_process_is_asked_whether_we_have_started(
     site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "meta_path", [])
-    assert "nothing starts" in str(inspect([str(site_packages)], here=True).problem)
+    assert "start file of pip-linkmode is missing" in str(
+        inspect([str(site_packages)], here=True).problem
+    )
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,10 @@ def test_this_process_is_asked_whether_we_have_started(
     [
         (lambda path: shutil.rmtree(path / "pip"), "there is no pip"),
         (lambda path: shutil.rmtree(path / "pip_linkmode"), "is not installed"),
-        (lambda path: (path / "pip_linkmode.pth").unlink(), "nothing starts"),
+        (
+            lambda path: (path / "pip_linkmode.pth").unlink(),
+            "start file of pip-linkmode is missing",
+        ),
         (lambda path: shutil.rmtree(path / "wrapt"), "wrapt is not installed"),
         (
             lambda path: remove(path / "wrapt", path / "packaging"),
@@ -275,7 +280,9 @@ def test_environment_that_is_served_from_elsewhere_links(site_packages: Path) ->
 def test_start_module_without_a_start_file_starts_nothing(site_packages: Path) -> None:
     serve(site_packages)
     (site_packages / "_pip_linkmode_enabled.pth").unlink()
-    assert "nothing starts" in str(inspect([str(site_packages)], here=False).problem)
+    assert "Run `pip-linkmode enable` for this" in str(
+        inspect([str(site_packages)], here=False).problem
+    )
 
 
 def test_installed_pip_linkmode_is_the_one_that_counts(site_packages: Path) -> None:
@@ -425,6 +432,6 @@ def test_status_says_all_of_it(
     (tmp_path / "env" / "pip.conf").write_text("[global]\nno-cache-dir = yes\n")
     assert main(["status", "--environment", str(tmp_path / "env")]) == 1
     text = capsys.readouterr().out
-    assert "not linking: nothing starts pip-linkmode" in text
+    assert "not linking: the start file of pip-linkmode is missing" in text
     assert f"Store        none (set by {tmp_path}/env/pip.conf [global])" in text
     assert "without pip's cache directory there is no store" in text
