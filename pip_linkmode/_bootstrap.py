@@ -27,6 +27,10 @@ WATCHED = {
 """The modules of pip that matter, and the module of ours that patches each."""
 
 
+LOCATIONS: "dict[str, str]" = {}
+"""Where this package and its requirements are, if a start module has named that."""
+
+
 class _Trigger:
     """A finder that finds nothing itself, and runs our patch after pip's module."""
 
@@ -81,11 +85,14 @@ def _patch(module: "ModuleType") -> None:
         pass
 
 
-def activate() -> None:
+def activate(locations: "dict[str, str] | None" = None) -> None:
     """Put the trigger first on ``sys.meta_path``, once.
 
     May be called twice in one process: a site directory can be processed again, and
     Python 3.15 may call a ``.start`` entry point for each directory it appears in.
+
+    :param locations: given by a start module, see :mod:`pip_linkmode.hooks.elsewhere`
     """
+    LOCATIONS.update(locations or {})
     if not any(type(finder).__name__ == "_Trigger" for finder in sys.meta_path):
         sys.meta_path.insert(0, _Trigger())

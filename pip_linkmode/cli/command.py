@@ -100,11 +100,11 @@ def open_stores(options: argparse.Namespace) -> list[Store]:
     ]
 
 
-def environment_arguments(parser: argparse.ArgumentParser) -> None:
+def environment_arguments(parser: argparse.ArgumentParser, *, nargs: str = "+") -> None:
     """Add the argument that names environments."""
     parser.add_argument(
         "environments",
-        nargs="+",
+        nargs=nargs,
         metavar="env",
         help="an environment, its interpreter, or a site-packages directory",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from pip_linkmode.cli.command import (
     OK,
@@ -12,89 +12,92 @@ from pip_linkmode.cli.command import (
     as_data,
     environment_arguments,
 )
-from pip_linkmode.errors import LinkmodeError, describe_error
+from pip_linkmode.errors import SettingsError
 from pip_linkmode.maintenance.enable import (
-    Disabled,
-    Enabled,
     disable,
     enable,
-    library_of,
+    enable_again,
+    site_packages_of,
 )
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
 
-_Changed = TypeVar("_Changed", Enabled, Disabled)
+def _enable_arguments(parser: argparse.ArgumentParser) -> None:
+    environment_arguments(parser, nargs="*")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help=(
+            "renew all environments that you have enabled and whose start file leads "
+            "nowhere, because their pip-linkmode was moved"
+        ),
+    )
+    parser.add_argument(
+        "--break-system-packages",
+        action="store_true",
+        help="enable an environment that is EXTERNALLY-MANAGED",
+    )
 
 
-def _each(
-    options: argparse.Namespace,
-    change: Callable[[str], _Changed],
-    refused: Callable[[str], _Changed],
-) -> list[_Changed]:
-    """Change environments one by one; what one of them refuses the others do not.
-
-    :param refused: makes a report of a library in which nothing is done yet
-    :raises EnvironmentUnknownError: if one is none; then nothing is done
-    """
-    found = []
-    for site_packages in dict.fromkeys(map(library_of, options.environments)):
-        try:
-            one = change(site_packages)
-        except (LinkmodeError, OSError) as error:
-            one = refused(site_packages)
-            one.refused = describe_error(error)
-        found.append(one)
-    return found
+def _libraries(options: argparse.Namespace) -> list[str]:
+    return list(dict.fromkeys(map(site_packages_of, options.environments)))
 
 
 def _enable(options: argparse.Namespace) -> Result:
-    found = _each(options, enable, Enabled)
+    if not options.environments and not options.again:
+        msg = "name an environment, or pass --again"
+        raise SettingsError(msg)
+    found = enable_again() if options.again else []
+    found += [
+        enable(one, break_system_packages=options.break_system_packages)
+        for one in _libraries(options)
+    ]
     lines = []
     for one in found:
         if one.refused:
             lines.append(f"{one.site_packages}: not enabled: {one.refused}")
-            continue
-        parts = [
-            f"{', '.join(names)} {what}"
-            for names, what in ((one.linked, "linked"), (one.already, "was there"))
-            if names
-        ]
-        lines.append(f"{one.site_packages}: {'; '.join(parts)}")
+        elif one.pip_linkmode:
+            lines.append(
+                f"{one.site_packages}: {one.outcome}; pip loads {one.pip_linkmode}"
+            )
+        else:
+            lines.append(f"{one.site_packages}: {one.outcome} pip-linkmode")
         lines += [f"  WARNING: {warning}" for warning in one.warnings]
+    if not found:
+        lines.append("All enabled environments load a pip-linkmode that exists.")
     code = PROBLEM if any(one.refused or one.warnings for one in found) else OK
     return Result([as_data(one) for one in found], "\n".join(lines), code)
 
 
 def _disable(options: argparse.Namespace) -> Result:
-    found = _each(options, disable, Disabled)
+    found = [disable(one) for one in _libraries(options)]
     lines = []
     for one in found:
+        was_enabled = one.was_enabled or one.removed
+        outcome = "disabled" if was_enabled else "was not enabled"
         if one.refused:
-            lines.append(f"{one.site_packages}: not disabled: {one.refused}")
-            continue
-        names = ", ".join(one.removed)
-        lines.append(
-            f"{one.site_packages}: {f'{names} removed' if names else 'was not there'}"
-        )
-        lines += [f"  left, since others need it: {name}" for name in one.left]
+            outcome = f"not disabled: {one.refused}"
+        lines.append(f"{one.site_packages}: {outcome}")
+        lines += [f"  removed: {name}" for name in one.removed]
+        lines += [f"  left, since other packages need it: {name}" for name in one.left]
     code = PROBLEM if any(one.refused for one in found) else OK
     return Result([as_data(one) for one in found], "\n".join(lines), code)
 
 
 ENABLE = Command(
     "enable",
-    "Put pip-linkmode into other environments, by links.",
+    "Let the pip of other environments load this pip-linkmode.\n\n"
+    "Writes a start file into each environment and installs nothing there.",
     "pip-linkmode enable ~/ComfyUI/.venv",
-    environment_arguments,
+    _enable_arguments,
     _enable,
 )
 DISABLE = Command(
     "disable",
-    "Take pip-linkmode out of environments, and what came with it.\n\n"
-    "What it has linked stays, and pip alone can upgrade and uninstall it.",
+    "Remove the start files that enable has written.\n\n"
+    "Linked packages stay, and pip alone can upgrade and uninstall them.",
     "pip-linkmode disable ~/ComfyUI/.venv",
     environment_arguments,
     _disable,

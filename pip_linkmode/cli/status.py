@@ -11,6 +11,7 @@ from pip_linkmode.text import plural, size
 if TYPE_CHECKING:
     import argparse
 
+    from pip_linkmode.hooks.inspection import Hook
     from pip_linkmode.maintenance.status import Status
 
 
@@ -42,6 +43,7 @@ def _status_lines(found: Status) -> list[str]:
     lines = [
         f"Environment  {found.environment} ({found.file_system})",
         f"pip          {pip}, {state}",
+        *([f"pip-linkmode {_origin(hook)}"] if hook.pip_linkmode else []),
         f"Mode         {settings.requested} (set by {sources['mode']})",
     ]
     if settings.exclude:
@@ -66,7 +68,19 @@ def _status_lines(found: Status) -> list[str]:
             f"             {mode:<9}{'works' if reason is None else reason}"
             for mode, reason in store.modes.items()
         ]
+    if found.unserved:
+        lines.append("Enabled      environments whose start file leads nowhere:")
+        lines += [f"             {path}" for path in found.unserved]
+        lines.append("             Run: pip-linkmode enable --again")
     return lines
+
+
+def _origin(hook: Hook) -> str:
+    """Return which pip-linkmode it is, and where."""
+    if hook.served_from:
+        return f"{hook.pip_linkmode}, loaded from {hook.served_from}"
+    how = "linked there by an early `enable`" if hook.copied else "installed there"
+    return f"{hook.pip_linkmode}, {how}"
 
 
 STATUS = Command(

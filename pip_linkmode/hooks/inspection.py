@@ -7,6 +7,7 @@ starts, and in milliseconds.
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import re
 import sys
@@ -14,16 +15,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pip_linkmode.environments.distribution import distributions
+from pip_linkmode.files import read_regular
+from pip_linkmode.hooks.package import REQUIREMENTS, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pip_linkmode.environments.distribution import Distribution
 
 
 LEADING = ("name", "wheel_path", "scheme", "req_description", "pycompile")
 """How the parameters of pip's ``install_wheel`` begin, in the pips that we know."""
 _SEAM = os.path.join("pip", "_internal", "operations", "install", "wheel.py")
-_NEEDED = ("wrapt", "packaging")
-_START_UP = ("pip_linkmode.pth", "pip_linkmode.start")
+START_MODULE = "_pip_linkmode_enabled"
+"""The module that ``enable`` writes, and the stem of the start files beside it."""
+ENABLED_BY_COPY = "pip-linkmode"
+"""INSTALLER of distributions that the ``enable`` of early versions put there."""
+_LARGEST = 1 << 20
+"""Bytes of a start module."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,10 @@ class Hook:
     """What we need and is not there."""
     started: bool
     """Whether we are there when an interpreter starts."""
+    served_from: str | None = None
+    """The directory of a pip-linkmode elsewhere that a start file names."""
+    copied: bool = False
+    """Whether an early version of ``enable`` has put its files there."""
 
     @property
     def problem(self) -> str | None:
@@ -47,9 +60,17 @@ class Hook:
         if self.pip is None:
             return "there is no pip; python -m ensurepip"
         if self.pip_linkmode is None:
-            return "pip-linkmode is not installed; pip install pip-linkmode"
+            lost = (
+                f"its start file leads to {self.served_from}, where pip-linkmode is "
+                "missing. Run: pip-linkmode enable --again"
+            )
+            stock = "pip-linkmode is not installed; pip install pip-linkmode"
+            return lost if self.served_from else stock
         if not self.started:
-            return "nothing starts pip-linkmode; pip install --force-reinstall it"
+            again = "Run `pip-linkmode enable` for this environment again"
+            reinstall = "Run: pip install --force-reinstall pip-linkmode"
+            remedy = again if self.served_from else reinstall
+            return f"the start file of pip-linkmode is missing. {remedy}"
         if self.missing:
             names = " and ".join(self.missing)
             verb = "is" if len(self.missing) == 1 else "are"
@@ -65,50 +86,79 @@ def inspect(path: Sequence[str], *, here: bool) -> Hook:
     :param path: directories, as in :data:`sys.path`
     :param here: whether it is that of this process
     """
-    found = {"pip": False, "pip_linkmode": False, **dict.fromkeys(_NEEDED, False)}
-    versions: dict[str, str] = {}
-    seam = started = False
+    found: dict[str, str] = {}
     for directory in path:
-        for name, is_found in found.items():
-            module = os.path.join(directory, name, "__init__.py")
-            if not is_found and os.path.isfile(module):
-                found[name] = True
-                versions[name] = _version(module)
-                if name == "pip":
-                    seam = _is_known(os.path.join(directory, _SEAM))
-        started |= any(os.path.exists(os.path.join(directory, n)) for n in _START_UP)
-        if not found["pip_linkmode"]:
-            versions |= _editable(directory)
+        for name in ("pip", "pip_linkmode", *REQUIREMENTS):
+            if os.path.isfile(os.path.join(directory, name, "__init__.py")):
+                found.setdefault(name, directory)
+    linkmode = _editable(path)
+    if "pip_linkmode" in found:
+        linkmode = version_of(found["pip_linkmode"])
+    stem, served = "pip_linkmode", None
+    if linkmode is None:
+        served = next(filter(None, map(locations_in, path)), None)
+    if served is not None:
+        stem, linkmode = START_MODULE, version_of(served["pip_linkmode"])
+        found |= {
+            name: directory
+            for name, directory in served.items()
+            if os.path.isfile(os.path.join(directory, name, "__init__.py"))
+        }
     if here:
         started = any(type(f).__name__ == "_Trigger" for f in sys.meta_path)
+    else:
+        started = any(
+            os.path.exists(os.path.join(directory, f"{stem}{suffix}"))
+            for directory in path
+            for suffix in (".pth", ".start")
+        )
     return Hook(
-        pip=versions.get("pip"),
-        pip_linkmode=versions.get("pip_linkmode"),
-        seam=seam,
-        missing=tuple(name for name in _NEEDED if not found[name]),
+        pip=version_of(found["pip"], "pip") if "pip" in found else None,
+        pip_linkmode=linkmode,
+        seam="pip" in found and _is_known(os.path.join(found["pip"], _SEAM)),
+        missing=tuple(name for name in REQUIREMENTS if name not in found),
         started=started,
+        served_from=served["pip_linkmode"] if served else None,
+        copied=any(map(copied_to, path)),
     )
 
 
-def _editable(directory: str) -> dict[str, str]:
-    """Find an editable installation, whose package is elsewhere."""
-    try:
-        return {
-            one.name: one.version
-            for one in distributions(directory)
-            if one.name == "pip_linkmode"
-        }
-    except OSError:
-        return {}
+def locations_in(site_packages: str) -> dict[str, str] | None:
+    """Return the directories that the start module of an environment names.
+
+    :param site_packages: absolute path
+    :returns: as :func:`pip_linkmode.hooks.package.locations`; ``None`` if there is no
+        start module, or it cannot be read
+    """
+    path = os.path.join(site_packages, f"{START_MODULE}.py")
+    with contextlib.suppress(OSError, SyntaxError, ValueError):
+        text = read_regular(path, _LARGEST).decode()
+        match = re.search(r"^LOCATIONS = (\{.*\})$", text, re.MULTILINE)
+        found = ast.literal_eval(match[1]) if match else {}
+        if "pip_linkmode" in found and all(isinstance(v, str) for v in found.values()):
+            return dict(found)
+    return None
 
 
-def _version(path: str) -> str:
+def copied_to(site_packages: str) -> list[Distribution]:
+    """Return the distributions that an early version of ``enable`` put there."""
+    return [one for one in _listed(site_packages) if one.installer == ENABLED_BY_COPY]
+
+
+def _listed(directory: str) -> list[Distribution]:
     try:
-        with open(path, encoding="utf-8") as file:
-            match = re.search(r'^__version__ = "(.+)"', file.read(), re.MULTILINE)
+        return distributions(directory)
     except OSError:
-        match = None
-    return match.group(1) if match else "?"
+        return []
+
+
+def _editable(path: Sequence[str]) -> str | None:
+    """Return the version of an editable installation, whose package is elsewhere."""
+    for directory in path:
+        for one in _listed(directory):
+            if one.name == "pip_linkmode":
+                return one.version
+    return None
 
 
 def _is_known(path: str) -> bool:

@@ -17,9 +17,8 @@ import tempfile
 from functools import wraps
 from typing import TYPE_CHECKING
 
-import pip_linkmode
 from pip_linkmode.errors import LinkmodeError, SettingsError
-from pip_linkmode.hooks import hashes
+from pip_linkmode.hooks import hashes, package
 from pip_linkmode.settings import CHOICES, DEFAULT_STORE, MODES, from_options
 
 if TYPE_CHECKING:
@@ -255,20 +254,21 @@ def _load() -> ModuleType | None:
         return None
     if _Process.patches is not None or _Process.failed:
         return _Process.patches
-    beside = os.path.dirname(os.path.dirname(os.path.abspath(pip_linkmode.__file__)))
-    path = list(sys.path)
-    sys.path.append(beside)
+    reason = package.change()
     try:
-        __import__("pip_linkmode.hooks.install_wheel")
-        module = sys.modules["pip_linkmode.hooks.install_wheel"]
-        module.apply()
+        if reason is None:
+            with package.requirements():
+                __import__("pip_linkmode.hooks.install_wheel")
+            reason = package.change()
+        if reason is None:
+            module = sys.modules["pip_linkmode.hooks.install_wheel"]
+            module.apply()
+            _Process.patches = module
     except Exception as error:  # never worse than pip alone
+        reason = package.change() or _explain(error)
+    if reason is not None:
         _Process.failed = True
-        _log.warning("pip-linkmode is inactive: %s", _explain(error))
-    else:
-        _Process.patches = module
-    finally:
-        sys.path[:] = path
+        _log.warning("pip-linkmode is inactive: %s", reason)
     return _Process.patches
 
 

@@ -16,7 +16,7 @@ import tempfile
 from functools import wraps
 from typing import TYPE_CHECKING
 
-import pip_linkmode
+from pip_linkmode.hooks.package import locations, start_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,23 +31,12 @@ import runpy
 import sys
 
 REAL = {real}
-PACKAGE = {package}
 
 if sys.version_info >= (3, 10):
     try:
-        if "pip_linkmode" not in sys.modules:
-            from importlib.util import module_from_spec, spec_from_file_location
-
-            spec = spec_from_file_location(
-                "pip_linkmode",
-                PACKAGE + "/__init__.py",
-                submodule_search_locations=[PACKAGE],
-            )
-            sys.modules["pip_linkmode"] = module_from_spec(spec)
-            spec.loader.exec_module(sys.modules["pip_linkmode"])
-        from pip_linkmode._bootstrap import activate
-
-        activate()
+        start = {{"__name__": "pip_linkmode_elsewhere"}}
+        exec({start}, start)
+        start["activate"]()
     except Exception:
         pass
 
@@ -90,9 +79,9 @@ def _write(real: str) -> str:
     directory = tempfile.mkdtemp(prefix="pip-linkmode-")
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     path = os.path.join(directory, _NAME)
-    package = os.path.dirname(os.path.abspath(pip_linkmode.__file__))
+    text = _RUNNER.format(
+        real=ascii(real), name=ascii(_NAME), start=ascii(start_module(locations()))
+    )
     with open(path, "w", encoding="ascii") as file:
-        file.write(
-            _RUNNER.format(real=ascii(real), package=ascii(package), name=ascii(_NAME))
-        )
+        file.write(text)
     return path

@@ -13,6 +13,7 @@ from pip_linkmode.environments.probe import probe
 from pip_linkmode.errors import StoreRefusedError
 from pip_linkmode.hooks.inspection import inspect
 from pip_linkmode.link import filesystems
+from pip_linkmode.maintenance.enable import unserved
 from pip_linkmode.maintenance.ledger import measure
 from pip_linkmode.pip_config import effective_settings
 from pip_linkmode.store.store import Store
@@ -55,6 +56,8 @@ class Status:
     hook: Hook
     effective_settings: EffectiveSettings
     stores: list[StoreStatus]
+    unserved: list[str]
+    """Environments that this user has enabled and whose start file leads nowhere."""
 
 
 def status(environment: str | None, stores: str | None) -> Status:
@@ -81,6 +84,7 @@ def status(environment: str | None, stores: str | None) -> Status:
             _store(path, site_packages, trust_group=force.settings.trust_group)
             for path in force.settings.stores
         ],
+        unserved=unserved(),
     )
 
 

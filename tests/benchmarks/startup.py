@@ -1,6 +1,7 @@
 """What the shim costs where nothing is installed.
 
-Run it: ``python -m tests.benchmarks.startup``.
+Run it: ``python -m tests.benchmarks.startup``, and again with ``--enabled`` for an
+environment that a pip-linkmode elsewhere serves.
 
 Every command runs in turn in an environment without the shim and in one with it, so
 that whatever else the machine is doing hits both. What counts is the median, and the
@@ -97,14 +98,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=40, help="pairs of each pip")
     parser.add_argument("--pip", choices=PIPS, default=NEWEST)
+    parser.add_argument(
+        "--enabled", action="store_true", help="serve it from another environment"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         bed = Bed(root / "bed")
         environments = [
-            bed.environment(root / name, shim=name == "linked", pip=options.pip)
+            bed.environment(
+                root / name,
+                shim=name == "linked" and not options.enabled,
+                pip=options.pip,
+            )
             for name in ("stock.", "linked")
         ]
+        if options.enabled:
+            tool = bed.environment(root / "tool", shim=True)
+            tool.run("-m", "pip_linkmode", "enable", environments[1].path)
         # Both have the same packages, the dependencies of the shim among them.
         stock, linked = environments
         for path in linked.site_packages.iterdir():

@@ -501,7 +501,8 @@ def test_from_environments_of_their_own_to_one_and_back(house: House, bed: Bed) 
 
     assert house.run(care, "enable", *paths).returncode == 0
     for one in environments:
-        assert house.data(one, "status")["hook"]["problem"] is None
+        found = house.data(care, "status", "--environment", str(one.path))
+        assert found["hook"]["problem"] is None
     assert house.run(care, "materialize", *paths).returncode == 0
     assert house.data(care, "usage", paths[0])["environments"][0]["shared"] == 0
     assert house.run(care, "prune", "--all").returncode == 0

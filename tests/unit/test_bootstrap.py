@@ -163,6 +163,13 @@ def test_activation_is_first_and_once() -> None:
     assert names.count("_Trigger") == 1
 
 
+def test_start_module_names_the_locations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_bootstrap, "LOCATIONS", {})
+    _bootstrap.activate({"wrapt": "/elsewhere"})
+    _bootstrap.activate()
+    assert _bootstrap.LOCATIONS == {"wrapt": "/elsewhere"}
+
+
 def test_activation_by_another_copy_of_the_module_counts() -> None:
     spec = importlib.util.spec_from_file_location("copy", _bootstrap.__file__)
     assert spec is not None

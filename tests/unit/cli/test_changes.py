@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pip_linkmode.cli import enable as enable_module
+from pip_linkmode.cli.main import main
 from pip_linkmode.files import locked
 from pip_linkmode.link.replace import Replacer
-from pip_linkmode.maintenance.enable import Disabled, Enabled, disable
+from pip_linkmode.maintenance import enable as maintenance
+from pip_linkmode.maintenance.enable import Disabled, Enabled
 from pip_linkmode.relink import relink as relink_module
 
 if TYPE_CHECKING:
@@ -152,22 +154,35 @@ def test_materialize_says_what_came_of_it(
     ]
 
 
-def test_enable_and_disable_say_what_came_of_it(
+def test_enable_and_disable_say_what_they_did(
     run: Run, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = str(site_packages)
-    enabled = Enabled(path, ["pip-linkmode 1.0"], ["wrapt 2.0"], 3, ["pip is old"])
-    monkeypatch.setattr(enable_module, "enable", lambda _: enabled)
+    enabled = Enabled(path, "enabled", "/tool/pip_linkmode", ["pip is old"])
+    own = Enabled(path, "has its own")
+    monkeypatch.setattr(enable_module, "enable", lambda *_, **__: enabled)
+    monkeypatch.setattr(enable_module, "enable_again", lambda: [own])
     assert run.text("enable", path, code=1) == (
-        f"{path}: pip-linkmode 1.0 linked; wrapt 2.0 was there\n  WARNING: pip is old\n"
+        f"{path}: enabled; pip loads /tool/pip_linkmode\n  WARNING: pip is old\n"
     )
-    disabled = Disabled(path, ["pip-linkmode 1.0"], ["wrapt 2.0"])
+    assert run.text("enable", "--again") == f"{path}: has its own pip-linkmode\n"
+    monkeypatch.setattr(enable_module, "enable_again", list)
+    assert "load a pip-linkmode that exists" in run.text("enable", "--again")
+    disabled = Disabled(path, removed=["pip-linkmode 1.0"], left=["wrapt 2.0"])
     monkeypatch.setattr(enable_module, "disable", lambda _: disabled)
     assert run.text("disable", path) == (
-        f"{path}: pip-linkmode 1.0 removed\n  left, since others need it: wrapt 2.0\n"
+        f"{path}: disabled\n  removed: pip-linkmode 1.0\n"
+        "  left, since other packages need it: wrapt 2.0\n"
     )
     monkeypatch.setattr(enable_module, "disable", Disabled)
-    assert run.text("disable", path) == f"{path}: was not there\n"
+    assert run.text("disable", path) == f"{path}: was not enabled\n"
+
+
+def test_enable_needs_an_environment_or_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["enable"]) == 2
+    assert "name an environment, or pass --again" in capsys.readouterr().err
 
 
 # --- several, and one that refuses ----------------------------------------------------
@@ -183,14 +198,16 @@ def several(house: House, site_packages: Path) -> list[str]:
 
 @pytest.mark.parametrize("command", ["enable", "disable", "materialize"])
 def test_one_that_refuses_does_not_stop_the_others(
-    run: Run, several: list[str], command: str, monkeypatch: pytest.MonkeyPatch
+    house: House,
+    run: Run,
+    several: list[str],
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def enable(path: str) -> Enabled:
-        disable(path)  # which is as busy
-        return Enabled(path)
-
-    # This may run from a development install, which cannot be put anywhere.
-    monkeypatch.setattr(enable_module, "enable", enable)
+    monkeypatch.setenv("XDG_STATE_HOME", str(house.path / "state"))
+    found = dict.fromkeys(("pip_linkmode", "wrapt", "packaging"), several[0])
+    monkeypatch.setattr(maintenance, "locations", lambda: found)
+    monkeypatch.setattr(maintenance, "check_trusted", lambda *_: None)
     busy = several[1]
     with locked(busy):
         told = run.data(command, *several, code=1)
@@ -200,7 +217,7 @@ def test_one_that_refuses_does_not_stop_the_others(
     assert [one["refused"] for one in told] == [None, reason, None]
     verb = {"materialize": "done"}.get(command, f"{command}d")
     assert text.count(f"not {verb}: {reason}") == 1
-    assert text.count(several[2]) == 1
+    assert sum(line.startswith(several[2]) for line in text.splitlines()) == 1
 
 
 @pytest.mark.parametrize("command", ["enable", "disable", "materialize", "relink"])

@@ -17,6 +17,7 @@ import pytest
 import pip_linkmode
 from pip_linkmode.errors import LinkmodeError
 from pip_linkmode.hooks import options as options_module
+from pip_linkmode.hooks import package
 from pip_linkmode.settings import Settings
 
 if TYPE_CHECKING:
@@ -69,7 +70,6 @@ class Patches(ModuleType):
 
     def apply(self) -> None:
         self.events.append("apply")
-        assert any(Path(path, "pip_linkmode").is_dir() for path in sys.path)
         if self.error is not None:
             raise self.error
 
@@ -436,6 +436,30 @@ def test_our_directory_is_not_left_on_the_path(
     assert install(pip, command) == STOCK
     assert patches.events[0] == "apply"
     assert sys.path == path
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_package_that_was_replaced_is_not_used(
+    installable: tuple[dict[str, Any], Requirement, Patches],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    when: str,
+    *,
+    is_broken: bool,
+) -> None:
+    """Before the heavy half is imported, and while it is."""
+    pip, command, patches = installable
+    said = [None] if when == "while" else []
+    answers = iter((*said, *["it was replaced"] * 3))
+    monkeypatch.setattr(package, "change", lambda: next(answers))
+    name = "pip_linkmode.hooks.install_wheel"
+    if is_broken:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert install(pip, command) == STOCK
+    assert patches.events == []
+    (record,) = caplog.records
+    assert record.getMessage() == "pip-linkmode is inactive: it was replaced"
 
 
 # --- --target -------------------------------------------------------------------------

@@ -65,8 +65,11 @@ def test_pips_own_file_runs_as_if_it_had_been_called(tmp_path: Path) -> None:
     real = tmp_path / "__pip-runner__.py"
     real.write_text(
         "import sys; print(__name__, __file__, sys.argv, sys.path[0]);"
+        "import pip._internal;"
         "print(any(type(f).__name__ == '_Trigger' for f in sys.meta_path))"
     )
+    (tmp_path / "pip" / "_internal").mkdir(parents=True)
+    (tmp_path / "pip" / "_internal" / "__init__.py").touch()
     command = [sys.executable, "-S", patched(real)(), "install"]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     expected = f"__main__ {real} ['{real}', 'install'] {tmp_path}\nTrue\n"
@@ -78,7 +81,7 @@ def test_whatever_goes_wrong_with_us_pips_own_file_runs(
 ) -> None:
     real = tmp_path / "__pip-runner__.py"
     real.write_text("print('ran')")
-    monkeypatch.setitem(sys.modules, "pip_linkmode._bootstrap", None)
+    monkeypatch.setattr(runner, "start_module", lambda _: "raise OSError")
     monkeypatch.setattr(sys, "argv", ["x"])
     monkeypatch.setattr(sys, "path", list(sys.path))
     runpy.run_path(patched(real)(), run_name="__main__")

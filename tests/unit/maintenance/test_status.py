@@ -196,7 +196,9 @@ def test_this_process_is_asked_whether_we_have_started(
     site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "meta_path", [])
-    assert "nothing starts" in str(inspect([str(site_packages)], here=True).problem)
+    assert "start file of pip-linkmode is missing" in str(
+        inspect([str(site_packages)], here=True).problem
+    )
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,10 @@ def test_this_process_is_asked_whether_we_have_started(
     [
         (lambda path: shutil.rmtree(path / "pip"), "there is no pip"),
         (lambda path: shutil.rmtree(path / "pip_linkmode"), "is not installed"),
-        (lambda path: (path / "pip_linkmode.pth").unlink(), "nothing starts"),
+        (
+            lambda path: (path / "pip_linkmode.pth").unlink(),
+            "start file of pip-linkmode is missing",
+        ),
         (lambda path: shutil.rmtree(path / "wrapt"), "wrapt is not installed"),
         (
             lambda path: remove(path / "wrapt", path / "packaging"),
@@ -242,7 +247,72 @@ def test_editable_installation_is_found_by_its_metadata(site_packages: Path) -> 
 def test_version_that_is_not_told(site_packages: Path) -> None:
     (site_packages / "pip" / "__init__.py").write_text("")
     assert inspect([str(site_packages)], here=False).pip == "?"
-    assert inspection._version("/nothing") == "?"
+
+
+def serve(site_packages: Path) -> Path:
+    """Replace the installed pip-linkmode by a start file; return where it leads."""
+    elsewhere = site_packages.parents[3] / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("pip_linkmode", "wrapt", "packaging"):
+        (site_packages / name).rename(elsewhere / name)
+    (site_packages / "pip_linkmode.pth").rename(
+        site_packages / "_pip_linkmode_enabled.pth"
+    )
+    found = dict.fromkeys(("pip_linkmode", "wrapt", "packaging"), str(elsewhere))
+    module = site_packages / "_pip_linkmode_enabled.py"
+    module.write_text(f"import sys\nLOCATIONS = {found}\n")
+    return elsewhere
+
+
+def test_environment_that_is_served_from_elsewhere_links(site_packages: Path) -> None:
+    elsewhere = serve(site_packages)
+    found = inspect([str(site_packages)], here=False)
+    assert (found.pip_linkmode, found.served_from) == ("1.2", str(elsewhere))
+    assert found.problem is None
+    shutil.rmtree(elsewhere / "wrapt")
+    assert "wrapt is not installed" in str(
+        inspect([str(site_packages)], here=False).problem
+    )
+    shutil.rmtree(elsewhere)
+    assert "enable --again" in str(inspect([str(site_packages)], here=False).problem)
+
+
+def test_start_module_without_a_start_file_starts_nothing(site_packages: Path) -> None:
+    serve(site_packages)
+    (site_packages / "_pip_linkmode_enabled.pth").unlink()
+    assert "Run `pip-linkmode enable` for this" in str(
+        inspect([str(site_packages)], here=False).problem
+    )
+
+
+def test_installed_pip_linkmode_is_the_one_that_counts(site_packages: Path) -> None:
+    elsewhere = serve(site_packages)
+    shutil.copytree(elsewhere, site_packages, dirs_exist_ok=True)
+    (site_packages / "pip_linkmode.pth").touch()
+    found = inspect([str(site_packages)], here=False)
+    assert (found.served_from, found.problem) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "LOCATIONS = {", "LOCATIONS = {}", "LOCATIONS = {'pip_linkmode': 1}", "\0"],
+)
+def test_start_module_that_cannot_be_parsed_is_none(
+    site_packages: Path, text: str
+) -> None:
+    serve(site_packages)
+    (site_packages / "_pip_linkmode_enabled.py").write_text(text)
+    assert inspection.locations_in(str(site_packages)) is None
+
+
+def test_copies_of_an_early_enable_are_told(site_packages: Path) -> None:
+    assert not inspect([str(site_packages)], here=False).copied
+    (site_packages / "pip_linkmode-0.1.dist-info").mkdir()
+    (site_packages / "pip_linkmode-0.1.dist-info" / "INSTALLER").write_text(
+        "pip-linkmode\n"
+    )
+    found = inspect([str(site_packages)], here=False)
+    assert (found.copied, found.problem) == (True, None)
 
 
 # --- stores ---------------------------------------------------------------------------
@@ -362,6 +432,6 @@ def test_status_says_all_of_it(
     (tmp_path / "env" / "pip.conf").write_text("[global]\nno-cache-dir = yes\n")
     assert main(["status", "--environment", str(tmp_path / "env")]) == 1
     text = capsys.readouterr().out
-    assert "not linking: nothing starts pip-linkmode" in text
+    assert "not linking: the start file of pip-linkmode is missing" in text
     assert f"Store        none (set by {tmp_path}/env/pip.conf [global])" in text
     assert "without pip's cache directory there is no store" in text
