@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.metadata import parse_email
 
-from tests.environments import CHECKOUT, run_outside
+from tests.support.environments import CHECKOUT, run_outside
 
 if TYPE_CHECKING:
-    from tests.environments import Bed
+    from tests.support.environments import Bed
 
 START_UP_FILES = {"pip_linkmode.pth", "pip_linkmode.start"}
 METADATA = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
