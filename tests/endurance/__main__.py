@@ -33,9 +33,7 @@ def main() -> int:
     try:
         bed = Bed(place / "bed")
         with fuzz.Fuzzer(bed, _made(place / "fuzz"), options.seed) as fuzzer:
-            report = fuzzer.run(iter(options.only or range(options.variants)))
-        for finding in report.findings:
-            print(finding)
+            report = fuzzer.run(options.only or range(options.variants), say=print)
         print(report)
         return 1 if report.findings else 0
     finally:

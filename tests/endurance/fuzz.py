@@ -23,7 +23,7 @@ from tests.endurance.mutations import Mutator, remove
 from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable
 
     from typing_extensions import Self
 
@@ -79,6 +79,10 @@ class Report:
         )
 
 
+def _nothing(_: object) -> None:
+    """Say nothing."""
+
+
 class Fuzzer:
     """Makes scenes, damages them and runs the commands.
 
@@ -104,11 +108,21 @@ class Fuzzer:
     def __exit__(self, *error: object) -> None:
         self._server.__exit__(None, None, None)
 
-    def run(self, variants: Iterator[int]) -> Report:
-        """Run some variants, by number; the same number is the same damage."""
+    def run(
+        self, variants: Iterable[int], say: Callable[[object], None] = _nothing
+    ) -> Report:
+        """Run some variants, by number; the same number is the same damage.
+
+        :param say: is told each finding at once, and from time to time how far it is
+        """
         report = Report()
         for variant in variants:
+            found = len(report.findings)
             self._variant(variant, report)
+            for finding in report.findings[found:]:
+                say(finding)
+            if report.variants % 100 == 0:
+                say(report)
         return report
 
     # --- the scene --------------------------------------------------------------------

@@ -103,7 +103,7 @@ class Mutator:
     # --- bytes and kinds of file ------------------------------------------------------
 
     def _bytes(self, path: Path) -> str:
-        content = bytearray(path.read_bytes())
+        content = bytearray(_content(path))
         at = self._chance.randrange(len(content) + 1)
         way = self._chance.choice(("cut", "flip", "insert", "repeat", "erase", "zero"))
         if way == "cut":
@@ -120,11 +120,11 @@ class Mutator:
             del content[at : at + self._chance.randrange(1, 40)]
         else:
             content[:] = bytes(len(content))
-        path.write_bytes(content)
+        _replace(path, bytes(content))
         return f"{way} at {at}"
 
     def _kind_of_file(self, path: Path) -> str:
-        content = path.read_bytes()
+        content = _content(path)
         ways: dict[str, Callable[[], object]] = {
             "nothing": lambda: None,
             "an empty file": path.touch,
@@ -173,7 +173,7 @@ class Mutator:
         text = json.dumps(data) if way != "swap" or not _is_loop(data) else "[]"
         if way == "deep":
             text = text.replace("{", '{"deep": ' + "[" * DEPTH + "]" * DEPTH + ", ", 1)
-        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        _replace(path, text.encode("utf-8", "surrogatepass"))
         return said
 
     # --- RECORD -----------------------------------------------------------------------
@@ -208,7 +208,7 @@ class Mutator:
         if self._chance.random() < 0.1:
             name += ", an open quote"
             written = re.sub(r",", ',"', written, count=1)
-        path.write_bytes(written.encode("utf-8", "surrogatepass"))
+        _replace(path, written.encode("utf-8", "surrogatepass"))
         return f"row {number} {row[0]!r:.60}: {name}"
 
     def _digest(self, rows: list[list[str]]) -> str:
@@ -242,6 +242,17 @@ def _encoded(content: bytes) -> str:
     return "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
+def _content(path: Path) -> bytes:
+    """Read a file; an identity link may be one to a symlink."""
+    return path.read_bytes() if not path.is_symlink() else b""
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a new file: an identity link shares its inode with the environment's."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
+
+
 def _link_to_content(path: Path, content: bytes) -> None:
     moved = path.with_name(f"{path.name}.moved")
     moved.write_bytes(content)
@@ -254,7 +265,7 @@ def _huge(path: Path) -> None:
 
 
 def _with_mode(path: Path, content: bytes, mode: int) -> None:
-    path.write_bytes(content)
+    _replace(path, content)
     path.chmod(mode)
 
 

@@ -198,3 +198,34 @@ def test_wheel_and_sdist_install_the_same_files_in_a_bare_environment(
         environment.path.rename(tmp_path / source.name)
     assert installed[0] == installed[1]
     assert installed[0].keys() > START_UP_FILES
+
+
+# --- the public CI --------------------------------------------------------------------
+
+
+def test_public_ci_calls_the_commands_of_the_project_and_forgets_no_test() -> None:
+    text = (CHECKOUT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    commands = re.findall(r"- run: (.+)", text)
+    assert commands
+    assert all(one.startswith(("python3 -m tests", ".ci/run")) for one in commands)
+    named = {word for one in commands for word in one.split() if "/" in word}
+    tests = {
+        path.parent.relative_to(CHECKOUT).parts[1]
+        for path in (CHECKOUT / "tests").rglob("test_*.py")
+    }
+    assert {f"tests/{name}" for name in tests} == named - {".ci/run"}
+
+
+def test_public_ci_runs_the_unit_tests_on_every_released_python(wheel: Path) -> None:
+    text = (CHECKOUT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    (versions,) = re.findall(r"python: \[(.+)\]", text)
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (one for one in archive.namelist() if one.endswith("/METADATA"))
+        metadata, _ = parse_email(archive.read(name))
+    classified = [
+        one.rpartition(" ")[2]
+        for one in metadata["classifiers"]
+        if re.fullmatch(r"Programming Language :: Python :: 3\.\d+", one)
+    ]
+    # The last one may be a prerelease that the forge does not have.
+    assert re.findall(r"3\.\d+", versions) == classified[:-1]
