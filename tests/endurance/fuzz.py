@@ -100,6 +100,7 @@ class Fuzzer:
         self._make_pristine(bed)
         self._expected = self._contents(self._pristine)
         self._server = ForkServer(self._variables(directory), directory)
+        self._fill_store()
 
     def __enter__(self) -> Self:
         self._server.__enter__()
@@ -173,8 +174,23 @@ class Fuzzer:
             (self._scene / name).rename(self._pristine / name)
         remove(self._scene)
 
+    def _fill_store(self) -> None:
+        """Make a store that has all: one entry of a wheel, one of installed files."""
+        self._lay()
+        self._must("fill", str(self._wheels[0]))
+        self._link()
+        remove(self._scene / "store" / "v1" / "environments")
+        (self._scene / "store").rename(self._pristine / "store")
+
     def _set(self) -> None:
         """Make the scene."""
+        self._lay()
+        self._link()
+        assert (self._scene / "soft" / "share" / "one" / "table").stat().st_nlink > 1
+        assert next(self._scene.glob("soft/lib/*/*/one/__init__.py")).is_symlink()
+        assert self._contents(self._scene) == self._expected
+
+    def _lay(self) -> None:
         remove(self._scene)
         remove(self._outside)
         shutil.copytree(self._pristine, self._scene, symlinks=True)
@@ -182,13 +198,14 @@ class Fuzzer:
         for name in ("file", "__init__.py"):
             (self._outside / name).write_text("NAME = 'outside'\n")
             os.utime(self._outside / name, (1_000_000_000, 1_000_000_000))
+
+    def _link(self) -> None:
         for name, mode in LINKED.items():
-            path = str(self._scene / name)
-            done = self._server.run("relink", "--mode", mode, path, timeout=TIMEOUT)
-            assert done.code == 0, done
-        assert (self._scene / "soft" / "share" / "one" / "table").stat().st_nlink > 1
-        assert next(self._scene.glob("soft/lib/*/*/one/__init__.py")).is_symlink()
-        assert self._contents(self._scene) == self._expected
+            self._must("relink", "--mode", mode, str(self._scene / name))
+
+    def _must(self, *arguments: str) -> None:
+        done = self._server.run(*arguments, timeout=TIMEOUT)
+        assert done.code == 0, done
 
     def _contents(self, root: Path) -> Contents:
         """Return the digest of each installed file, as programs see it."""
