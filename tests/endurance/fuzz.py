@@ -36,9 +36,10 @@ LINKED = {"hard": "hardlink", "soft": "symlink"}
 TARGETS = ("manifest", "bytecode", "registration", "marker", "record")
 PIP_EVERY = 5
 """How often a variant is met by a real pip too; that takes a second."""
-TIMEOUT = 30
+TIMEOUT = 60
+"""Seconds after which a command is killed."""
 SLOW = 5
-"""Seconds for a scene of this size, after which a command counts as hanging."""
+"""Seconds of processor time that no command needs for a scene of this size."""
 
 Contents = dict[str, str]
 
