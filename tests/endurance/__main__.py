@@ -22,7 +22,8 @@ MEMORY = "/dev/shm"
 
 def _fuzz(options: argparse.Namespace, place: Path) -> bool:
     with fuzz.Fuzzer(Bed(place / "bed"), _new(place / "fuzz"), options.seed) as fuzzer:
-        report = fuzzer.run(options.only or range(options.variants), say=_say)
+        several = range(options.first, options.first + options.variants)
+        report = fuzzer.run(options.only or several, say=_say)
     _say(report)
     return not report.findings
 
@@ -93,6 +94,7 @@ def main() -> int:
     sub.set_defaults(run=_scale)
     sub = runs.add_parser("fuzz", help="damaged metadata through every command")
     sub.add_argument("--variants", type=int, default=1000)
+    sub.add_argument("--first", type=int, default=0, help="number of the first")
     sub.add_argument("--seed", type=int, default=1)
     sub.add_argument("--only", type=int, action="append", help="one variant")
     sub.set_defaults(run=_fuzz)
