@@ -113,6 +113,18 @@ def test_answer_about_an_environment_that_is_away_is_as_the_schema_says(
     assert run.data("usage")["unreachable"]
 
 
+def test_answer_about_a_damaged_registration_is_as_the_schema_says(
+    run: Run, house: House
+) -> None:
+    house.install("bound", "symlink", house.entry("one"))
+    (registration,) = house.root.glob("v1/environments/*/environment.json")
+    registration.write_bytes(b"")
+    (data,) = run.data("prune")
+    assert [user["state"] for user in data["unreachable"]] == ["damaged"]
+    run.data("usage")
+    run.data("list")
+
+
 def test_answers_of_commands_that_change_are_as_the_schemas_say(
     run: Run, house: House, template: Path
 ) -> None:
