@@ -123,7 +123,7 @@ class Fuzzer:
             self._variant(variant, report)
             for finding in report.findings[found:]:
                 say(finding)
-            if report.variants % 100 == 0:
+            if report.variants % 25 == 0:
                 say(report)
         return report
 
