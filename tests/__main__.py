@@ -1,5 +1,7 @@
 """Set up and run everything that has to hold: ``python3 -m tests [pytest arguments]``.
 
+``python3 -m tests --lint`` stops before the tests.
+
 Makes ``.venv`` in the checkout, installs the development dependencies, and runs the
 linter, the type checker and all tests.  Without arguments for pytest, branch coverage
 is measured too; but of the unit tests alone, which have to have all of it, because it
@@ -47,7 +49,9 @@ def main(arguments: list[str]) -> int:
         run("mypy"),
     ]
     workers = ("-n", str(os.cpu_count() or 1))
-    if arguments:
+    if arguments == ["--lint"]:
+        pass
+    elif arguments:
         passed.append(run("pytest", *workers, *arguments))
     else:
         shutil.rmtree(COVERAGE, ignore_errors=True)

@@ -107,6 +107,49 @@ def seconds(command: list[str], env: dict[str, str], runs: int = 3) -> float:
     return min(taken)
 
 
+def measure(
+    place: Path,
+    *,
+    entries: int,
+    environments: int,
+    packages: int,
+    mode: str = "hardlink",
+) -> dict[str, float]:
+    """Make a store and environments, and measure each command over them.
+
+    :param place: an empty directory
+    :param packages: how many of the entries each environment has
+    :returns: seconds by command, ``du`` over the same trees among them
+    """
+    store = Store.open(str(place / "store"))
+    made = [make_entry(store, number) for number in range(entries)]
+    paths = [place / f"environment-{n}" for n in range(environments)]
+    for number, path in enumerate(paths):
+        first = number * packages // 2 % entries
+        make_environment(store, path, made[first : first + packages], mode)
+    os.sync()
+    env = {**os.environ, "PIP_LINK_STORE": store.root}
+    command = [sys.executable, "-m", "pip_linkmode"]
+    results = {"du": seconds(["du", "-s", store.root, *map(str, paths)], env)}
+    for name, arguments in {
+        "status": ["status", "--environment", str(paths[0])],
+        "usage": ["usage"],
+        "prune --dry-run": ["prune", "--dry-run"],
+        "prune --max-size": ["prune", "--dry-run", "--max-size", "1T"],
+    }.items():
+        results[name] = seconds([*command, *arguments, "--json"], env)
+    results["prune"] = seconds([*command, "prune"], env, runs=1)
+    return results
+
+
+def table(results: dict[str, float]) -> str:
+    """Return the results as lines of text."""
+    return "\n".join(
+        f"{name:<20}{taken:6.2f} s{taken / results['du']:8.2f} x du"
+        for name, taken in results.items()
+    )
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -119,30 +162,14 @@ def main() -> None:
     place: Path = options.directory.resolve() / "care"
     place.mkdir(parents=True)
     try:
-        store = Store.open(str(place / "store"))
-        entries = [make_entry(store, number) for number in range(options.entries)]
-        paths = [place / f"environment-{n}" for n in range(options.environments)]
-        for number, path in enumerate(paths):
-            first = number * options.packages // 2 % options.entries
-            some = entries[first : first + options.packages]
-            make_environment(store, path, some, options.mode)
-        os.sync()
-        env = {**os.environ, "PIP_LINK_STORE": store.root}
-        command = [sys.executable, "-m", "pip_linkmode"]
-        directories_of = [store.root, *map(str, paths)]
-        du = seconds(["du", "-s", *directories_of], env)
-        results = {"du": du}
-        for name, arguments in {
-            "status": ["status", "--environment", str(paths[0])],
-            "usage": ["usage"],
-            "prune --dry-run": ["prune", "--dry-run"],
-            "prune --max-size": ["prune", "--dry-run", "--max-size", "1T"],
-        }.items():
-            results[name] = seconds([*command, *arguments, "--json"], env)
-        for name, taken in results.items():
-            print(f"{name:<20}{taken:6.2f} s{taken / du:8.2f} x du")
-        taken = seconds([*command, "prune"], env, runs=1)
-        print(f"{'prune':<20}{taken:6.2f} s")
+        results = measure(
+            place,
+            entries=options.entries,
+            environments=options.environments,
+            packages=options.packages,
+            mode=options.mode,
+        )
+        print(table(results))
     finally:
         shutil.rmtree(place)
 

@@ -1,6 +1,7 @@
 """Which pips and which Pythons are tried, and the table that says what came of it.
 
-The list of pips is here and nowhere else; the Pythons are those of the machine.
+The list of pips is here and nowhere else; the Pythons are those of the machine, and
+newer ones from Debian's archive, which the tests download.
 ``python -m tests.compat.matrix`` prints the table of the last run of the tests, and
 ``--write README.md`` puts it between two marks in that file.
 """
@@ -20,7 +21,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from packaging.version import Version
 
-from tests.support.environments import CHECKOUT
+from tests.support import debian
+from tests.support.environments import CHECKOUT, DEBIAN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +47,8 @@ RESULTS = CHECKOUT / ".pytest_cache" / "d" / "matrix"
 
 _FIRST_PIP = {(3, 12): "23.2"}
 """The first pip that starts on a Python; its predecessors use what it removed."""
+_OWN_PIP_UP_TO = (3, 14)
+"""Debian's Pythons share one pip, so it is tried on one of them."""
 _PROBE = """\
 import ensurepip, json, sys, venv
 print(json.dumps([
@@ -57,10 +61,11 @@ print(json.dumps([
 
 
 class Python(NamedTuple):
-    """An interpreter of this machine."""
+    """An interpreter."""
 
     version: tuple[int, int]
     path: str
+    """Empty if it has to be downloaded first; see ``Combination.on``."""
     bundled: str
     """The pip that its ``ensurepip`` installs."""
 
@@ -85,11 +90,31 @@ class Combination:
     def __str__(self) -> str:
         return f"pip-{self.pip}-on-{self.python}"
 
+    @property
+    def is_downloaded(self) -> bool:
+        """Whether the interpreter comes from Debian's archive."""
+        return not self.python.path
+
+    def on(self, root: Path) -> Combination:
+        """Return the same with an interpreter that was downloaded.
+
+        :param root: where those from Debian's archive are
+        """
+        wheel = debian.bundled_pip(root)
+        python = Python(
+            self.python.version,
+            str(debian.interpreter(root, self.python.version)),
+            wheel.name.split("-")[1] + DEBIAN,
+        )
+        own = self.pip == self.python.bundled
+        return Combination(python.bundled if own else self.pip, python)
+
     def record(self, test: str, outcome: str) -> None:
         """Note what a test has come to; each has a file, so workers do not meet."""
         RESULTS.mkdir(parents=True, exist_ok=True)
         path = RESULTS / f"{self}-{test}.json"
-        path.write_text(json.dumps([self.pip, str(self.python), outcome]))
+        python = [*self.python.version, self.python.bundled]
+        path.write_text(json.dumps([self.pip, python, outcome]))
 
 
 @cache
@@ -136,38 +161,55 @@ def _output(*command: str) -> str:
 
 @cache
 def combinations() -> tuple[Combination, ...]:
-    """Return every pip on one Python, and every Python with two pips."""
+    """Return every pip on one Python, and every Python with the newest and its own."""
     running = next(python for python in pythons() if python.path == sys.executable)
     chosen = []
     for pip in PIPS:
         able = [python for python in (running, *pythons()) if python.starts(pip)]
         chosen += [Combination(pip, python) for python in able[:1]]
-    for python in pythons():
-        chosen += [Combination(pip, python) for pip in (python.bundled, PIPS[-1])]
+    present = {python.version for python in pythons()}
+    more = [
+        Python(version, "", "bundled")
+        for version in debian.VERSIONS
+        if version not in present
+    ]
+    for python in (*pythons(), *more):
+        if python.path or python.version <= _OWN_PIP_UP_TO:
+            chosen.append(Combination(python.bundled, python))
+        chosen.append(Combination(PIPS[-1], python))
     return tuple(dict.fromkeys(chosen))
 
 
 def table() -> str:
     """Return the results of the last run in Markdown."""
-    outcomes: dict[tuple[str, str], list[str]] = {}
+    outcomes: dict[tuple[str, tuple[int, int]], list[str]] = {}
+    columns = {python.version: python for python in pythons()}
     for path in RESULTS.glob("*.json"):
-        pip, python, outcome = json.loads(path.read_text())
-        outcomes.setdefault((pip, python), []).append(outcome)
+        pip, (major, minor, bundled), outcome = json.loads(path.read_text())
+        version = (major, minor)
+        columns.setdefault(version, Python(version, "", bundled))
+        outcomes.setdefault((pip, version), []).append(outcome)
+    columns = dict(sorted(columns.items()))
 
     def cell(pip: str, python: Python) -> str:
-        seen = outcomes.get((pip, str(python)))
+        seen = outcomes.get((pip, python.version))
         if seen is None:
             return "" if python.starts(pip) else "does not start"
         reasons = sorted({outcome for outcome in seen if outcome != "passed"})
         return "; ".join(reasons) or "✓"
 
     rows = [
-        ["pip", *(f"Python {python}" for python in pythons())],
-        ["---"] * (len(pythons()) + 1),
-        *([pip, *(cell(pip, python) for python in pythons())] for pip in PIPS),
+        ["pip", *(f"Python {python}" for python in columns.values())],
+        ["---"] * (len(columns) + 1),
+        *([pip, *(cell(pip, python) for python in columns.values())] for pip in PIPS),
         [
             "bundled",
-            *(f"{one.bundled} {cell(one.bundled, one)}".strip() for one in pythons()),
+            *(
+                f"{one.bundled} {cell(one.bundled, one)}".strip()
+                if one.path or one.version <= _OWN_PIP_UP_TO
+                else ""
+                for one in columns.values()
+            ),
         ],
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

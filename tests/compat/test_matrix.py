@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.compat.matrix import MARKS, PIPS, combinations
+from tests.compat.matrix import MARKS, PIPS, combinations, pythons
+from tests.support import debian
 from tests.support.environments import CHECKOUT, NEWEST
 from tests.support.parity import assert_parity, delta, store_digest
 from tests.support.wheels import TRAITS, make_wheel
@@ -26,7 +28,9 @@ MODES = ("hardlink", "symlink", "copy")
 """What a mode can leave on the disk; a clone is a file of its own, like a copy."""
 STARTERS = ("pip_linkmode.pth", "pip_linkmode.start")
 
-each_combination = pytest.mark.parametrize("combination", combinations(), ids=str)
+each_combination = pytest.mark.parametrize(
+    "combination", combinations(), ids=str, indirect=True
+)
 
 
 @pytest.fixture(scope="session")
@@ -160,6 +164,18 @@ def test_the_readme_lists_the_pips_of_the_matrix() -> None:
     block = readme.partition(begin)[2].partition(end)[0]
     first_cells = [line.split("|")[1].strip() for line in block.splitlines() if line]
     assert first_cells == ["pip", "---", *PIPS, "bundled"]
+
+
+def test_the_classifiers_name_the_pythons_of_the_matrix() -> None:
+    prefix = "Programming Language :: Python :: 3."
+    text = (CHECKOUT / "pyproject.toml").read_text("utf-8")
+    classified = re.findall(rf'"{re.escape(prefix)}(\d+)"', text)
+    readme = (CHECKOUT / "README.md").read_text("utf-8")
+    heading = readme.partition(MARKS[0])[2].split("\n")[1]
+    assert classified == re.findall(r"Python 3\.(\d+)", heading)
+    tried = {python.version[1] for python in pythons()}
+    tried |= {minor for _, minor in debian.VERSIONS}
+    assert max(tried) <= int(classified[-1])
 
 
 def test_the_newest_pip_of_the_matrix_is_that_of_all_other_tests() -> None:

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from tests.support.snapshot import Entry
 
 MODES = ("auto", "clone", "hardlink", "symlink", "copy")
-KILLS = 20
-"""For each mode, cold and warm: 200 in all."""
+KILLS = int(os.environ.get("PIP_LINKMODE_TEST_KILLS", "20"))
+"""For each mode, cold and warm: 200 in all, or more for ``tests.endurance``."""
 REPAIR_EVERY = 5
 SEED = 20261122
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support import schemas
 from tests.support.environments import NEWEST
 from tests.support.wheels import make_wheel
 
@@ -79,7 +80,9 @@ class House:
         result = self.run(environment, *args, "--json")
         assert result.returncode == code, result.stdout + result.stderr
         assert result.stderr == ""
-        return json.loads(result.stdout)
+        data = json.loads(result.stdout)
+        schemas.check(args[0], data)
+        return data
 
     def prune(self, environment: Environment, *args: str, code: int = 0) -> list[str]:
         """Prune, and return the names of what has gone."""

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from tests.support import debian
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 NEWEST = "26.3"
 # The pips before 23.2 do not start on Python 3.12.
 OLDEST = "22.3.1" if sys.version_info < (3, 12) else "23.2.1"
+
+DEBIAN = "+debian"
+"""What the version of a pip ends with that is not of the index, but Debian's."""
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -178,7 +183,12 @@ class Bed:
         return Environment(path, private or path.with_name(f"{path.name}-private"))
 
     def pip_wheel(self, version: str) -> Path:
-        """Return the wheel of one version of pip."""
+        """Return the wheel of one version of pip.
+
+        :param version: of the index, or the one that Debian's Pythons bring
+        """
+        if version.endswith(DEBIAN):
+            return debian.bundled_pip(self.debian())
 
         def download(directory: Path) -> None:
             requirement = ("--no-deps", f"pip=={version}")
@@ -187,6 +197,14 @@ class Bed:
             )
 
         return _only_wheel(self._once(f"pip-{version}", download))
+
+    def debian(self) -> Path:
+        """Return a directory with newer Pythons from Debian's archive.
+
+        :raises UnavailableError: if there are none here
+        """
+        final = self._root / "debian"
+        return self._once(final.name, lambda path: debian.unpack(path, final))
 
     def shim_wheel(self) -> Path:
         """Return the wheel of pip-linkmode, built from this checkout."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pip_linkmode.cli.main import main
+from tests.support import schemas
 from tests.support.house import House
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ class Run:
         return out
 
     def data(self, *args: str, code: int = 0) -> Any:
-        return json.loads(self.text(*args, "--json", code=code))
+        data = json.loads(self.text(*args, "--json", code=code))
+        schemas.check(args[0], data)
+        return data
 
     def error(self, *args: str, code: int) -> str:
         assert main(args) == code

@@ -281,7 +281,6 @@ def test_wheel_has_the_package_and_the_start_up_files_at_its_root(wheel: Path) -
     package = {f"pip_linkmode/{name_of(module)}.py" for module in MODULES}
     expected = {
         *package,
-        "pip_linkmode/py.typed",
         *START_UP_FILES,
         *metadata(wheel),
     }

@@ -48,3 +48,35 @@ def test_page_on_looking_after_a_store_has_every_command() -> None:
 def test_example_of_a_command_is_understood(command: Command) -> None:
     _, *arguments = shlex.split(command.example)
     _parser().parse_args(arguments)
+
+
+# --- the documents for whoever carries it on ------------------------------------------
+
+GUIDES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "docs/pip-internals.md")
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_modules_that_a_guide_names_exist(page: str) -> None:
+    text = (CHECKOUT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:[\w.]+/)*\w+\.py)`", text))
+    assert len(named) > 5
+    for name in named:
+        assert any((CHECKOUT / root / name).exists() for root in ("pip_linkmode", "."))
+
+
+def test_architecture_names_every_room_and_every_module_of_the_ground() -> None:
+    text = (CHECKOUT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    package = CHECKOUT / "pip_linkmode"
+    rooms = {path.parent.name for path in package.glob("*/__init__.py")}
+    ground = {path.stem for path in package.glob("[a-z]*.py")}
+    assert {name for name in rooms | ground if not re.search(rf"\b{name}\b", text)} == (
+        set()
+    )
+
+
+@pytest.mark.parametrize("page", [*GUIDES, "SECURITY.md", "RELEASING.md", *PAGES])
+def test_links_between_documents_lead_somewhere(page: str) -> None:
+    path = CHECKOUT / page
+    links = re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8"))
+    missing = [one for one in links if not (path.parent / one).exists()]
+    assert missing == []
