@@ -109,7 +109,7 @@ class Program(Environment):
         """
         with log.open("wb") as output:
             return subprocess.Popen(
-                [self.python, *args],
+                [self.python, "-u", *args],
                 env=self._variables(self.private / "home"),
                 cwd=self.private / "home",
                 stdin=subprocess.DEVNULL,
@@ -253,6 +253,10 @@ class Lab:
         store = (directory if own_store else place) / "store"
         houses = (self._bed.wheelhouse(WHEELS), self.older())
         return Program(made.path, made.private, mode, store, houses)
+
+    def store(self, program: Program) -> Path:
+        """Return the store of the session for the mode of an environment."""
+        return self._places[program.mode] / "store"
 
     def older(self) -> Path:
         """Return the directory of the wheels to upgrade from."""
