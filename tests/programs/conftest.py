@@ -17,7 +17,7 @@ from tests.programs.oracle import MODES, STOCK, Lab
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.environments import Bed
+    from tests.support.environments import Bed
 
 
 @pytest.fixture(scope="session")

@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from tests.environments import Environment
+from tests.support.environments import Environment
 from tests.filesystem.matrix import shared_extents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from tests.environments import Bed
+    from tests.support.environments import Bed
 
 MODES = ("auto", "hardlink", "symlink", "copy", "clone")
 STOCK = "stock"

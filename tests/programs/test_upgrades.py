@@ -23,7 +23,7 @@ from tests.programs.oracle import (
     serving,
     wait_for,
 )
-from tests.wheels import make_wheel
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
