@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from tests.support.environments import Environment
 from tests.filesystem.matrix import shared_extents
+from tests.support.environments import Environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
