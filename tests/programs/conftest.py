@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def btrfs() -> Iterator[Path | None]:
-    """Return a btrfs of this process; nothing for a user who may not mount.
+    """Return a btrfs of this process, or nothing without the right to mount.
 
     In CI it is not optional.
     """
@@ -60,7 +60,7 @@ def laboratory(
 
 @pytest.fixture
 def lab(laboratory: Lab) -> Iterator[Lab]:
-    """Return the laboratory; what a test makes in it is removed afterwards."""
+    """Return the laboratory, and remove the environments of the test afterwards."""
     yield laboratory
     laboratory.clear()
 

@@ -195,7 +195,7 @@ def free_port() -> int:
 def wait_for(condition: Callable[[], Any], seconds: float = _PATIENCE) -> Any:
     """Return the first value of a condition that is true.
 
-    :raises TimeoutError: if there is none in time
+    :raises TimeoutError: if all values within that time are false
     """
     end = time.monotonic() + seconds
     while not (value := condition()):

@@ -119,7 +119,7 @@ def test_collectstatic_copies_the_files_of_an_upgrade(lab: Lab, mode: str) -> No
         if expected["after"].get(path, digest) != digest
     }
     assert changed
-    # What the new version does not have stays there until it is cleared.
+    # Files that only the old version has stay there until they are cleared.
     assert expected["after"].items() >= expected["cleared"].items()
     program = lab.program(mode, own_store=True)
     found = observe(program)
