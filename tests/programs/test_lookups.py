@@ -24,7 +24,7 @@ settings.configure(USE_I18N=True)
 django.setup()
 words = {}
 root = pathlib.Path(django.conf.__file__).parent / "locale"
-for language in sorted(path.name for path in root.iterdir() if path.is_dir()):
+for language in sorted(path.parts[-2] for path in root.glob("*/LC_MESSAGES")):
     found = gettext.find("django", str(root), [language])
     assert found, language
     with translation.override(language):
@@ -50,42 +50,58 @@ print(json.dumps(found))
 
 
 def plugins(program: Program) -> dict[str, Any]:
-    """List all plugins of Ansible, with their documentation, by its plugin loader."""
+    """Run and list plugins of Ansible, by its plugin loader.
+
+    Its list, not its loader, leaves out symlinks (docs/differences.md).
+    """
+    exclude = "ansible-core" if program.mode == "symlink" else ""
     program.install("ansible-core")
-    found = {}
-    for kind in ("module", "lookup", "filter", "callback", "connection"):
-        command = ("-m", "ansible.cli.doc", "--list", "--json", "--type", kind)
-        found[kind] = json.loads(program.run(*command).stdout)
+    found: dict[str, Any] = {}
+    if exclude:
+        assert not listed(program, "lookup")
+        found["copied"] = played(program)
+        program.install(
+            "--force-reinstall", "--no-deps", "ansible-core", PIP_LINK_EXCLUDE=exclude
+        )
+    else:
+        found["copied"] = played(program)
+    for kind in ("lookup", "callback"):
+        found[kind] = listed(program, kind)
         assert len(found[kind]) > 2
+    return found
+
+
+def listed(program: Program, kind: str) -> dict[str, str]:
+    """Return the descriptions of all plugins of a kind."""
+    command = ("-m", "ansible.cli.doc", "--list", "--json", "--type", kind)
+    return dict(json.loads(program.run(*command).stdout))
+
+
+def played(program: Program) -> str:
+    """Return the file that a playbook has written by an action plugin and a module."""
     playbook = program.private / "playbook.json"
     destination = program.private / "copied"
     task = {"copy": {"content": "text", "dest": str(destination)}}
     play = {"hosts": "localhost", "connection": "local", "tasks": [task]}
     playbook.write_text(json.dumps([play]))
     program.run("-m", "ansible.cli.playbook", playbook)
-    return {**found, "copied": destination.read_text()}
+    return destination.read_text()
 
 
-def catalogues(program: Program) -> dict[str, Any]:
-    """Translate words into all languages of Django."""
-    program.install("django")
-    found = json.loads(program.run("-c", GETTEXT).stdout)
-    assert found["de"][0] == "Montag"
-    return dict(found)
-
-
-def resources(program: Program) -> dict[str, Any]:
-    """Read all time zones and a directory listing by importlib.resources."""
+def messages_and_resources(program: Program) -> list[dict[str, Any]]:
+    """Translate words into all languages of Django, and read all time zones."""
     program.install("django", "tzdata")
+    messages = json.loads(program.run("-c", GETTEXT).stdout)
+    assert messages["de"][0] == "Montag"
     env = {"PYTHONTZPATH": ""}
-    found = json.loads(program.run("-c", RESOURCES, env=env).stdout)
-    assert len(found) > 500
-    return dict(found)
+    resources = json.loads(program.run("-c", RESOURCES, env=env).stdout)
+    assert len(resources) > 500
+    return [messages, resources]
 
 
-@pytest.mark.parametrize("look", [plugins, catalogues, resources])
+@pytest.mark.parametrize("look", [plugins, messages_and_resources])
 def test_program_finds_what_it_finds_in_the_environment_of_stock_pip(
-    lab: Lab, mode: str, look: Callable[[Program], dict[str, Any]]
+    lab: Lab, mode: str, look: Callable[[Program], Any]
 ) -> None:
     expected = lab.stock(look.__name__, look)
     program = lab.program(mode)

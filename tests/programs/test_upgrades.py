@@ -138,9 +138,9 @@ def test_collectstatic_copies_the_files_of_an_upgrade(lab: Lab, mode: str) -> No
 # --- runserver ------------------------------------------------------------------------
 
 
-def reloaded(lab: Lab, program: Program, **settings: str) -> str:
+def reloaded(project: Django, **settings: str) -> str:
     """Return the version that a development server answers with after an upgrade."""
-    project = Django(lab, program)
+    program = project.program
     project.upgrade(TOOLBAR[0])
     port = free_port()
     command = ("-m", "django", "runserver", "--settings", "settings", "--nothreading")
@@ -173,17 +173,15 @@ def reloaded(lab: Lab, program: Program, **settings: str) -> str:
 
 
 def test_stat_reloader_sees_an_upgrade(lab: Lab, mode: str) -> None:
-    assert lab.stock("reloader", lambda stock: reloaded(lab, stock)) == TOOLBAR[1]
-    program = lab.program(mode, own_store=True)
+    expected = lab.stock("reloader", lambda stock: reloaded(Django(lab, stock)))
+    assert expected == TOOLBAR[1]
+    project = Django(lab, lab.program(mode, own_store=True))
     if mode == "copy":
-        assert reloaded(lab, program) == TOOLBAR[1]
+        assert reloaded(project) == expected
         return
-    assert reloaded(lab, program) == TOOLBAR[0]
-    again = lab.program(mode, own_store=True)
-    settings = {"PIP_LINK_MODE": "copy"}
-    if mode in OLD_TIMES:
-        settings = excluded(again, "django-debug-toolbar")
-    assert reloaded(lab, again, **settings) == TOOLBAR[1]
+    assert reloaded(project) == TOOLBAR[0]
+    settings = excluded(project.program, "django-debug-toolbar")
+    assert reloaded(project, **settings or {"PIP_LINK_MODE": "copy"}) == expected
 
 
 # --- ninja ----------------------------------------------------------------------------
