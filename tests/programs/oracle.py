@@ -109,8 +109,8 @@ class Program(Environment):
         """
         with log.open("wb") as output:
             return subprocess.Popen(
-                [self.python, "-u", *args],
-                env=self._variables(self.private / "home"),
+                [self.python, *args],
+                env={**self._variables(self.private / "home"), "PYTHONUNBUFFERED": "1"},
                 cwd=self.private / "home",
                 stdin=subprocess.DEVNULL,
                 stdout=output,
