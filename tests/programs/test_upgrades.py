@@ -300,7 +300,7 @@ def mypy(lab: Lab) -> Callable[[Program], Any]:
 
 
 @pytest.mark.parametrize("program", [numba, mypy])
-def test_cache_is_stale_after_an_upgrade(
+def test_program_with_a_cache_sees_an_upgrade(
     lab: Lab, mode: str, program: Callable[[Lab], Callable[[Program], Any]]
 ) -> None:
     observe = program(lab)
