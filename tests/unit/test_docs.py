@@ -37,6 +37,7 @@ Programs with $ORIGIN do not start
 compileall -f refuses bytecode
 coverage reports installed packages
 Debuggers and type checkers see library files outside of site-packages
+ansible-doc lists no plugins
 Tools that do not follow symlinks find no files
 pip-sync removes pip-linkmode
 Bytecode names another path
