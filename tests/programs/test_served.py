@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.programs.oracle import (
+    STOCK,
     Lab,
     Program,
     assert_used,
@@ -116,6 +117,11 @@ def jupyterlab(program: Program) -> dict[str, Any]:
 def comfyui(program: Program) -> dict[str, Any]:
     program.install("aiohttp")
     program.install("--no-deps", "comfyui-frontend-package")
+    return ask_comfyui(program)
+
+
+def ask_comfyui(program: Program) -> dict[str, Any]:
+    """Start the server with the installed front end, and fetch a part of that."""
     static = program.site_packages / "comfyui_frontend_package" / "static"
     paths = ["/", *(f"/{path}" for path in spread(static, 200))]
     with serving(program, "-c", COMFYUI, port=printed_port) as server:
@@ -148,3 +154,14 @@ def test_server_answers_as_from_the_environment_of_stock_pip(
     different = {path: a for path, a in answers.items() if a != expected[path]}
     assert not different
     assert answers == expected
+
+
+def test_server_answers_after_relink(lab: Lab) -> None:
+    expected = lab.stock("comfyui", comfyui)
+    program = lab.program(STOCK, own_store=True)
+    assert comfyui(program) == expected
+    relink = ("-m", "pip_linkmode", "relink", "--mode", "symlink")
+    store = ("--link-store", program.store)
+    lab.program("symlink").run(*relink, *store, program.path)
+    assert program.primitive() == "symlink"
+    assert ask_comfyui(program) == expected
