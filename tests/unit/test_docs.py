@@ -15,7 +15,36 @@ if TYPE_CHECKING:
     from pip_linkmode.cli.command import Command
 
 CHECKOUT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/care.md")
+PAGES = ("README.md", "docs/care.md", "docs/differences.md")
+DIFFERENCES = """\
+An edit in place reaches every environment
+strip, patchelf and other tools change shared files
+Another installer writes into existing files
+chown of one environment changes the files of all
+SELinux refuses access to linked files
+Disk usage is counted once for all links
+Files are as old as the store entry
+Modules of a clone are as old as the store entry
+Configuration files are never shared
+Configuration inside a package is shared
+The environment needs the store
+Other users cannot reach the store
+Symlink mode copies some files
+Real paths lead into the store
+Programs write into the store entry
+CUDA_HOME points into the store
+Programs with $ORIGIN do not start
+compileall -f refuses bytecode
+coverage reports installed packages
+Debuggers and type checkers see library files outside of site-packages
+ansible-doc lists no plugins
+Tools that do not follow symlinks find no files
+pip-sync removes pip-linkmode
+Bytecode names another path
+Debian's pip does not uninstall symlinks
+""".splitlines()
+"""Headings of docs/differences.md that other pages and issues refer to."""
+FIELDS = ("Modes", "Symptom", "Cause", "Remedy")
 SPOKEN_OF = ("disable", "materialize")
 """Commands that a page names without their arguments."""
 
@@ -80,3 +109,12 @@ def test_links_between_documents_lead_somewhere(page: str) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8"))
     missing = [one for one in links if not (path.parent / one).exists()]
     assert missing == []
+
+
+def test_each_difference_has_a_heading_with_symptom_cause_and_remedy() -> None:
+    text = (CHECKOUT / "docs" / "differences.md").read_text(encoding="utf-8")
+    sections = [part.partition("\n") for part in text.split("\n### ")[1:]]
+    assert [heading for heading, _, _ in sections] == DIFFERENCES
+    for heading, _, body in sections:
+        fields = re.findall(r"^\*\*(\w+):\*\* \S", body, re.MULTILINE)
+        assert tuple(fields) == FIELDS, heading
