@@ -1,7 +1,7 @@
-"""What a command is, and what all of them share.
+"""The parts of a subcommand, and the functions that all subcommands share.
 
-Exit codes: 0 all is well; 1 something was found, or could not be done; 2 the command
-cannot be meant.
+Exit codes: 0 success; 1 problems were found, or the operation failed; 2 invalid
+arguments or settings.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pip_linkmode.errors import (
     StoreRefusedError,
 )
 from pip_linkmode.pip_config import effective_settings
+from pip_linkmode.store.layout import LAYOUT
 from pip_linkmode.store.store import Store
 
 if TYPE_CHECKING:
@@ -35,12 +36,12 @@ OK, PROBLEM, USAGE_ERROR = 0, 1, 2
 
 
 class Result(NamedTuple):
-    """What a command has to say."""
+    """The result of a subcommand."""
 
     data: Any
-    """What ``--json`` prints."""
+    """Data that ``--json`` prints."""
     text: str
-    """What is printed without it; may be empty."""
+    """Text that is printed without it; may be empty."""
     code: int = OK
 
 
@@ -52,7 +53,7 @@ class Command:
     summary: str
     """One line; may go on after an empty one."""
     example: str
-    """A command line, and what it does."""
+    """A command line."""
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], Result]
 
@@ -63,28 +64,26 @@ def as_data(value: Any) -> Any:
 
 
 def make_stores(force: EffectiveSettings) -> list[Store]:
-    """Open the stores that are in force, made if they do not exist.
+    """Open the stores of the effective settings, made if they do not exist.
 
     :raises SettingsError: if there is none
     :raises StoreRefusedError: if one cannot be used
     """
     settings = force.settings
     if not settings.stores:
-        off = (
-            f"there is no store: the link mode is off ({force.sources['mode']}); "
-            "name one by --link-store"
-        )
-        raise SettingsError(settings.reason or off)
+        reason = settings.reason or f"the link mode is off ({force.sources['mode']})"
+        msg = f"there is no store: {reason}. Name one with --link-store"
+        raise SettingsError(msg)
     return [
         Store.open(path, trust_group=settings.trust_group) for path in settings.stores
     ]
 
 
 def open_stores(options: argparse.Namespace) -> list[Store]:
-    """Open the stores that are in force and exist.
+    """Open the existing stores of the effective settings.
 
-    :raises SettingsError: if they cannot be meant
-    :raises StoreRefusedError: if one was named and cannot be used
+    :raises SettingsError: if a setting is invalid
+    :raises StoreRefusedError: if a named store does not exist or cannot be used
     """
     settings = effective_settings(sys.prefix, options.link_store).settings
     found = []
@@ -93,6 +92,12 @@ def open_stores(options: argparse.Namespace) -> list[Store]:
             found.append(Store.open(path, trust_group=settings.trust_group))
         elif options.link_store:
             msg = f"the store {path} does not exist"
+            raise StoreRefusedError(msg)
+    for store in found:
+        if not os.path.isdir(os.path.join(store.root, LAYOUT)) and os.listdir(
+            store.root
+        ):
+            msg = f"{store.root} is not a store"
             raise StoreRefusedError(msg)
     related_stores = tuple(store.root for store in found)
     return [
@@ -126,7 +131,7 @@ def register_copies(options: argparse.Namespace) -> None:
 
 
 def site_packages_of(options: argparse.Namespace) -> list[str]:
-    """Return the libraries of all environments that are named, each once."""
+    """Return the site-packages directories of all named environments, each once."""
     named = [
         site_packages for path in options.environments for site_packages in find(path)
     ]

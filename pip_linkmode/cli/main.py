@@ -1,20 +1,22 @@
 """The command: ``pip-linkmode``, or ``python -m pip_linkmode``.
 
-Each command is a row of :data:`COMMANDS`: what it takes, and a function that makes a
-result of it, which is printed as text or, with ``--json``, as data.
+Each subcommand is a row of :data:`COMMANDS`: its arguments, and a function that makes a
+result, which is printed as text or, with ``--json``, as data.
 
-Exit codes: 0 all is well; 1 something was found, or could not be done; 2 the command
-cannot be meant.
+Exit codes: 0 success; 1 problems were found, or the operation failed; 2 invalid
+arguments or settings.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import io
 import json
 import os
+import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pip_linkmode
 from pip_linkmode.cli.command import (
@@ -31,6 +33,7 @@ from pip_linkmode.cli.materialize import MATERIALIZE
 from pip_linkmode.cli.prune import PRUNE
 from pip_linkmode.cli.relink import RELINK
 from pip_linkmode.cli.status import STATUS
+from pip_linkmode.cli.store import STORE
 from pip_linkmode.cli.usage import USAGE
 from pip_linkmode.cli.verify import VERIFY
 from pip_linkmode.errors import (
@@ -44,8 +47,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_PROGRAM = "pip-linkmode"
 COMMANDS: tuple[Command, ...] = (
     STATUS,
+    STORE,
     LIST,
     USAGE,
     VERIFY,
@@ -68,7 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A path may have what the terminal does not.
         sys.stdout.reconfigure(errors="backslashreplace")
-    options = _parser().parse_args(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] in ([], ["help"]):
+        # `help prune` is `prune --help`.
+        arguments = [*arguments[1:2], "--help"]
+    options = _parser().parse_args(arguments)
     try:
         register_copies(options)
         result: Result = options.run(options)
@@ -94,16 +103,34 @@ def _fail(reason: str, code: int) -> int:
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that suggests the name of the subcommand that may have been meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with a usage error."""
+        wrong = re.search(r"invalid choice: '([^']*)'", message)
+        names = [command.name for command in COMMANDS]
+        if wrong and self.prog == _PROGRAM:
+            close = difflib.get_close_matches(wrong[1], names, 1)
+            hint = f" Did you mean: {self.prog} {close[0]}?" if close else ""
+            message = f"there is no command {wrong[1]!r}.{hint}"
+        super().error(message)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="pip-linkmode",
-        description="Look after what pip links: the store, and who uses it.",
+    parser = _Parser(
+        prog=_PROGRAM,
+        description=(
+            "Inspect and maintain the store that pip links from, and the environments "
+            "that use it."
+        ),
         epilog=(
-            "exit codes: 0 all is well; 1 something was found, or could not be done; "
-            "2 the command cannot be meant"
+            "exit codes: 0 success; 1 problems were found, or the operation failed; "
+            "2 invalid arguments or settings"
         ),
     )
     parser.add_argument(
+        "-V",
         "--version",
         action="version",
         version=f"pip-linkmode {pip_linkmode.__version__}",
@@ -124,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
             metavar="dir",
             help=(
                 "the store, or several separated by "
-                f"{os.pathsep!r} (default: as pip is set up here)"
+                f"{os.pathsep!r} (default: the store of pip's settings)"
             ),
         )
         sub.set_defaults(run=command.run)

@@ -92,7 +92,12 @@ def _argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def _prune(options: argparse.Namespace) -> Result:
     if options.all and (options.older_than, options.max_size) != (None, None):
-        msg = "--all is everything; leave out --older-than and --max-size, or --all"
+        msg = (
+            "--all removes everything: leave out --older-than and --max-size, or --all"
+        )
+        raise SettingsError(msg)
+    if options.force and not options.all:
+        msg = "--force needs --all"
         raise SettingsError(msg)
     stores = open_stores(options)
     forgotten = _release(options, stores)

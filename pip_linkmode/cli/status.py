@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import os
+import sys
 from typing import TYPE_CHECKING
 
 from pip_linkmode.cli.command import OK, PROBLEM, Command, Result, as_data
@@ -9,22 +12,28 @@ from pip_linkmode.maintenance.status import status
 from pip_linkmode.text import plural, size
 
 if TYPE_CHECKING:
-    import argparse
-
     from pip_linkmode.hooks.inspection import Hook
     from pip_linkmode.maintenance.status import Status
 
 
 def _status_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--environment",
+        "environment",
+        nargs="?",
         metavar="env",
-        help="look from this environment (default: the one that runs this)",
+        help=(
+            "an environment (default: the active one, VIRTUAL_ENV, else the one that "
+            "runs this command)"
+        ),
+    )
+    parser.add_argument(
+        "--environment", dest="named", metavar="env", help=argparse.SUPPRESS
     )
 
 
 def _status(options: argparse.Namespace) -> Result:
-    found = status(options.environment, options.link_store)
+    environment = options.environment or options.named
+    found = status(environment or _active(), options.link_store)
     data = as_data(found)
     data["hook"]["problem"] = found.hook.problem
     code = (
@@ -35,11 +44,23 @@ def _status(options: argparse.Namespace) -> Result:
     return Result(data, "\n".join(_status_lines(found)), code)
 
 
+def _active() -> str | None:
+    """Return the active environment, unless it is the one that runs this."""
+    active = os.environ.get("VIRTUAL_ENV")
+    if not active or os.path.realpath(active) == os.path.realpath(sys.prefix):
+        return None
+    return active if os.path.isdir(active) else None
+
+
 def _status_lines(found: Status) -> list[str]:
     hook, settings = found.hook, found.effective_settings.settings
     sources = found.effective_settings.sources
     pip = f"pip {hook.pip}" if hook.pip else "no pip"
-    state = f"not linking: {hook.problem}" if hook.problem else "links what it installs"
+    state = (
+        f"not linking: {hook.problem}"
+        if hook.problem
+        else "links the wheels that it installs"
+    )
     lines = [
         f"Environment  {found.environment} ({found.file_system})",
         f"pip          {pip}, {state}",
@@ -76,7 +97,7 @@ def _status_lines(found: Status) -> list[str]:
 
 
 def _origin(hook: Hook) -> str:
-    """Return which pip-linkmode it is, and where."""
+    """Return the version of pip-linkmode, and its origin."""
     if hook.served_from:
         return f"{hook.pip_linkmode}, loaded from {hook.served_from}"
     how = "linked there by an early `enable`" if hook.copied else "installed there"
@@ -85,9 +106,9 @@ def _origin(hook: Hook) -> str:
 
 STATUS = Command(
     "status",
-    "Tell whether this pip links, what is in force and where it was set.\n\n"
+    "Show whether pip links here, the effective settings and their sources.\n\n"
     "Tries each link mode from each store to the environment.",
-    "pip-linkmode status --environment ~/ComfyUI/.venv",
+    "pip-linkmode status ~/ComfyUI/.venv",
     _status_arguments,
     _status,
 )

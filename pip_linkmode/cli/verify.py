@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pip_linkmode.cli.command import OK, PROBLEM, Command, Result, open_stores
 from pip_linkmode.cli.progress import Progress
+from pip_linkmode.errors import SettingsError
 from pip_linkmode.maintenance.verify import Verification
 from pip_linkmode.text import plural
 
@@ -40,6 +41,9 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(options: argparse.Namespace) -> Result:
+    if options.keep and not options.repair:
+        msg = "--keep needs --repair"
+        raise SettingsError(msg)
     with Progress("Reading") as progress:
         found = Verification(
             open_stores(options), options.environments, options.keep, progress.advance

@@ -68,7 +68,7 @@ class Enabled:
     """The directory of the pip-linkmode that its pip loads."""
     warnings: list[str] = field(default_factory=list)
     refused: str | None = None
-    """Why it could not be done, in one describe_error."""
+    """Why it could not be done, in one sentence."""
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Disabled:
     left: list[str] = field(default_factory=list)
     """Distributions that an early ``enable`` put there, and that others need."""
     refused: str | None = None
-    """Why it could not be done, in one describe_error."""
+    """Why it could not be done, in one sentence."""
 
 
 def site_packages_of(environment: str) -> str:

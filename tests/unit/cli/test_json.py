@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.unit.conftest import Run
 
 NAMES = sorted(command.name for command in COMMANDS)
-ANSWERED = ("status", "list", "usage", "verify", "prune")
+ANSWERED = ("status", "store", "list", "usage", "verify", "prune")
 """Commands that need no argument."""
 
 

@@ -50,13 +50,12 @@ def test_help_explains_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     "args",
     [
-        (),
         ("unknown",),
         ("prune", "--max-size", "much"),
         ("prune", "--older-than", "30"),
     ],
 )
-def test_what_cannot_be_meant_is_a_usage_error(
+def test_invalid_arguments_are_a_usage_error(
     args: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -354,7 +353,7 @@ def test_prune_says_whose_bytecode_has_gone(
 @pytest.mark.parametrize("option", ["--older-than=30d", "--max-size=1G"])
 def test_everything_has_no_conditions(house: House, run: Run, option: str) -> None:
     house.entry("a")
-    assert "--all is everything" in run.error("prune", "--all", option, code=2)
+    assert "--all removes everything" in run.error("prune", "--all", option, code=2)
     assert house.present() == ["a"]
 
 
