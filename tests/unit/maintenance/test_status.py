@@ -19,7 +19,7 @@ from pip_linkmode.errors import SettingsError
 from pip_linkmode.hooks import inspection, install_wheel
 from pip_linkmode.hooks.inspection import inspect
 from pip_linkmode.link import primitives
-from pip_linkmode.maintenance import status
+from pip_linkmode.maintenance import enabled, status
 from pip_linkmode.pip_config import effective_settings
 from tests.support.house import House
 
@@ -240,7 +240,8 @@ def test_what_is_in_the_way_is_named(
 
 def test_editable_installation_is_found_by_its_metadata(site_packages: Path) -> None:
     shutil.rmtree(site_packages / "pip_linkmode")
-    (site_packages / "pip_linkmode-0.1.dist-info").mkdir()
+    for name in ("other-2", "pip_linkmode-0.1"):
+        (site_packages / f"{name}.dist-info").mkdir()
     assert inspect([str(site_packages)], here=False).pip_linkmode == "0.1"
 
 
@@ -428,6 +429,7 @@ def test_status_says_all_of_it(
     assert "it does not exist yet" in text
     assert "symlink  works" in text
     assert "pip 1.2, links what it installs" in text
+    assert "pip-linkmode 1.2, installed there" in text
     (site_packages / "pip_linkmode.pth").unlink()
     (tmp_path / "env" / "pip.conf").write_text("[global]\nno-cache-dir = yes\n")
     assert main(["status", "--environment", str(tmp_path / "env")]) == 1
@@ -435,3 +437,29 @@ def test_status_says_all_of_it(
     assert "not linking: the start file of pip-linkmode is missing" in text
     assert f"Store        none (set by {tmp_path}/env/pip.conf [global])" in text
     assert "without pip's cache directory there is no store" in text
+
+
+def test_status_names_the_pip_linkmode_that_pip_loads(
+    tmp_path: Path, site_packages: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "env" / "pyvenv.cfg").touch()
+    command = ["status", "--environment", str(tmp_path / "env")]
+    (site_packages / "pip_linkmode-1.2.dist-info").mkdir()
+    installer = site_packages / "pip_linkmode-1.2.dist-info" / "INSTALLER"
+    installer.write_text("pip-linkmode\n")
+    assert main(command) == 0
+    assert "pip-linkmode 1.2, linked there by an early" in capsys.readouterr().out
+    shutil.rmtree(installer.parent)
+    elsewhere = serve(site_packages)
+    enabled.add(str(site_packages))
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert f"pip-linkmode 1.2, loaded from {elsewhere}" in text
+    assert "leads nowhere" not in text
+    shutil.rmtree(elsewhere)
+    assert main(command) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == [
+        f"             {site_packages}",
+        "             Run: pip-linkmode enable --again",
+    ]
