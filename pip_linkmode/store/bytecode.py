@@ -80,6 +80,8 @@ def load(
             for source, compiled in data["files"].items()
             if compiled is not None
         }
+        if any(type(one.encoding) is not str for one in files.values()):
+            return None
         if not seen.covers(path):
             check_files(
                 path,

@@ -129,6 +129,7 @@ def load_entry(path: str, store: str, sha256: str) -> Entry | None:
             if (
                 not is_safe_path(row.path)
                 or type(row.size) is not int
+                or type(row.sha256) is not str
                 or type(row.mode) is not int
                 or row.mode & ~0o777
             ):

@@ -29,19 +29,22 @@ def _fuzz(options: argparse.Namespace, place: Path) -> bool:
 
 
 def _kills(options: argparse.Namespace, place: Path) -> bool:
-    """Run the test of the ordinary tests, but longer."""
-    modes = 10  # five, each with an empty store and with a filled one
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *("-n", "2", f"--basetemp={place / 'kills'}"),
-            *("tests/filesystem/test_crash.py", "-k", "test_kill_9_at_random_points"),
-        ],
-        cwd=CHECKOUT,
-        env={**os.environ, "PIP_LINKMODE_TEST_KILLS": str(options.kills // modes)},
-        check=False,
-    )
-    return result.returncode == 0
+    """Run the test of the ordinary tests again and again, with other seeds."""
+    passed = True
+    for number in range(options.rounds):
+        _say(f"round {number + 1} of {options.rounds}")
+        result = subprocess.run(
+            [
+                *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+                *("-n", "2", f"--basetemp={place / 'kills'}"),
+                *("tests/filesystem/test_crash.py", "-k", "9_at_random_points"),
+            ],
+            cwd=CHECKOUT,
+            env={**os.environ, "PIP_LINKMODE_TEST_SEED": str(options.seed + number)},
+            check=False,
+        )
+        passed &= result.returncode == 0
+    return passed
 
 
 def _clean_up(options: argparse.Namespace, place: Path) -> bool:
@@ -80,7 +83,8 @@ def main() -> int:
     )
     runs = parser.add_subparsers(required=True, metavar="run")
     sub = runs.add_parser("kills", help="installations that are killed")
-    sub.add_argument("--kills", type=int, default=1000)
+    sub.add_argument("--rounds", type=int, default=5, help="of 200 kills")
+    sub.add_argument("--seed", type=int, default=1)
     sub.set_defaults(run=_kills)
     sub = runs.add_parser("clean-up", help="many pips and a clean-up at once")
     sub.add_argument("--minutes", type=float, default=30)

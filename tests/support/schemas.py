@@ -29,7 +29,9 @@ def load(command: str) -> Any:
 
 def check(command: str, data: Any) -> None:
     """Fail if data is not as the schema of a command has it."""
-    jsonschema.validate(data, load(command), jsonschema.Draft202012Validator)
+    validator = jsonschema.Draft202012Validator(load(command))
+    errors = [f"{one.json_path}: {one.message}" for one in validator.iter_errors(data)]
+    assert errors == [], f"{command} --json and docs/schemas/{command}.json differ"
 
 
 def tables(commands: list[str]) -> str:

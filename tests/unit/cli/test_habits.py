@@ -10,8 +10,6 @@ import pip_linkmode
 from pip_linkmode.cli.main import COMMANDS, main
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.house import House
     from tests.unit.conftest import Run
 

@@ -378,6 +378,21 @@ def test_manifest_that_cannot_be_meant_is_none(directory: str, manifest: bytes) 
     assert load(directory, ("x.py",)) is None
 
 
+@pytest.mark.parametrize("encoding", [None, ["utf-8"], 7])
+def test_manifest_whose_encoding_is_not_a_text(
+    directory: str, encoding: object
+) -> None:
+    pyc = Path(directory, "x.pyc")
+    pyc.write_bytes(b"?")
+    row = [1, pyc.stat().st_mtime_ns, stat.S_IMODE(pyc.stat().st_mode), encoding]
+    manifest = {"manifest": 1, "files": {"x.py": row}}
+    Path(directory, "manifest.json").write_text(json.dumps(manifest))
+    assert load(directory, ("x.py",)) is None
+    manifest["files"] = {"x.py": [*row[:3], "utf-8"]}
+    Path(directory, "manifest.json").write_text(json.dumps(manifest))
+    assert load(directory, ("x.py",)) is not None
+
+
 def test_manifest_whose_mode_is_none(directory: str) -> None:
     pyc = Path(directory, "x.pyc")
     pyc.write_bytes(b"?")
