@@ -9,13 +9,26 @@ import os
 import stat
 import sys
 import tempfile
+from functools import cache
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 if sys.platform != "win32":  # pragma: no branch  # Windows
     import fcntl
+
+
+def refuse_irregular(status: os.stat_result, path: str) -> None:
+    """Raise the reason why a file is not a regular one, if it is of another kind.
+
+    :raises OSError: as said
+    """
+    for is_so, number in ((stat.S_ISLNK, errno.ELOOP), (stat.S_ISDIR, errno.EISDIR)):
+        if is_so(status.st_mode):
+            raise OSError(number, os.strerror(number), path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "Not a regular file", path)
 
 
 @contextlib.contextmanager
@@ -24,7 +37,7 @@ def open_regular(path: str, *, follow: bool = True) -> Iterator[BinaryIO]:
 
     :param path: absolute path
     :param follow: whether it may be a link to one
-    :raises OSError: if it is none, or cannot be opened
+    :raises OSError: if it is of another kind, or cannot be opened
     """
     wanted = ("O_NONBLOCK",) if follow else ("O_NONBLOCK", "O_NOFOLLOW")
 
@@ -33,10 +46,27 @@ def open_regular(path: str, *, follow: bool = True) -> Iterator[BinaryIO]:
             flags |= getattr(os, name, 0)
         return os.open(path, flags)
 
+    # To open a device may do something already: look first.
+    refuse_irregular(os.stat(path, follow_symlinks=follow), path)
     with open(path, "rb", opener=opener) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "It is no regular file", path)
+        refuse_irregular(os.fstat(file.fileno()), path)
         yield file
+
+
+def inside(*directories: str) -> Callable[[str], bool]:
+    """Return a function that tells whether a file really is below some directories.
+
+    Links to directories are followed.  Each directory is resolved once.
+
+    :param directories: absolute paths
+    """
+    roots = tuple(os.path.join(os.path.realpath(one), "") for one in directories)
+
+    @cache
+    def is_below(directory: str) -> bool:
+        return os.path.join(os.path.realpath(directory), "").startswith(roots)
+
+    return lambda path: is_below(os.path.dirname(path))
 
 
 def read_regular(path: str, limit: int) -> bytes:
@@ -47,11 +77,21 @@ def read_regular(path: str, limit: int) -> bytes:
     :raises OSError: if it is none, has more, or cannot be read
     """
     with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > limit:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
-        # No more than that: of what the kernel makes up there may be no end.
-        return file.read(size)
+        return read_limited(file, limit, path)
+
+
+def read_limited(file: BinaryIO, limit: int, path: str) -> bytes:
+    """Return the content of an open file.
+
+    :param limit: bytes that it may have
+    :param path: its absolute path
+    :raises OSError: if it has more, or cannot be read
+    """
+    size = os.fstat(file.fileno()).st_size
+    if size > limit:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+    # Not more than its size: files of the kernel may have no end.
+    return file.read(size)
 
 
 def file_stamp(status: os.stat_result) -> tuple[int, ...]:
