@@ -54,6 +54,8 @@ class Settings:
     """Names of projects that get private copies, as the user spelled them."""
     reason: str | None = None
     """The reason why *mode* is not *requested*, or for no store: one sentence."""
+    is_staging: bool = False
+    """Whether ``--root`` is the reason, which the user knows of."""
     target: str | None = None
     """The directory of ``--target``, to which pip moves the installed files."""
     destination: str = sys.prefix
@@ -155,11 +157,13 @@ def from_options(options: Options) -> Settings:
     else:
         stores = ()
         reason = "without pip's cache directory there is no store; set --link-store"
-    mode = requested
+    mode, is_staging = requested, False
     if mode == "symlink" and stores:
-        why = why_no_symlinks(stores, getattr(options, "root_path", None))
+        root = getattr(options, "root_path", None)
+        why = why_no_symlinks(stores, root)
         if why is not None:
-            mode, reason = "copy", f"symlinks would dangle: {why}"
+            mode, reason = "hardlink", f"symlinks would dangle: {why}"
+            is_staging = bool(root)
     target = getattr(options, "target_dir", None)
     target = os.path.abspath(target) if target else None
     return Settings(
@@ -168,6 +172,7 @@ def from_options(options: Options) -> Settings:
         stores=stores,
         exclude=tuple(options.link_exclude or ()),
         reason=reason,
+        is_staging=is_staging,
         target=target,
         destination=target or _destination(options),
         trust_group=bool(getattr(options, "link_trust_group", False)),

@@ -78,7 +78,7 @@ class WheelLinker:
             path, size, _, mode = target.file
             wanted = executable if mode & 0o111 else plain
             link = Link(base + path, target.path, size, mtime_ns, mode, wanted)
-            places[target.path] = Place(target.target_root, link)
+            places[target.path] = Place(target.target_root, link, path)
         pycs: list[str] = []
         if compiled is None:
             return list(places.values()), pycs
@@ -92,7 +92,7 @@ class WheelLinker:
             source = compiled.source(target.file.path)
             link = Link(source, path, pyc.size, pyc.mtime_ns, pyc.mode, wanted)
             # It takes the place of one that the wheel may have brought.
-            places[path] = Place(target.target_root, link)
+            places[path] = Place(target.target_root, link, f"{target.file.path}c")
         return list(places.values()), pycs
 
     def link(
@@ -117,7 +117,7 @@ class WheelLinker:
         entry = found.entry
         project = canonicalize_name(name)
         mode = "copy" if project in self._exclude else self._settings.mode
-        directories = {link.target.rpartition(os.sep)[0] for _, link in places}
+        directories = {link.target.rpartition(os.sep)[0] for _, link, _ in places}
         for directory in sorted(directories):
             created.directory(directory)
         self._register(entry, layout.site_packages, mode)
@@ -154,7 +154,7 @@ class WheelLinker:
                     os.path.lexists,
                     (
                         os.path.join(entry.path, MANIFEST),
-                        *(link.source for _, link in places),
+                        *(link.source for _, link, _ in places),
                     ),
                 )
             ):

@@ -70,7 +70,8 @@ class Session:
     def __enter__(self) -> Self:
         """Take part in what pip installs from now on."""
         with contextlib.ExitStack() as stack:
-            if self.settings.reason and self.settings.requested != "auto":
+            is_told = self.settings.is_staging or self.settings.requested == "auto"
+            if self.settings.reason and not is_told:
                 self.summary.warn(self.settings.reason)
             self._preparer = self._open_stores()
             if self._preparer is not None:

@@ -50,7 +50,7 @@ class Summary:
         """
         self._settings, self._links = settings, links
         self.wheels = Counter[str]()
-        """Wheels by the primitive that made most of their files."""
+        """Wheels by the primitive that made most of their files, or by symlink."""
         self.files = Counter[str]()
         """Files by primitive."""
         self.bytes_saved = 0
@@ -84,7 +84,9 @@ class Summary:
             self.left_to_pip += 1
             return
         used = linked.used
+        # One symlink is enough to depend on the store.
         mode = max((*_LINKS, "copy"), key=lambda primitive: used[primitive])
+        mode = "symlink" if used["symlink"] else mode
         if used[mode]:
             self.wheels[mode] += 1
         self.files += used
@@ -126,6 +128,8 @@ class Summary:
         line += "".join(f", {count} by {mode}" for mode, count in others)
         total = sum(self.files.values())
         details = f"{total:,} files"
+        if self.wheels["symlink"]:
+            details += f", {self.files['symlink']:,} of them symlinks"
         if self.bytes_saved:
             details += f", {size(self.bytes_saved)} not written again"
         line += f" ({details})"
@@ -138,6 +142,8 @@ class Summary:
     def _not_shared(self) -> Iterator[str]:
         """List what to add to the summary; who asked for a link is warned."""
         requested = self._settings.requested
+        if self._settings.is_staging:
+            yield f"; {self._settings.reason}"
         for store in sorted(self._links.mounted):
             where = f"{store} ({file_system(store)})"
             yield f"; the links dangle while {where} is not mounted"
@@ -145,11 +151,13 @@ class Summary:
             if requested in _LINKS:
                 self.warn(f"{files:,} files without a {requested}: {reason}")
             yield f"; {files:,} files not shared: {reason}"
-        if requested == "auto" and self.wheels["copy"]:
-            for refusal in self._links.linker.refusals.values():
-                if refusal.primitive == "hardlink":
-                    yield f"; {_refused(refusal)}"
-                    break
+        refusals = self._links.linker.refusals.values()
+        refused = [one for one in refusals if one.primitive == "hardlink"][:1]
+        for refusal in refused:
+            if requested == "auto" and self.wheels["copy"]:
+                yield f"; {_refused(refusal)}"
+            elif requested == "symlink" and self.files["copy"]:
+                yield f"; {self.files['copy']:,} files copied: {_refused(refusal)}"
 
 
 def _refused(refusal: Refusal) -> str:

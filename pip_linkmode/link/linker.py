@@ -1,25 +1,26 @@
 """Link one file to another: four primitives, and what to do when one is refused.
 
-A *mode* is a chain of primitives, tried in order:
+A *chain* is a list of primitives, tried in order.  Each mode has one, and so have the
+files that need another (:mod:`pip_linkmode.link.placement`):
 
-===============  ==========================
-auto             clone → hardlink → copy
-clone            clone → hardlink → copy
-hardlink         hardlink → copy
-symlink          symlink → copy
-no_symlink       hardlink → copy
-no_shared_inode  clone → copy
-copy             copy
-===============  ==========================
+===================  ============================
+auto                 clone → hardlink → copy
+clone                clone → hardlink → copy
+hardlink             hardlink → copy
+symlink              symlink → hardlink → copy
+no_symlink           hardlink → copy
+hardlink_or_symlink  hardlink → symlink → copy
+no_shared_inode      clone → copy
+copy                 copy
+===================  ============================
 
 The first real link from a store to a *target root* (a directory tree that is being
 filled) decides: a primitive that is refused before it ever worked there is given up
-for that root.  Whether two paths can be linked is never guessed from names or device
-numbers;
-bind mounts have equal device numbers and refuse, btrfs subvolumes have different ones
-and can clone.  A primitive that has worked is given up only for the one file that is
-refused (the link limit of a file, a source of another owner, a mount inside the area).
-Errors that no other primitive could help (no space, I/O) are raised as they are.
+for that root.  Names and device numbers do not show which paths can be linked: bind
+mounts have equal device numbers and refuse, btrfs subvolumes have different ones and
+can clone.  A primitive that has worked is given up only for the one file that is
+refused (the link limit of a file, a source of another owner, a mount inside the target
+root).  Errors that no other primitive avoids (no space, I/O) are raised as they are.
 
 All differences between operating systems are in this room.  Cloning is ``FICLONE`` on
 Linux (:manpage:`ioctl_ficlonerange(2)`) and ``clonefile(2)`` on macOS, which was not
@@ -44,8 +45,9 @@ CHAINS = {
     "auto": ("clone", "hardlink", "copy"),
     "clone": ("clone", "hardlink", "copy"),
     "hardlink": ("hardlink", "copy"),
-    "symlink": ("symlink", "copy"),
+    "symlink": ("symlink", "hardlink", "copy"),
     "no_symlink": ("hardlink", "copy"),
+    "hardlink_or_symlink": ("hardlink", "symlink", "copy"),
     "no_shared_inode": ("clone", "copy"),
     "copy": ("copy",),
 }
@@ -175,6 +177,7 @@ class Linker:
         created: list[str],
     ) -> str:
         last = len(chain) - 1
+        reasons = []
         for index, primitive in enumerate(chain):
             key = (primitive, store, target_root)
             if key in self.refusals:
@@ -192,13 +195,14 @@ class Linker:
                 if index == last or error.errno not in REFUSED:
                     raise
                 if key in self._proven or _only_this_file(error, link):
-                    self.exceptions[os.strerror(error.errno)] += 1
+                    reasons.append(os.strerror(error.errno))
                 else:
                     self.refusals[key] = Refusal(primitive, error, store, target_root)
             else:
                 # Where a link may come to dangle, pip would write through it.
                 if primitive == "symlink" or link.target not in self._replaced:
                     created.append(link.target)
+                self.exceptions.update(reasons if primitive == "copy" else ())
                 return primitive
         # A chain ends in copy, which is never given up.
         raise AssertionError(chain)  # pragma: no cover  # so it is not reached

@@ -499,11 +499,14 @@ class Relinking:
                 link = Link(source, target.path, size, mtime_ns, mode, file.mode)
                 sources.append((target, file, link))
         pycs = self._bytecode(member, store, entry, layout)
-        places = [Place(target.target_root, link) for target, _, link in sources]
+        places = [
+            Place(target.target_root, link, target.file.path)
+            for target, _, link in sources
+        ]
         for target, _, _ in sources:
             pyc = pycs.get(target.path)
             if isinstance(pyc, Link):
-                places.append(Place(target.target_root, pyc))
+                places.append(Place(target.target_root, pyc, f"{target.file.path}c"))
         self._chains = {
             link.target: (chain, target_root, store)
             for (chain, target_root), links in by_chain(

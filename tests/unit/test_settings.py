@@ -115,20 +115,21 @@ def test_commands_without_root_and_target() -> None:
 def test_no_symlinks_into_a_temporary_store(temporary: Path) -> None:
     store = str(temporary / "store")
     chosen = from_options(Options(link_mode="symlink", link_store=store))
-    assert (chosen.requested, chosen.mode) == ("symlink", "copy")
+    assert (chosen.requested, chosen.mode) == ("symlink", "hardlink")
     assert "dangle" in (chosen.reason or "")
     assert store in (chosen.reason or "")
+    assert not chosen.is_staging
 
 
 def test_no_symlinks_if_the_temporary_directory_is_the_store(temporary: Path) -> None:
     chosen = from_options(Options(link_mode="symlink", link_store=str(temporary)))
-    assert chosen.mode == "copy"
+    assert chosen.mode == "hardlink"
 
 
 def test_no_symlinks_if_only_the_second_store_is_temporary(temporary: Path) -> None:
     stores = os.pathsep.join(("/store", str(temporary / "store")))
     chosen = from_options(Options(link_mode="symlink", link_store=stores))
-    assert chosen.mode == "copy"
+    assert chosen.mode == "hardlink"
 
 
 def test_no_symlinks_into_a_store_that_leads_to_a_temporary_one(
@@ -137,7 +138,7 @@ def test_no_symlinks_into_a_store_that_leads_to_a_temporary_one(
     (tmp_path / "alias").symlink_to(temporary)
     store = str(tmp_path / "alias" / "store")
     chosen = from_options(Options(link_mode="symlink", link_store=store))
-    assert chosen.mode == "copy"
+    assert chosen.mode == "hardlink"
 
 
 def test_a_name_that_begins_like_the_temporary_directory_is_none(
@@ -150,8 +151,9 @@ def test_a_name_that_begins_like_the_temporary_directory_is_none(
 
 def test_no_symlinks_below_another_root() -> None:
     chosen = from_options(Options(link_mode="symlink", root_path="/image"))
-    assert chosen.mode == "copy"
+    assert chosen.mode == "hardlink"
     assert "--root" in (chosen.reason or "")
+    assert chosen.is_staging
 
 
 @pytest.mark.parametrize("mode", ["auto", "clone", "hardlink", "copy"])

@@ -94,9 +94,9 @@ def test_relink_takes_the_mode_that_pip_would(
     monkeypatch.setenv("PIP_LINK_MODE", mode)
     store = ("--link-store", str(house.root))
     run.data("relink", str(site_packages), *store)
-    assert (site_packages / "alpha/data").is_symlink() is expected
-    assert (site_packages / "alpha/data").samefile(
-        house.entry("alpha").source("alpha/data")
+    assert (site_packages / "alpha/__init__.py").is_symlink() is expected
+    assert (site_packages / "alpha/__init__.py").samefile(
+        house.entry("alpha").source("alpha/__init__.py")
     )
 
 

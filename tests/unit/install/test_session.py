@@ -636,7 +636,7 @@ def test_symlinks_into_a_read_only_store_are_not_registered(
 ) -> None:
     before = paths(image)
     bench.run(bench.settings("symlink", stores=(str(image),)))
-    assert (bench.site_packages / "package" / "data").is_symlink()
+    assert (bench.site_packages / "package" / "module.py").is_symlink()
     assert paths(image) == before
 
 
@@ -739,17 +739,49 @@ def test_excluded_package_gets_private_files(bench: Bench, name: str) -> None:
     assert not list(bench.store.glob("v1/environments/*/*.symlink"))
 
 
-def test_symlinks_are_for_all_but_what_is_directly_in_the_library(
-    bench: Bench,
-) -> None:
+def symlinks_in(bench: Bench) -> list[str]:
+    return [path for path in bench.tree() if (bench.env / path).is_symlink()]
+
+
+def test_symlink_mode_follows_the_table(bench: Bench) -> None:
     session = bench.run(bench.settings("symlink"), pycompile=True)
-    links = [path for path in bench.tree() if (bench.env / path).is_symlink()]
-    assert links == sorted(
-        {*BULK, *COMPILED} - {"lib/single.py", "lib/package/__init__.py"}
-    )
-    assert (bench.site_packages / "single.py").stat().st_nlink == 2
+    assert symlinks_in(bench) == ["lib/package/module.py", "lib/package/tool.py"]
+    for path in ("package/data", "single.py", COMPILED[2].removeprefix("lib/")):
+        assert (bench.site_packages / path).stat().st_nlink == 2
+    assert session.summary.files == {"symlink": 2, "hardlink": 7, "empty": 1}
+    # One symlink is enough to need the store.
     assert session.summary.wheels == {"symlink": 1}
     assert_valid_bytecode(bench)
+
+
+def test_symlink_mode_copies_what_needs_a_hard_link_and_gets_none(
+    bench: Bench, said: Callable[..., list[str]]
+) -> None:
+    def refuse(_: Link) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    bench.primitives["hardlink"] = refuse
+    session = bench.run(bench.settings("symlink"), pycompile=True)
+    assert session.summary.files == {"symlink": 6, "copy": 3, "empty": 1}
+    assert_valid_bytecode(bench)
+    session.report()
+    (line,) = (one for one in said(logging.INFO) if "Linked 1 package" in one)
+    assert "by symlink (10 files, 6 of them symlinks)" in line
+    assert f"; 3 files copied: no hardlink from {bench.store} (" in line
+    assert said() == []
+
+
+@pytest.mark.parametrize("mode", ["auto", "hardlink", "symlink", "copy"])
+def test_configuration_has_an_inode_of_its_own(bench: Bench, mode: str) -> None:
+    config = "package-1.0.data/data/etc/package/config.json"
+    wheel = make_wheel(bench.root, "package", files={config: "{}", "package/a": "a"})
+    for _ in range(2):
+        bench.run(bench.settings(mode), wheel=wheel)
+        installed = bench.env / "etc/package/config.json"
+        assert not installed.is_symlink()
+        assert installed.stat().st_nlink == 1
+        installed.write_text("changed in place")
+        bench.entry().check()
 
 
 def test_directories_are_never_links(bench: Bench) -> None:
@@ -759,9 +791,11 @@ def test_directories_are_never_links(bench: Bench) -> None:
             assert not path.is_symlink()
 
 
-def test_pip_itself_gets_no_symlinks(bench: Bench) -> None:
-    wheel = make_wheel(bench.root, "pip", files={"pip/__main__.py": "X = 1\n"})
-    session = bench.run(bench.settings("symlink"), wheel=wheel, name="pip")
+@pytest.mark.parametrize("name", ["pip", "pip-linkmode", "pip_Linkmode", "wrapt"])
+def test_projects_that_repair_get_no_symlinks(bench: Bench, name: str) -> None:
+    files: dict[str, bytes | str] = {"package/__main__.py": "X = 1\n"}
+    wheel = make_wheel(bench.root, name.replace("-", "_"), files=files)
+    session = bench.run(bench.settings("symlink"), wheel=wheel, name=name)
     assert session.summary.files == {"hardlink": 1}
 
 
@@ -876,7 +910,7 @@ def test_explicit_mode_that_is_refused_is_explained_once(
         bench.install(session)
         bench.install(session)
     assert session.summary.files["copy"] == 10
-    explained = [message for message in said() if f"no {mode}" in message]
+    explained = [message for message in said() if f"no {mode} " in message]
     for message in explained:
         assert os.strerror(errno.EXDEV) in message
         assert str(bench.store) in message
@@ -898,6 +932,17 @@ def test_reason_of_the_settings_is_said(
 ) -> None:
     bench.run(bench.settings("copy", requested="symlink", reason="it would dangle"))
     assert said() == ["pip-linkmode: it would dangle"]
+
+
+def test_reason_of_root_is_in_the_summary_and_not_a_warning(
+    bench: Bench, said: Callable[..., list[str]]
+) -> None:
+    reason = "symlinks would dangle: --root"
+    settings = bench.settings(requested="symlink", reason=reason, is_staging=True)
+    bench.run(settings).report()
+    assert said() == []
+    (line,) = (one for one in said(logging.INFO) if "Linked 1 package" in one)
+    assert line.endswith(f"; {reason}")
 
 
 def test_nobody_asked_for_what_is_the_default(

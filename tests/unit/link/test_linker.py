@@ -85,8 +85,9 @@ def one(target: str = "a", *, size: int = 10, wanted: int = 0o644) -> Link:
         ("auto", ["clone", "hardlink", "copy"]),
         ("clone", ["clone", "hardlink", "copy"]),
         ("hardlink", ["hardlink", "copy"]),
-        ("symlink", ["symlink", "copy"]),
+        ("symlink", ["symlink", "hardlink", "copy"]),
         ("no_symlink", ["hardlink", "copy"]),
+        ("hardlink_or_symlink", ["hardlink", "symlink", "copy"]),
         ("no_shared_inode", ["clone", "copy"]),
         ("copy", ["copy"]),
     ],
@@ -126,7 +127,7 @@ def test_what_is_given_up_stays_given_up(pretence: Pretence) -> None:
     assert pretence.link(one("b"), mode="hardlink") == {"copy": 1}
 
 
-@pytest.mark.parametrize("other", [{"area": "/area2"}, {"store": "/store2"}])
+@pytest.mark.parametrize("other", [{"target_root": "/area2"}, {"store": "/store2"}])
 def test_each_pair_of_store_and_area_decides_for_itself(
     pretence: Pretence, other: dict[str, str]
 ) -> None:
@@ -227,6 +228,19 @@ def test_foreign_source_speaks_of_one_file(pretence: Pretence, tmp_path: Path) -
     used = pretence.link(foreign, own(tmp_path, "b"), mode="hardlink")
     assert used == {"copy": 1, "hardlink": 1}
     assert pretence.linker.exceptions == {os.strerror(errno.EPERM): 1}
+    assert not pretence.linker.refusals
+
+
+@as_root
+def test_foreign_source_that_a_symlink_shares_is_no_exception(
+    pretence: Pretence, tmp_path: Path
+) -> None:
+    foreign = own(tmp_path, "a")
+    os.chown(foreign.source, 12345, 12345)
+    pretence.refuse("hardlink", errno.EPERM, "a")
+    used = pretence.link(foreign, mode="hardlink_or_symlink")
+    assert used == {"symlink": 1}
+    assert not pretence.linker.exceptions
     assert not pretence.linker.refusals
 
 
@@ -608,11 +622,13 @@ def test_what_came_out_must_be_what_was_asked_for(
     real: Link, source: Path, mode: str, fake: Callable[[Link], None]
 ) -> None:
     linker = faked(**{mode: fake})
-    assert perform(real, mode, linker) == {"copy": 1}
+    # What comes next in the chain.
+    expected = "copy" if mode == "hardlink" else "hardlink"
+    assert perform(real, mode, linker) == {expected: 1}
     (refusal,) = linker.refusals.values()
     assert refusal.primitive == mode
     assert mode in str(refusal.error.strerror)
-    assert os.lstat(real.target).st_ino != source.stat().st_ino
+    assert os.path.samefile(real.target, source) == (mode == "symlink")
     assert not os.path.islink(real.target)
 
 

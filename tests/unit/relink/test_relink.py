@@ -54,6 +54,7 @@ FILES: dict[str, bytes | str] = {
 }
 PYC = f".{sys.implementation.cache_tag}.pyc"
 BIG = "package/data"
+MODULE = "package/module.py"
 
 
 class Bench:
@@ -589,11 +590,12 @@ def test_progress_comes_to_all_there_is(bench: Bench, site_packages: Path) -> No
 def test_symlinks_lead_to_the_entry(bench: Bench, site_packages: Path) -> None:
     found = bench.one(site_packages, mode="symlink")
     (entry,) = bench.entries()
-    assert os.readlink(site_packages / BIG) == entry.source(BIG)
+    assert os.readlink(site_packages / MODULE) == entry.source(MODULE)
     # pip's --target does not replace links that are directly in it.
-    assert not (site_packages / "single.py").is_symlink()
-    assert bench.is_shared(site_packages / "single.py")
-    assert found.files["hardlink"] == 1
+    for path in ("single.py", BIG, "package/tool"):
+        assert not (site_packages / path).is_symlink()
+        assert bench.is_shared(site_packages / path)
+    assert found.files == {"symlink": 1, "hardlink": 7}
     assert_valid_bytecode(site_packages)
     assert list(site_packages.rglob(f"{TEMPORARY}*")) == []
 
