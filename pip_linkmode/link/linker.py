@@ -6,7 +6,7 @@ A *mode* is a chain of primitives, tried in order:
 auto             clone → hardlink → copy
 clone            clone → hardlink → copy
 hardlink         hardlink → copy
-symlink          symlink → copy
+symlink          symlink → hardlink → copy
 no_symlink       hardlink → copy
 no_shared_inode  clone → copy
 copy             copy
@@ -44,7 +44,7 @@ CHAINS = {
     "auto": ("clone", "hardlink", "copy"),
     "clone": ("clone", "hardlink", "copy"),
     "hardlink": ("hardlink", "copy"),
-    "symlink": ("symlink", "copy"),
+    "symlink": ("symlink", "hardlink", "copy"),
     "no_symlink": ("hardlink", "copy"),
     "no_shared_inode": ("clone", "copy"),
     "copy": ("copy",),
