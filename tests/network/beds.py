@@ -147,19 +147,26 @@ class Host(Machine):
         super().__init__(
             *("nsenter", f"--target={share.machine.pid}", "--net", "--"),
             *("unshare", "--mount", "--uts"),
+            # Nothing is written below while the file system is not mounted.
             script=(
-                f"hostname {name}\nmount --bind {file} /proc/sys/kernel/random/boot_id"
+                f"hostname {name}\n"
+                f"mount --bind {file} /proc/sys/kernel/random/boot_id\n"
+                f"mount --bind {share.shared} {share.shared}\n"
+                f"mount -o remount,bind,ro {share.shared}"
             ),
         )
         self._client: subprocess.Popen[bytes] | None = None
 
-    def mount(self, *, read_only: bool = False) -> None:
+    def mount(self, *, read_only: bool = False, cached: bool = False) -> None:
         """Mount the file system."""
         shared = self._share.shared
-        self._client = self.start(*self._share.client(read_only=read_only))
+        command = self._share.client(read_only=read_only, cached=cached)
+        self._client = self.start(*command)
         table = Path(f"/proc/{self.pid}/mountinfo")
-        is_there = f" {shared} "
-        wait_for(lambda: is_there in table.read_text(), f"{shared} is not mounted")
+        wait_for(
+            lambda: table.read_text().count(f" {shared} ") > 1,
+            f"{shared} is not mounted",
+        )
         wait_for(
             lambda: self.run("stat", shared / ".", check=False),
             f"{shared} is not there",
@@ -224,8 +231,11 @@ class Share:
         """Start the server."""
         raise NotImplementedError
 
-    def client(self, *, read_only: bool) -> tuple[str | Path, ...]:
-        """Return the command that mounts it at ``shared`` until it is killed."""
+    def client(self, *, read_only: bool, cached: bool) -> tuple[str | Path, ...]:
+        """Return the command that mounts it at ``shared`` until it is killed.
+
+        :param cached: keep what was read for minutes, if there is an option for that
+        """
         raise NotImplementedError
 
     def kill_server(self) -> None:
@@ -237,12 +247,17 @@ class Share:
         raise NotImplementedError
 
     def host(
-        self, name: str, *, boot_id: str | None = None, read_only: bool = False
+        self,
+        name: str,
+        *,
+        boot_id: str | None = None,
+        read_only: bool = False,
+        cached: bool = False,
     ) -> Host:
         """Return a new host that has mounted it."""
         host = Host(self, name, boot_id)
         self._hosts.append(host)
-        host.mount(read_only=read_only)
+        host.mount(read_only=read_only, cached=cached)
         return host
 
     @contextlib.contextmanager
@@ -293,7 +308,7 @@ class GlusterFS(Share):
             f"{gluster} start linkmode"
         )
 
-    def client(self, *, read_only: bool) -> tuple[str | Path, ...]:
+    def client(self, *, read_only: bool, cached: bool) -> tuple[str | Path, ...]:
         options = ("--read-only",) if read_only else ()
         volume = (f"--volfile-server={ADDRESS}", "--volfile-id=linkmode")
         log = (f"--log-file={self.place}/client.log", "--log-level=ERROR")
@@ -341,7 +356,7 @@ class MooseFS(Share):
             size = ("stat", "--file-system", "--format=%b", self.shared)
             wait_for(lambda: int(host.run(*size)), "the chunk server has not joined")
 
-    def client(self, *, read_only: bool) -> tuple[str | Path, ...]:
+    def client(self, *, read_only: bool, cached: bool) -> tuple[str | Path, ...]:
         options = ("-o", "ro") if read_only else ()
         return ("mfsmount", self.shared, "-f", "-H", ADDRESS, *options)
 
@@ -373,8 +388,9 @@ class Sshfs(Share):
         )
         script.chmod(0o755)
 
-    def client(self, *, read_only: bool) -> tuple[str | Path, ...]:
+    def client(self, *, read_only: bool, cached: bool) -> tuple[str | Path, ...]:
         options = f"ssh_command={self.place}/ssh,allow_other" + ",ro" * read_only
+        options += ",dcache_timeout=600" * cached  # 20 seconds by default
         return ("sshfs", "-f", "-o", options, f"host:{self.place}/data", self.shared)
 
     def kill_server(self) -> None:
@@ -386,7 +402,8 @@ class Sshfs(Share):
         (self.place / "servers").unlink()
 
     def restart_server(self) -> None:
-        pass  # Each client starts its own.
+        for host in self._hosts:
+            host.mount_again()
 
 
 KINDS: tuple[type[Share], ...] = (GlusterFS, MooseFS, Sshfs)
