@@ -309,7 +309,9 @@ class GlusterFS(Share):
         )
 
     def client(self, *, read_only: bool, cached: bool) -> tuple[str | Path, ...]:
-        options = ("--read-only",) if read_only else ()
+        options: tuple[str, ...] = ("--read-only",) if read_only else ()
+        if cached:  # 1 second by default
+            options += ("--attribute-timeout=600", "--entry-timeout=600")
         volume = (f"--volfile-server={ADDRESS}", "--volfile-id=linkmode")
         log = (f"--log-file={self.place}/client.log", "--log-level=ERROR")
         return ("glusterfs", "--no-daemon", *log, *options, *volume, self.shared)
@@ -357,7 +359,9 @@ class MooseFS(Share):
             wait_for(lambda: int(host.run(*size)), "the chunk server has not joined")
 
     def client(self, *, read_only: bool, cached: bool) -> tuple[str | Path, ...]:
-        options = ("-o", "ro") if read_only else ()
+        options: tuple[str, ...] = ("-o", "ro") if read_only else ()
+        if cached:  # 1 second by default
+            options += ("-o", "mfsattrcacheto=600,mfsdirentrycacheto=600")
         return ("mfsmount", self.shared, "-f", "-H", ADDRESS, *options)
 
     def kill_server(self) -> None:
