@@ -6,6 +6,8 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
+import socket
 import stat
 import sys
 import tempfile
@@ -17,6 +19,16 @@ if TYPE_CHECKING:
 
 if sys.platform != "win32":  # pragma: no branch  # Windows
     import fcntl
+
+TEMPORARY = ".pip-linkmode-"
+"""How the names of our files begin that are not to stay."""
+_ONE_HOST = frozenset(
+    {
+        *("bcachefs", "btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "jfs"),
+        *("ntfs3", "overlay", "ramfs", "tmpfs", "vfat", "xfs", "zfs"),
+    }
+)
+"""Types of file systems that one kernel has mounted, and no other host."""
 
 
 def refuse_irregular(status: os.stat_result, path: str) -> None:
@@ -103,6 +115,73 @@ def file_stamp(status: os.stat_result) -> tuple[int, ...]:
         status.st_mtime_ns,
         status.st_ctime_ns,
     )
+
+
+def file_system(path: str) -> str:
+    """Return the type of the file system that holds a path, for messages.
+
+    :param path: an absolute path that exists
+    :returns: such as ``ext4``; ``"another file system"`` where it cannot be told
+    """
+    best, name = -1, "another file system"
+    real = os.path.realpath(path)
+    try:
+        # proc_pid_mountinfo(5): field 5 is the mount point, the one after " - " the
+        # type; the last of the longest mount points is the visible one.
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
+            for line in mounts:
+                front, _, back = line.partition(" - ")
+                mount = front.split(" ")[4].replace("\\040", " ")
+                prefix = mount if mount.endswith("/") else mount + "/"
+                if (real + "/").startswith(prefix) and len(mount) >= best:
+                    best, name = len(mount), back.split(" ")[0]
+    except OSError:
+        pass
+    return name
+
+
+def is_on_one_host(path: str) -> bool:
+    """Return whether no other host changes a file system or holds locks on it.
+
+    A client of a network file system answers from a cache, and its locks may be
+    unknown to other clients.
+
+    :param path: absolute path that exists
+    """
+    return file_system(path) in _ONE_HOST
+
+
+def lock_scope(path: str) -> str:
+    """Return a name that two processes share if they see each other's locks.
+
+    GlusterFS, MooseFS and sshfs lock a directory for one client only, so a host name
+    is not enough: hosts and containers may have the same one.
+
+    :param path: absolute path of a directory
+    :returns: letters, digits, dots and underscores
+    """
+    if is_on_one_host(path):
+        return "local"
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
+            kernel = file.read()
+    except OSError:  # another operating system
+        kernel = socket.gethostname()
+    return f"{re.sub(r'[^a-zA-Z0-9.]', '', kernel)}_{os.stat(path).st_dev:x}"
+
+
+def refresh_listing(directory: str) -> None:
+    """Make the client of a network file system read a directory again.
+
+    sshfs lists a directory as it was up to 20 seconds ago, unless it has changed the
+    directory itself since then.
+
+    :param directory: absolute path
+    """
+    path = os.path.join(directory, f"{TEMPORARY}{os.urandom(8).hex()}")
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        os.unlink(path)
 
 
 CHUNK = 1 << 20
@@ -221,10 +300,6 @@ def allocated(status: os.stat_result) -> int:
     """Return what a file takes on the disk, in bytes."""
     blocks: int | None = getattr(status, "st_blocks", None)  # not on Windows
     return status.st_size if blocks is None else blocks * _BLOCK
-
-
-TEMPORARY = ".pip-linkmode-"
-"""How the names of our files begin that are not to stay."""
 
 
 def _is_within(path: str, directory: str) -> bool:

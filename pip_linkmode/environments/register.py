@@ -13,6 +13,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from pip_linkmode.environments.caches import is_there_now
 from pip_linkmode.environments.identity import link_identity, location
 from pip_linkmode.environments.registry import NAME, SYMLINK
 from pip_linkmode.files import make_directory
@@ -67,7 +68,7 @@ def register_all(
     directory = _directory(store, site_packages)
     known = _is_known(directory)
     markers = [os.path.join(directory, f"{sha256}.{mode}") for sha256 in sha256s]
-    missing = [one for one in markers if not (known and os.path.lexists(one))]
+    missing = [one for one in markers if not (known and is_there_now(one))]
     if not missing:
         return
     if not os.access(store, os.W_OK):
@@ -98,8 +99,9 @@ def _sync(path: str) -> None:
 
 def _is_known(directory: str) -> bool:
     """Return whether the name is there, and was not emptied by a power cut."""
+    path = os.path.join(directory, NAME)
     try:
-        return os.lstat(os.path.join(directory, NAME)).st_size > 0
+        return is_there_now(path) and os.lstat(path).st_size > 0
     except OSError:
         return False
 

@@ -45,7 +45,7 @@ from pip_linkmode.environments.identity import (
     link_identity,
     location,
 )
-from pip_linkmode.files import open_regular
+from pip_linkmode.files import open_regular, refresh_listing
 from pip_linkmode.store.layout import DIRECTORY
 from pip_linkmode.store.manifest import IMPOSSIBLE
 
@@ -152,13 +152,17 @@ class Registration:
         except OSError:
             return True
 
+    def marker(self, sha256: str) -> str:
+        """Return the path of the marker of an entry that is linked by symlinks."""
+        return os.path.join(self.directory, f"{sha256}{SYMLINK}")
+
     def forget_symlinks(self, sha256s: Iterable[str]) -> None:
         """Forget that entries were linked by symlinks.
 
         :raises OSError: if the store cannot be changed
         """
         for sha256 in sha256s:
-            os.unlink(os.path.join(self.directory, f"{sha256}{SYMLINK}"))
+            os.unlink(self.marker(sha256))
 
     def is_of(self, site_packages: str) -> bool:
         """Return whether it was made for a directory, by any of its paths.
@@ -213,7 +217,7 @@ def states(known: Sequence[Registration]) -> list[State]:
 
 
 def registrations(
-    store: str, related_stores: Iterable[str] = ()
+    store: str, related_stores: Iterable[str] = (), *, refresh: bool = False
 ) -> Iterator[Registration]:
     """List the environments that are registered in a store, by path.
 
@@ -221,9 +225,12 @@ def registrations(
 
     :param store: absolute path of the store
     :param related_stores: absolute paths of other stores that these may use as well
+    :param refresh: see also what other hosts have just registered
     :raises OSError: if the registrations cannot be listed
     """
     related_stores = tuple(related_stores)
+    if refresh:
+        refresh_listing(os.path.join(store, DIRECTORY))
     found = []
     with (
         contextlib.suppress(FileNotFoundError),
@@ -231,6 +238,8 @@ def registrations(
     ):
         for one in directories:
             if one.is_dir(follow_symlinks=False):
+                if refresh:
+                    refresh_listing(one.path)
                 path, place = _read(os.path.join(one.path, NAME))
                 found.append(Registration(one.path, path, place, related_stores))
     yield from sorted(found, key=lambda registration: registration.site_packages)

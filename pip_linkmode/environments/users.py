@@ -11,13 +11,14 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pip_linkmode.environments.caches import recent_entries
 from pip_linkmode.environments.distribution import distributions
 from pip_linkmode.environments.environment import Environment
 from pip_linkmode.environments.register import register_all
 from pip_linkmode.environments.registry import registrations, states
 from pip_linkmode.environments.symlinks import entries_behind_symlinks
 from pip_linkmode.errors import RecordInvalidError
-from pip_linkmode.files import is_temporary
+from pip_linkmode.files import is_on_one_host, is_temporary
 from pip_linkmode.store.layout import FILES
 
 if TYPE_CHECKING:
@@ -54,20 +55,27 @@ class User:
         return self.depends | self.shares
 
 
-def users(store: Store, on_progress: Callable[[], object] = lambda: None) -> list[User]:
+def users(
+    store: Store,
+    on_progress: Callable[[], object] = lambda: None,
+    *,
+    refresh: bool = False,
+) -> list[User]:
     """Look at all environments that are registered in a store.
 
     :param on_progress: called after each
+    :param refresh: see also what other hosts have just done; this writes to the store
     :raises OSError: if the registrations cannot be listed
     """
-    known = list(registrations(store.root, store.related_stores))
+    refresh = refresh and not is_on_one_host(store.root)
+    known = list(registrations(store.root, store.related_stores, refresh=refresh))
     # pip moves from a temporary directory to that of --target: looked at in this order,
     # files that are moved in between are seen at least once.
     known.sort(key=lambda one: not _is_transient(one.site_packages))
     fingerprints: dict[str, frozenset[str]] = {}
     found = []
     for registration, state in zip(known, states(known), strict=True):
-        found.append(_look(store, registration, state, fingerprints))
+        found.append(_look(store, registration, state, fingerprints, refresh))
         on_progress()
     return sorted(found, key=lambda user: user.registration.site_packages)
 
@@ -81,6 +89,7 @@ def _look(
     registration: Registration,
     state: State,
     fingerprints: dict[str, frozenset[str]],
+    refresh: bool,
 ) -> User:
     nothing: frozenset[str] = frozenset()
     if state == "gone":
@@ -88,6 +97,7 @@ def _look(
     try:
         noted = registration.entries()
         depends = registration.entries(depends=True)
+        recent = recent_entries(registration) if refresh else set()
     except OSError:
         # Any entry may be in use.
         everything = frozenset(map(os.path.basename, store.entries()))
@@ -105,7 +115,7 @@ def _look(
                 shares = _installed(store, registration, noted - seen, fingerprints)
                 if _is_elsewhere(registration, shares):
                     seen |= _outside(store.root, site_packages)
-                seen |= elsewhere
+                seen |= elsewhere | recent
                 return User(
                     registration, "present", frozenset(seen), frozenset(shares - seen)
                 )

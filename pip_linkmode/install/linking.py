@@ -19,7 +19,7 @@ from pip_linkmode.files import is_temporary, mode_of_new_file
 from pip_linkmode.link.placement import Place, by_chain
 from pip_linkmode.link.primitives import Link
 from pip_linkmode.store.layout import FILES, MANIFEST
-from pip_linkmode.store.manifest import GONE
+from pip_linkmode.store.manifest import GONE, assert_present
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -143,7 +143,7 @@ class WheelLinker:
                     )
             if mode == "symlink":
                 # A clean-up may have looked here before the links were there.
-                os.lstat(os.path.join(entry.path, MANIFEST))
+                assert_present(entry.path)
                 # And a relink too, which forgets symlinks where it finds none.
                 self._register(entry, layout.site_packages, mode)
         except OSError as error:

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pip_linkmode.link.filesystems import file_system
+from pip_linkmode.files import file_system
 from pip_linkmode.text import size
 
 if TYPE_CHECKING:

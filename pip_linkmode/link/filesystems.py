@@ -7,6 +7,8 @@ import struct
 import sys
 from typing import NamedTuple
 
+from pip_linkmode.files import file_system
+
 if sys.platform == "linux":
     import fcntl
 elif sys.platform == "darwin":
@@ -24,29 +26,6 @@ _FIEMAP_COUNT = 64
 _LAST, _UNKNOWN, _ENCODED, _INLINE, _SHARED = 0x1, 0x6, 0x8, 0x200, 0x2000
 _CLONING = frozenset({"btrfs", "xfs", "bcachefs", "ocfs2", "overlay"})
 _SIMPLE = frozenset({"ext2", "ext3", "ext4", "btrfs", "xfs", "tmpfs", "f2fs"})
-
-
-def file_system(path: str) -> str:
-    """Return the type of the file system that holds a path, for messages.
-
-    :param path: an absolute path that exists
-    :returns: such as ``ext4``; ``"another file system"`` where it cannot be told
-    """
-    best, name = -1, "another file system"
-    real = os.path.realpath(path)
-    try:
-        # proc_pid_mountinfo(5): field 5 is the mount point, the one after " - " the
-        # type; the last of the longest mount points is the visible one.
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
-            for line in mounts:
-                front, _, back = line.partition(" - ")
-                mount = front.split(" ")[4].replace("\\040", " ")
-                prefix = mount if mount.endswith("/") else mount + "/"
-                if (real + "/").startswith(prefix) and len(mount) >= best:
-                    best, name = len(mount), back.split(" ")[0]
-    except OSError:
-        pass
-    return name
 
 
 class Extent(NamedTuple):

@@ -3,17 +3,7 @@
 A *chain* is a list of primitives, tried in order.  Each mode has one, and so have the
 files that need another (:mod:`pip_linkmode.link.placement`):
 
-===================  ============================
-auto                 clone → hardlink → copy
-clone                clone → hardlink → copy
-hardlink             hardlink → copy
-symlink              symlink → hardlink → copy
-no_symlink           hardlink → copy
-hardlink_or_symlink  hardlink → symlink → copy
-no_shared_inode      clone → copy
-copy                 copy
-===================  ============================
-
+===================  =====================
 The first real link from a store to a *target root* (a directory tree that is being
 filled) decides: a primitive that is refused before it ever worked there is given up
 for that root.  Names and device numbers do not show which paths can be linked: bind

@@ -140,12 +140,19 @@ PRIMITIVES: dict[str, Callable[[Link], None]] = {
 
 
 def is_as_asked(primitive: str, link: Link) -> bool:
-    """Tell whether a link is what was asked for: BeeGFS fakes hard links."""
-    if primitive == "hardlink":
-        return os.path.samestat(os.lstat(link.source), os.lstat(link.target))
-    if primitive == "symlink":
-        return os.path.islink(link.target)
-    return os.lstat(link.target).st_size == link.size
+    """Return whether a link leads to its source, or a copy has its size.
+
+    BeeGFS fakes hard links.  sshfs and mounts with ``nosymfollow`` make symlinks that
+    cannot be followed (``EPERM``, ``ELOOP``).
+    """
+    try:
+        if primitive == "hardlink":
+            return os.path.samestat(os.lstat(link.source), os.lstat(link.target))
+        if primitive == "symlink":
+            return os.path.samestat(os.lstat(link.source), os.stat(link.target))
+        return os.lstat(link.target).st_size == link.size
+    except OSError:
+        return False
 
 
 def probe(source: str, directory: str) -> dict[str, str | None]:

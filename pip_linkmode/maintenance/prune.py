@@ -103,7 +103,7 @@ def prune(
         msg = f"the store {store.root} is read-only"
         raise PruneRefusedError(msg)
     respected = _respected(store, wanted)
-    known = users(store, on_progress)
+    known = users(store, on_progress, refresh=not wanted.dry_run)
     if wanted.dry_run:
         known = [u for u in known if u.registration.site_packages not in wanted.without]
     result = Pruned(store.root)
@@ -261,7 +261,7 @@ def _remove(
                 if away is not None:
                     going.append((away, item))
                 on_progress()
-            keep = _retained(wanted, users(store, on_progress))
+            keep = _retained(wanted, users(store, on_progress, refresh=True))
             keep |= respected | _respected(store, wanted)
         except BaseException:
             for away, _ in going:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from pip_linkmode.environments.environment import Environment
 from pip_linkmode.environments.probe import probe
 from pip_linkmode.errors import StoreRefusedError
+from pip_linkmode.files import file_system
 from pip_linkmode.hooks.inspection import inspect
-from pip_linkmode.link import filesystems
 from pip_linkmode.maintenance.enable import unserved
 from pip_linkmode.maintenance.ledger import measure
 from pip_linkmode.pip_config import effective_settings
@@ -77,7 +77,7 @@ def status(environment: str | None, stores: str | None) -> Status:
     return Status(
         environment=prefix,
         site_packages=site_packages,
-        file_system=filesystems.file_system(site_packages),
+        file_system=file_system(site_packages),
         hook=inspect(sys.path if here else [site_packages], here=here),
         effective_settings=force,
         stores=[
@@ -112,7 +112,7 @@ def _store(path: str, site_packages: str, *, trust_group: bool) -> StoreStatus:
     return StoreStatus(
         path=path,
         problem=None,
-        file_system=filesystems.file_system(path),
+        file_system=file_system(path),
         writable=store.writable,
         entries=len(entries),
         bytes=total,

@@ -47,11 +47,12 @@ from pip_linkmode.files import (
     allocated,
     current_umask,
     file_stamp,
+    file_system,
     open_regular,
     sha256_of,
 )
 from pip_linkmode.link.attributes import preserved_xattrs
-from pip_linkmode.link.filesystems import extents, file_system
+from pip_linkmode.link.filesystems import extents
 from pip_linkmode.link.linker import CHAINS, Linker
 from pip_linkmode.link.placement import Place, by_chain
 from pip_linkmode.link.primitives import PRIMITIVES, Link

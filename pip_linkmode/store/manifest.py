@@ -75,6 +75,23 @@ def use(directory: str) -> None:
             os.utime(manifest, follow_symlinks=False)
 
 
+def assert_present(directory: str) -> None:
+    """Raise an error if an entry was taken away, also by another host.
+
+    A network client answers a look from its cache, but never a change of the time.
+
+    :param directory: absolute path of an entry
+    :raises OSError: one of :data:`GONE`
+    """
+    manifest = os.path.join(directory, MANIFEST)
+    try:
+        os.utime(manifest, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in GONE:
+            raise
+        os.lstat(manifest)  # a store that we may not write to
+
+
 def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
     """Compare files with what a manifest says of them.
 
@@ -118,6 +135,19 @@ def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
             raise
         msg = f"{base}/{path} is gone"
         raise EntryGoneError(msg) from error
+
+
+def check_unpacked(directory: str, manifest: Mapping[str, Any]) -> None:
+    """Compare unpacked files with the manifest that will be published with them.
+
+    A network client may have lost writes, or another host removed the directory.
+
+    :param directory: absolute path
+    :raises EntryDamagedError: if a file is missing or not as it was written
+    """
+    mtime_ns = manifest["mtime"] * 10**9
+    files = ((path, size, mtime_ns, mode) for path, size, _, mode in manifest["files"])
+    check_files(directory, files)
 
 
 def write_manifest(path: str, manifest: dict[str, Any]) -> None:

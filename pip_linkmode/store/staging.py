@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import shutil
-import socket
 import time
 
-from pip_linkmode.files import lock_directory, unlock
+from pip_linkmode.files import lock_directory, lock_scope, unlock
 from pip_linkmode.store.layout import DIGEST, MANIFEST
 
 STALE_SECONDS = 24 * 60 * 60
-"""Age at which a staging directory of another host is taken for a left-over."""
+"""Age of a staging directory that is a left-over, if its lock is not seen here."""
 
 
 def refuse_link(directory: str) -> None:
@@ -37,24 +35,20 @@ def disinherit(directory: str) -> None:
             os.removexattr(directory, "system.posix_acl_default")
 
 
-def host_label() -> str:
-    """Return the name of this host, as it stands in names of directories."""
-    return re.sub(r"[^\w.]", "_", socket.gethostname()) or "host"
-
-
 def sweep(staging: str) -> None:
-    """Remove the left-overs of dead processes from a staging directory.
+    """Remove left-overs of dead processes from a staging directory.
 
-    A lock that can be taken tells that the maker is dead, if it was on this host;
-    what another host has left must be a day old.
+    A lock that can be taken tells that the maker is dead, if its locks are seen here
+    (:func:`pip_linkmode.files.lock_scope`).  Any other left-over must be a day old.
 
     :param staging: the directory that holds staging directories
     """
+    scope = lock_scope(staging)
     for name in os.listdir(staging):
         path = os.path.join(staging, name)
         with contextlib.suppress(OSError):
             old = time.time() - os.lstat(path).st_mtime > STALE_SECONDS
-            if not old and name.rpartition("-")[0] != host_label():
+            if not old and name.rpartition("-")[0] != scope:
                 continue
             lock = lock_directory(path, wait=False)
             if lock is not None or old:

@@ -32,20 +32,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pip_linkmode.errors import StoreRefusedError
-from pip_linkmode.files import lock_directory, make_directory, unlock
+from pip_linkmode.files import lock_directory, lock_scope, make_directory, unlock
 from pip_linkmode.store.entry import MANIFEST_VERSION, load_entry
 from pip_linkmode.store.layout import (
     BYTECODE,
+    FILES,
     LAYOUT,
     MANIFEST,
     PARTS,
     TAG,
     directories_in,
 )
-from pip_linkmode.store.manifest import write_manifest
+from pip_linkmode.store.manifest import check_unpacked, write_manifest
 from pip_linkmode.store.staging import (
     disinherit,
-    host_label,
     refuse_link,
     return_entries,
     sweep,
@@ -85,9 +85,11 @@ class Store:
         if not os.path.lexists(root):
             check_parents(root, None, trust_group=trust_group)
         try:
-            with contextlib.suppress(FileExistsError):
-                os.makedirs(os.path.dirname(root), exist_ok=True)
-                os.mkdir(root, 0o755)
+            # On a read-only mount, EROFS may come before EEXIST.
+            if not os.path.isdir(root):
+                with contextlib.suppress(FileExistsError):
+                    os.makedirs(os.path.dirname(root), exist_ok=True)
+                    os.mkdir(root, 0o755)
             status = os.stat(root)
         except OSError as error:
             msg = f"the store {root} cannot be made: {error.strerror}"
@@ -206,9 +208,11 @@ class Store:
             the file name
         :param replace: set aside the entry that is there, because it is damaged
         :returns: as :meth:`publish`
+        :raises EntryDamagedError: if a file is missing
         :raises OSError: if it cannot be written
         """
         final = self.path(sha256)
+        check_unpacked(os.path.join(staged, FILES), manifest)
         manifest = {"manifest": MANIFEST_VERSION, "sha256": sha256, **manifest}
         write_manifest(os.path.join(staged, MANIFEST), manifest)
         return self.publish(staged, final, replace=replace)
@@ -240,15 +244,15 @@ class Store:
     def staging(self) -> Iterator[str]:
         """Make a directory on the store's file system, which does not outlive its use.
 
-        The name says on which host it was made, and a lock says that its maker lives.
+        A lock says that its maker lives; the name says to which processes it does.
         """
         parent = os.path.join(self.root, LAYOUT, "staging")
         self._make(parent)
         refuse_link(parent)
-        self._tag()
+        _tag(self.root)
         sweep(parent)
         while True:
-            path = os.path.join(parent, f"{host_label()}-{os.urandom(8).hex()}")
+            path = os.path.join(parent, f"{lock_scope(parent)}-{os.urandom(8).hex()}")
             os.mkdir(path, 0o755)
             with contextlib.suppress(FileNotFoundError):
                 disinherit(path)
@@ -277,10 +281,11 @@ class Store:
                 # The maker of the store has chosen this.
                 os.chmod(directory, 0o2775)  # noqa: S103  # as above
 
-    def _tag(self) -> None:
-        # Back-up programs know this file (https://bford.info/cachedir/). Not "ascii":
-        # pip 26.3 would block the import of that codec.
-        path = os.path.join(self.root, "CACHEDIR.TAG")
-        if not os.path.lexists(path):
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(TAG)
+
+def _tag(root: str) -> None:
+    # Back-up programs know this file (https://bford.info/cachedir/). Not "ascii":
+    # pip 26.3 would block the import of that codec.
+    path = os.path.join(root, "CACHEDIR.TAG")
+    if not os.path.lexists(path):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(TAG)

@@ -30,7 +30,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pip_linkmode.link.filesystems import file_system, sharing
+from pip_linkmode.files import file_system
+from pip_linkmode.link.filesystems import sharing
 from tests.support.environments import Bed, Environment, run_outside
 
 if TYPE_CHECKING:

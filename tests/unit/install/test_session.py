@@ -21,12 +21,13 @@ import pytest
 from pip_linkmode.environments import register as register_module
 from pip_linkmode.environments import registry
 from pip_linkmode.errors import EntryDamagedError
+from pip_linkmode.files import file_system
 from pip_linkmode.install import linking, summary
 from pip_linkmode.install import session as session_module
 from pip_linkmode.install.linking import WheelLinker
 from pip_linkmode.install.session import Session
 from pip_linkmode.install.summary import _VERBOSE as VERBOSE
-from pip_linkmode.link import filesystems, placement
+from pip_linkmode.link import placement
 from pip_linkmode.link.linker import Linker, Refusal
 from pip_linkmode.link.primitives import PRIMITIVES, Link
 from pip_linkmode.prepare import compiler, pool
@@ -915,7 +916,7 @@ def test_explicit_mode_that_is_refused_is_explained_once(
         assert os.strerror(errno.EXDEV) in message
         assert str(bench.store) in message
         assert "--link-store" in message
-        assert filesystems.file_system(str(bench.store)) in message
+        assert file_system(str(bench.store)) in message
     # Once for each area, of which this wheel has two.
     assert sum(str(bench.site_packages) in message for message in explained) == 1
     assert len(explained) == len(said())

@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import shutil
-import socket
 import stat
 import sys
 import time
@@ -28,6 +27,7 @@ from pip_linkmode.errors import (
 from pip_linkmode.prepare.wheel import unpack
 from pip_linkmode.store import selection
 from pip_linkmode.store import staging as staging_module
+from pip_linkmode.store import store as store_module
 from pip_linkmode.store.manifest import use
 from pip_linkmode.store.paths import is_safe_path
 from pip_linkmode.store.selection import arrange
@@ -719,7 +719,8 @@ HERE, ELSEWHERE = "this_host-abc", "other_host-abc"
 @pytest.fixture
 def staging(store: Store, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The staging directory, on a host of a known name."""
-    monkeypatch.setattr(socket, "gethostname", lambda: "this-host")
+    for module in (staging_module, store_module):
+        monkeypatch.setattr(module, "lock_scope", lambda _: "this_host")
     directory = Path(store.root, "v1", "staging")
     directory.mkdir(parents=True)
     return directory
@@ -763,11 +764,6 @@ def test_staging_closes_what_it_opens(store: Store, staging: Path) -> None:
         sweep(str(staging))
         assert os.path.isdir(path)
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_host_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "gethostname", lambda: "")
-    assert staging_module.host_label()
 
 
 @on_posix
