@@ -249,7 +249,7 @@ def _downloading(stock: Callable[..., tuple[str, str]]) -> Callable[..., Any]:
 
         run = _Run.current
         made = run and run.stand_in(link, location, download)
-        return made or stock(self, link, location)
+        return made or _downloaded(*stock(self, link, location))
 
     return call
 
@@ -266,10 +266,17 @@ def _downloading_many(stock: Callable[..., Iterable[Any]]) -> Callable[..., Any]
             made = run and run.stand_in(link, location, download)
             if made:
                 yield link, made
-            else:
-                yield from stock(self, [link], location)
+                continue
+            for one, (path, content_type) in stock(self, [link], location):
+                yield one, _downloaded(path, content_type)
 
     return call
+
+
+def _downloaded(path: str, content_type: str) -> tuple[str, str]:
+    """Forget a stand-in in whose place pip has just written a file."""
+    _given.pop(path, None)
+    return path, content_type
 
 
 def _checking(stock: Callable[..., None]) -> Callable[..., None]:
