@@ -20,7 +20,8 @@ import wrapt
 from pip._internal.operations.install import wheel as pip_wheel
 
 from pip_linkmode.errors import LinkmodeError
-from pip_linkmode.hooks.hashes import known
+from pip_linkmode.hooks.downloads import PipWheels
+from pip_linkmode.hooks.stand_ins import StandIns
 from pip_linkmode.install.session import Session
 
 if TYPE_CHECKING:
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
 
     from pip_linkmode.settings import Settings
 
-
+__all__ = ["SeamError", "StandIns", "apply", "session"]
 _LEADING = ("name", "wheel_path", "scheme", "req_description", "pycompile")
 _SCHEME_KEYS = ("platlib", "purelib", "headers", "scripts", "data")
 _sessions: list[Session] = []
+_wheel_files = PipWheels()
 
 
 class SeamError(LinkmodeError):
@@ -55,7 +57,7 @@ def session(
         direct = getattr(requirement, "is_direct", False)
         if path and path.endswith(".whl") and _is_reusable(origin if direct else None):
             wheels.append(path)
-    return Session(settings, _sessions, wheels, pycompile, known)
+    return Session(settings, _sessions, wheels, pycompile, _wheel_files)
 
 
 def _is_reusable(origin: Any) -> bool:
@@ -99,16 +101,17 @@ def _install_wheel(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> None:
-    if not _sessions:
-        return wrapped(*args, **kwargs)
     arguments = _signature(wrapped).bind(*args, **kwargs)
     arguments.apply_defaults()
 
     def install(wheel_path: str) -> None:
+        _wheel_files.fetch(wheel_path)
         arguments.arguments["wheel_path"] = wheel_path
         wrapped(*arguments.args, **arguments.kwargs)
 
     given = arguments.arguments
+    if not _sessions:
+        return install(given["wheel_path"])
     scheme = {key: getattr(given["scheme"], key) for key in _SCHEME_KEYS}
     _sessions[-1].install(
         install,

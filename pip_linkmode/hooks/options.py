@@ -18,7 +18,7 @@ from functools import wraps
 from typing import TYPE_CHECKING
 
 from pip_linkmode.errors import LinkmodeError, SettingsError
-from pip_linkmode.hooks import hashes, package
+from pip_linkmode.hooks import downloads, hashes, package
 from pip_linkmode.settings import CHOICES, DEFAULT_STORE, MODES, from_options
 
 if TYPE_CHECKING:
@@ -143,7 +143,12 @@ def _add_options(command: Any) -> None:
                 "pip._internal.exceptions"
             ].CommandError
             raise pip_error(str(error)) from error
-        with _in_force(settings):
+        with _in_force(settings), contextlib.ExitStack() as stack:
+            install = sys.modules.get("pip._internal.commands.install")
+            if settings.enabled and isinstance(
+                command, getattr(install, "InstallCommand", ())
+            ):
+                stack.enter_context(downloads.active(_load_stand_ins))
             return run(options, args)
 
     command.run = run_with_settings
@@ -270,6 +275,11 @@ def _load() -> ModuleType | None:
         _Process.failed = True
         _log.warning("pip-linkmode is inactive: %s", reason)
     return _Process.patches
+
+
+def _load_stand_ins() -> Any:
+    patches, settings = _load(), _Process.settings
+    return patches and patches.StandIns(settings)
 
 
 def _give_up(reason: str) -> None:

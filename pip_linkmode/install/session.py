@@ -29,7 +29,7 @@ from pip_linkmode.install.rollback import Rollback
 from pip_linkmode.install.skeleton import pack
 from pip_linkmode.install.summary import LinkedWheel, Summary
 from pip_linkmode.link.linker import Linker
-from pip_linkmode.prepare.preparer import Preparer, not_known
+from pip_linkmode.prepare.preparer import LocalWheels, Preparer
 from pip_linkmode.store.selection import arrange
 from pip_linkmode.store.store import Store
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from pip_linkmode.prepare.preparer import PreparedWheel
+    from pip_linkmode.prepare.preparer import PreparedWheel, WheelFiles
     from pip_linkmode.settings import Settings
 
 
@@ -56,8 +56,7 @@ class Session:
     """Paths of the wheels that pip is going to install, in order."""
     pycompile: bool = True
     """Whether pip is going to compile."""
-    known: Callable[[str], str | None] = not_known
-    """Return the sha256 of a wheel, if its bytes have just been hashed anyway."""
+    wheel_files: WheelFiles = field(default_factory=LocalWheels)
 
     linker: Linker = field(default_factory=Linker)
 
@@ -118,8 +117,7 @@ class Session:
             umask=self.umask,
             pycompile=self.pycompile,
             write_store=write_store,
-            known=self.known,
-            look_ahead=self.settings.mode != "symlink",
+            wheel_files=self.wheel_files,
         )
 
     def install(
@@ -178,6 +176,7 @@ class Session:
             except EntryDamagedError as error:
                 self.summary.verbose("%s is unpacked again: %s", name, error)
                 reason, replace = str(error), True
+                self.wheel_files.fetch(wheel_path)
                 continue
             except WheelDeclinedError as error:
                 reason = str(error)
@@ -198,6 +197,7 @@ class Session:
             except EntryDamagedError as error:
                 created.undo()
                 reason, replace = str(error), True
+                self.wheel_files.fetch(wheel_path)
             except WheelDeclinedError as error:
                 reason = str(error)
                 break
@@ -209,7 +209,8 @@ class Session:
                 return None
             else:
                 size = self.links.bytes_shared - before
-                return LinkedWheel(found.entry, found.fresh, used, size)
+                is_stand_in = self.wheel_files.is_stand_in(wheel_path)
+                return LinkedWheel(found.entry, found.fresh, used, size, is_stand_in)
         self.summary.verbose("%s is left to pip: %s", name, reason)
         return None
 

@@ -37,6 +37,8 @@ class LinkedWheel:
     """Files by primitive."""
     bytes_shared: int
     """Bytes that were linked, not copied."""
+    is_stand_in: bool
+    """Whether the wheel itself was not downloaded."""
 
 
 class Summary:
@@ -54,6 +56,7 @@ class Summary:
         self.files = Counter[str]()
         """Files by primitive."""
         self.bytes_saved = 0
+        self.bytes_not_downloaded = 0
         self.fresh = 0
         """Wheels that were unpacked for the first time."""
         self.left_to_pip = 0
@@ -93,6 +96,8 @@ class Summary:
         self.fresh += linked.fresh
         if not linked.fresh:
             self.bytes_saved += linked.bytes_shared
+        if linked.is_stand_in:
+            self.bytes_not_downloaded += linked.entry.wheel_size
         self.verbose(
             "%s %s: %s%s",
             name,
@@ -132,6 +137,8 @@ class Summary:
             details += f", {self.files['symlink']:,} of them symlinks"
         if self.bytes_saved:
             details += f", {size(self.bytes_saved)} not written again"
+        if self.bytes_not_downloaded:
+            details += f", {size(self.bytes_not_downloaded)} not downloaded"
         line += f" ({details})"
         if self.fresh:
             line += f"; {self.fresh} unpacked for the first time"

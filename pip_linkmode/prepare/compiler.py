@@ -11,7 +11,7 @@ from pip_linkmode.files import make_directory
 from pip_linkmode.prepare.pool import WorkersError
 from pip_linkmode.store.bytecode import MANIFEST_VERSION, Bytecode, load
 from pip_linkmode.store.layout import BYTECODE, FILES, MANIFEST
-from pip_linkmode.store.manifest import NO_CHECKS, use, write_manifest
+from pip_linkmode.store.manifest import use, write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from pip_linkmode.prepare.pool import Workers
     from pip_linkmode.store.entry import Entry
-    from pip_linkmode.store.manifest import RecentChecks
     from pip_linkmode.store.store import Store
 
 _CHUNK = 32
@@ -89,20 +88,18 @@ def ensure_bytecode(
     store: Store,
     entry: Entry,
     write_store: Store | None = None,
-    seen: RecentChecks = NO_CHECKS,
 ) -> Bytecode | None:
     """Load the bytecode of an entry, compiled now if need be.
 
     :param workers: compile
     :param store: the one with the entry
     :param write_store: the one for the bytecode, if that one cannot have it
-    :param seen: what need not be looked at
     :returns: ``None`` if it is not there and cannot be made or kept
     """
     path = os.path.join(entry.path, BYTECODE, workers.interpreter.name)
     if not entry.sources:
         return Bytecode(path, {})
-    found = load(path, entry.sources, seen)
+    found = load(path, entry.sources)
     own = store.writable and os.access(entry.path, os.W_OK)
     if found is None and write_store and not own:
         store, path = write_store, write_store.bytecode(entry, workers.interpreter.name)

@@ -1,4 +1,4 @@
-"""Worker interpreters that unpack, compile and look.
+"""Worker interpreters that unpack and compile.
 
 They are fresh interpreters, not forks: pip 26.3 blocks imports in its own process and
 in its forks, of the codecs too that a source may need.  They import all they need when
@@ -34,7 +34,7 @@ spec = spec_from_file_location(
     "pip_linkmode", {init}, submodule_search_locations=[{package}]
 )
 sys.modules["pip_linkmode"] = module_from_spec(spec)
-from pip_linkmode.prepare.{program} import work
+from pip_linkmode.prepare.worker import work
 
 work(sys.stdin, sys.stdout)
 """
@@ -51,15 +51,12 @@ class Workers:
         self,
         count: int | None = None,
         interpreter: Interpreter | None = None,
-        program: str = "worker",
     ) -> None:
         """Start nothing yet.
 
         :param count: how many interpreters; by default, as many as there are cores
         :param interpreter: which one; by default, the running one
-        :param program: name of the module that does the jobs
         """
-        self._program = program
         self.count = count = count or min(cores(), _MOST)
         self.interpreter = interpreter or Interpreter.running()
         # Each thread talks to one interpreter.
@@ -72,7 +69,7 @@ class Workers:
     def submit(self, *job: object) -> Future[Any]:
         """Have one job done.
 
-        :param job: what the program takes, see :mod:`pip_linkmode.prepare.worker`
+        :param job: see :mod:`pip_linkmode.prepare.worker`
         :returns: what comes of it; its errors are those of the job, and
             :exc:`WorkersError`
         """
@@ -110,7 +107,7 @@ class Workers:
                 if self._stopped:
                     msg = "no more is to be done"
                     raise WorkersError(msg)
-                process = self._local.process = _start(self.interpreter, self._program)
+                process = self._local.process = _start(self.interpreter)
                 self._processes.append(process)
         return process
 
@@ -139,7 +136,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
 
 
-def _start(interpreter: Interpreter, program: str) -> subprocess.Popen[str]:
+def _start(interpreter: Interpreter) -> subprocess.Popen[str]:
     init = os.path.abspath(pip_linkmode.__file__)
     package = os.path.dirname(init)
     if not interpreter.executable:
@@ -148,7 +145,7 @@ def _start(interpreter: Interpreter, program: str) -> subprocess.Popen[str]:
     # It has to understand by a path what we do.
     utf8 = "utf8" if sys.getfilesystemencoding() == "utf-8" else "utf8=0"
     flags = ["-I", "-S", "-B", "-W", "ignore", *interpreter.options, "-X", utf8]
-    code = _PROGRAM.format(init=ascii(init), package=ascii(package), program=program)
+    code = _PROGRAM.format(init=ascii(init), package=ascii(package))
     try:
         return subprocess.Popen(
             [interpreter.executable, *flags, "-c", code],

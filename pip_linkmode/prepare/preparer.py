@@ -1,8 +1,7 @@
 """Get wheels into the store, ahead of their turn.
 
 pip names all wheels before it installs the first.  While it installs one, threads hash
-the next ones, worker interpreters unpack and compile those that no store has, and
-another one looks at the entries of those that one has.
+the next ones, and worker interpreters unpack and compile those that no store has.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import shutil
 from collections import defaultdict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pip_linkmode.errors import (
     EntryDamagedError,
@@ -24,7 +23,6 @@ from pip_linkmode.errors import (
 )
 from pip_linkmode.files import file_digest
 from pip_linkmode.prepare.compiler import compile_sources, ensure_bytecode
-from pip_linkmode.prepare.lookahead import AheadChecker
 from pip_linkmode.prepare.pool import Workers, WorkersError
 from pip_linkmode.prepare.wheel import unpack
 from pip_linkmode.store.layout import BYTECODE, FILES
@@ -32,7 +30,7 @@ from pip_linkmode.store.manifest import GONE, use
 from pip_linkmode.store.paths import compiled_sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from pip_linkmode.interpreters import Interpreter
@@ -60,9 +58,32 @@ class PreparedWheel:
     """Whether the wheel was unpacked just now."""
 
 
-def not_known(wheel: str) -> str | None:  # noqa: ARG001  # it knows of none
-    """Say that the sha256 of a wheel has to be computed."""
-    return None
+class WheelFiles(Protocol):
+    """The wheels to install: files, or stand-ins for files that are elsewhere."""
+
+    def digest(self, path: str) -> str | None:
+        """Return the sha256 of a wheel, if it is known without reading it."""
+
+    def is_stand_in(self, path: str) -> bool:
+        """Return whether it is a stand-in, which has no content to unpack."""
+
+    def fetch(self, path: str) -> None:
+        """Replace a stand-in by its wheel; leave any other file alone."""
+
+
+class LocalWheels:
+    """Wheels that are files, each to be hashed."""
+
+    def digest(self, path: str) -> str | None:  # noqa: ARG002  # it knows of none
+        """Return ``None``."""
+        return None
+
+    def is_stand_in(self, path: str) -> bool:  # noqa: ARG002  # the same
+        """Return false."""
+        return False
+
+    def fetch(self, path: str) -> None:
+        """Do nothing."""
 
 
 class Preparer:
@@ -77,8 +98,7 @@ class Preparer:
         write_store: Store | None = None,
         count: int | None = None,
         interpreter: Interpreter | None = None,
-        known: Callable[[str], str | None] = not_known,
-        look_ahead: bool = False,
+        wheel_files: WheelFiles | None = None,
     ) -> None:
         """Start nothing yet.
 
@@ -88,10 +108,9 @@ class Preparer:
         :param write_store: gets new entries; by default, the first that can
         :param count: how many worker interpreters to use; by default, one for each core
         :param interpreter: who compiles; by default, the running one
-        :param known: returns the sha256 of a wheel whose bytes have just been hashed
-        :param look_ahead: whether what is missing will be missed when it is linked
+        :param wheel_files: the wheels; by default, files whose bytes must be hashed
         """
-        self._known = known
+        self._wheel_files = wheel_files or LocalWheels()
         self._stores = stores
         self._write_store = write_store or next(
             (s for s in stores if s.accepts(umask)), None
@@ -99,8 +118,6 @@ class Preparer:
         self._umask = umask
         self._pycompile = pycompile
         self._workers = Workers(count, interpreter)
-        self._look_ahead = AheadChecker(self._workers.interpreter.name)
-        self._looks_ahead = look_ahead
         # One more than can be worked on, so that none waits for a hash.
         self._threads = ThreadPoolExecutor(self._workers.count + 1, "pip-linkmode")
         self._ahead: dict[str, Future[StoredWheel]] = {}
@@ -112,22 +129,10 @@ class Preparer:
 
         :param wheels: absolute paths
         """
-        there = []
         for wheel in wheels:
-            entry = self._entry_of(wheel)
-            if entry is None:
+            known = self._wheel_files.digest(wheel)
+            if known is None or not any(store.has(known) for store in self._stores):
                 self._ahead[wheel] = self._threads.submit(self._take, wheel)
-            else:
-                there.append(entry)
-        if self._looks_ahead:
-            self._look_ahead.begin(there)
-
-    def _entry_of(self, wheel: str) -> str | None:
-        """Return where a wheel's entry is, if that is known without reading it."""
-        known = self._known(wheel)
-        if known is None:
-            return None
-        return next((s.path(known) for s in self._stores if s.has(known)), None)
 
     def stop(self) -> None:
         """Leave no thread and no process behind, whatever they are doing."""
@@ -135,10 +140,9 @@ class Preparer:
         with contextlib.ExitStack() as stack:
             stack.callback(self._threads.shutdown, cancel_futures=True)
             stack.callback(self._workers.stop)
-            stack.callback(self._look_ahead.stop)
 
     def prepare(self, wheel: str, *, replace: bool = False) -> PreparedWheel:
-        """Return a wheel's entry and bytecode, sound as of now, or of a moment ago.
+        """Return a wheel's entry and bytecode, sound as of now.
 
         :param wheel: absolute path of the wheel
         :param replace: unpack it anew, because its entry has turned out to be damaged
@@ -153,11 +157,10 @@ class Preparer:
         problem: EntryDamagedError = EntryGoneError(f"the entry of {name} is gone")
         for store in self._stores:
             try:
-                seen = self._look_ahead.seen(store.path(taken.sha256))
                 entry = store.entry(taken.sha256)
                 if entry is None:
                     continue
-                entry.check(seen)
+                entry.check()
             except EntryDamagedError as error:
                 problem = error
             except OSError as error:
@@ -171,7 +174,7 @@ class Preparer:
                 compiled = None
                 if self._pycompile:
                     compiled = ensure_bytecode(
-                        self._workers, store, entry, self._write_store, seen
+                        self._workers, store, entry, self._write_store
                     )
                 return PreparedWheel(entry, compiled, taken.fresh)
         if taken.fresh and not isinstance(problem, EntryGoneError):
@@ -195,7 +198,7 @@ class Preparer:
         return found
 
     def _digest(self, wheel: str) -> str:
-        sha256 = self._known(wheel) or self._digests.get(wheel)
+        sha256 = self._wheel_files.digest(wheel) or self._digests.get(wheel)
         if sha256 is None:
             with open(wheel, "rb") as file:
                 sha256 = self._digests[wheel] = file_digest(file)
@@ -208,6 +211,9 @@ class Preparer:
         for store in () if replace else self._stores:
             if store.has(sha256):
                 return StoredWheel(sha256, fresh=False)
+        if self._wheel_files.is_stand_in(wheel):
+            msg = f"the entry of {os.path.basename(wheel)} is gone"
+            raise EntryGoneError(msg)
         if self._write_store is None:
             what = "is damaged" if replace else "is in none of the stores"
             msg = f"it {what}, and they are read-only"

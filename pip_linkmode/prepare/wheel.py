@@ -204,6 +204,7 @@ def unpack(wheel: BinaryIO, directory: str, *, umask: int) -> dict[str, Any]:
     """
     before = _stamp(wheel)
     sha256 = file_digest(wheel)
+    size = wheel.tell()
     mtime = int(time.time())
     file_stamp = (mtime * 10**9, mtime * 10**9)
     try:
@@ -243,4 +244,10 @@ def unpack(wheel: BinaryIO, directory: str, *, umask: int) -> dict[str, Any]:
     if _stamp(wheel) != before:
         msg = "it was changed while it was read"
         raise WheelDeclinedError(msg)
-    return {**manifest, "wheel_sha256": sha256, "mtime": mtime, "files": files}
+    return {
+        **manifest,
+        "wheel_sha256": sha256,
+        "wheel_size": size,
+        "mtime": mtime,
+        "files": files,
+    }

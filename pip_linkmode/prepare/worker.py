@@ -26,7 +26,6 @@ from pip_linkmode.prepare.wheel import unpack
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import IO, Any
 
 
@@ -93,17 +92,12 @@ def answer(job: list[Any]) -> dict[str, Any]:
         return {"errno": error.errno, "file": error.filename}
 
 
-def work(
-    jobs: IO[str],
-    answers: IO[str],
-    do: Callable[[list[Any]], dict[str, Any]] = answer,
-) -> None:
+def work(jobs: IO[str], answers: IO[str]) -> None:
     """Do jobs until there are no more.
 
     :param jobs: lines of JSON
     :param answers: receives a line of JSON for each of them
-    :param do: does one
     """
     for line in jobs:
-        answers.write(json.dumps(do(json.loads(line))) + "\n")
+        answers.write(json.dumps(answer(json.loads(line))) + "\n")
         answers.flush()

@@ -18,17 +18,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.store.layout import MANIFEST
-from pip_linkmode.store.manifest import (
-    IMPOSSIBLE,
-    NO_CHECKS,
-    check_files,
-    read_manifest,
-)
+from pip_linkmode.store.manifest import IMPOSSIBLE, check_files, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from pip_linkmode.store.manifest import RecentChecks
 
 
 MANIFEST_VERSION = 1
@@ -60,14 +53,11 @@ class Bytecode:
         return f"{self.path}/{path}c"
 
 
-def load(
-    path: str, sources: Sequence[str], seen: RecentChecks = NO_CHECKS
-) -> Bytecode | None:
+def load(path: str, sources: Sequence[str]) -> Bytecode | None:
     """Read the bytecode of an entry; ``None`` if it is not there, or not whole.
 
     :param path: absolute path of the directory
     :param sources: the paths of all ``.py`` files in the wheel
-    :param seen: directories that were compared recently
     """
     if os.path.islink(os.path.dirname(path)):
         return None
@@ -82,14 +72,13 @@ def load(
         }
         if any(type(one.encoding) is not str for one in files.values()):
             return None
-        if not seen.covers(path):
-            check_files(
-                path,
-                (
-                    (f"{source}c", one.size, one.mtime_ns, one.mode)
-                    for source, one in files.items()
-                ),
-            )
+        check_files(
+            path,
+            (
+                (f"{source}c", one.size, one.mtime_ns, one.mode)
+                for source, one in files.items()
+            ),
+        )
     except (OSError, EntryDamagedError, *IMPOSSIBLE):
         return None
     return Bytecode(path, files)

@@ -23,11 +23,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pip_linkmode.errors import EntryDamagedError
+from pip_linkmode.files import file_stamp
 from pip_linkmode.store.layout import FILES, MANIFEST
 from pip_linkmode.store.manifest import (
     IMPOSSIBLE,
-    NO_CHECKS,
-    RecentChecks,
     check_files,
     read_manifest,
 )
@@ -60,6 +59,8 @@ class Entry:
     mtime: int
     """Modification time of all files, in seconds."""
     files: tuple[StoredFile, ...]
+    wheel_size: int = 0
+    """Bytes of the wheel; 0 in entries of earlier versions."""
 
     def source(self, path: str) -> str:
         """Return the absolute path of a file, named by its path in the wheel."""
@@ -75,14 +76,11 @@ class Entry:
         """The files that are compiled, by path in the wheel."""
         return compiled_sources((file.path for file in self.files), self.dist_info)
 
-    def check(self, seen: RecentChecks = NO_CHECKS) -> None:
+    def check(self) -> None:
         """Compare every file with the manifest, by size, mtime and mode.
 
-        :param seen: what need not be looked at
         :raises EntryDamagedError: if one was edited, truncated, removed or replaced
         """
-        if seen.covers(self.path):
-            return
         mtime_ns = self.mtime * 10**9
         check_files(
             f"{self.path}/{FILES}",
@@ -158,7 +156,33 @@ def load_entry(path: str, store: str, sha256: str) -> Entry | None:
             record_is_complete=bool(data["plain_record"]),
             mtime=int(data["mtime"]),
             files=files,
+            wheel_size=int(data.get("wheel_size", 0)),
         )
     except (OSError, *IMPOSSIBLE) as error:
         msg = f"{file} cannot be read: {error}"
         raise EntryDamagedError(msg) from error
+
+
+_loaded: dict[str, tuple[tuple[int, ...], Entry]] = {}
+"""Entries that are needed again, by path, with the stamps of their manifests."""
+
+
+def cached_entry(
+    path: str, store: str, sha256: str, *, remember: bool = False
+) -> Entry | None:
+    """Read a manifest, unless it was remembered and is still the same file.
+
+    :param remember: whether it is going to be needed again
+    :raises EntryDamagedError: if it is not a manifest that this version has written
+    """
+    try:
+        before = file_stamp(os.lstat(os.path.join(path, MANIFEST)))
+    except OSError:
+        return load_entry(path, store, sha256)
+    loaded = _loaded.get(path)
+    if loaded is not None and loaded[0] == before:
+        return loaded[1]
+    entry = load_entry(path, store, sha256)
+    if remember and entry is not None:
+        _loaded[path] = before, entry
+    return entry

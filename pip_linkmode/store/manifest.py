@@ -8,12 +8,10 @@ import json
 import os
 import stat
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pip_linkmode.errors import EntryDamagedError, EntryGoneError
-from pip_linkmode.files import file_stamp
 from pip_linkmode.store.layout import MANIFEST
 
 if TYPE_CHECKING:
@@ -35,31 +33,6 @@ GONE = (
     getattr(errno, "ESTALE", errno.ENOENT),
 )
 """What an entry has that was replaced, by another host too (:manpage:`nfs(5)`)."""
-
-
-@dataclass(frozen=True)
-class RecentChecks:
-    """What was as it should be a moment ago, and need not be looked at again."""
-
-    stamps: Mapping[str, tuple[int, ...]]
-    """Of manifests (:func:`pip_linkmode.files.file_stamp`), by directory."""
-
-    def covers(self, directory: str) -> bool:
-        """Return whether it was the files of this directory, by this manifest.
-
-        :param directory: absolute path of an entry, or of bytecode; its manifest was
-            read after that
-        """
-        known = self.stamps.get(directory)
-        if known is None:
-            return False
-        try:
-            return known == file_stamp(os.lstat(os.path.join(directory, MANIFEST)))
-        except OSError:
-            return False
-
-
-NO_CHECKS = RecentChecks({})
 
 
 def use(directory: str) -> None:

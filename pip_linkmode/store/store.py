@@ -16,9 +16,9 @@ The files of an entry: see :mod:`pip_linkmode.store.entry`.
 An entry is *whole or absent*: it is unpacked in ``staging`` and published by one
 rename, so no lock is needed to read or to publish.  The lock on a staging directory
 only tells the sweeper of left-overs that its owner lives.  Nothing in an entry is
-trusted because it is there: before a file is linked, at most two seconds before
-(:mod:`pip_linkmode.prepare.lookahead`), its size, mtime and mode are compared with the
-manifest, and an entry that differs is set aside and rebuilt from the wheel in hand.
+trusted because it is there: before a file is linked, its size, mtime and mode are
+compared with the manifest, and an entry that differs is set aside and rebuilt from the
+wheel.
 No symlink inside the store is ever followed.
 """
 
@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from pip_linkmode.errors import StoreRefusedError
 from pip_linkmode.files import lock_directory, lock_scope, make_directory, unlock
-from pip_linkmode.store.entry import MANIFEST_VERSION, load_entry
+from pip_linkmode.store.entry import MANIFEST_VERSION, cached_entry
 from pip_linkmode.store.layout import (
     BYTECODE,
     FILES,
@@ -138,13 +138,14 @@ class Store:
         """Return the absolute paths of bytecode of entries of other stores."""
         return directories_in(os.path.join(self.root, LAYOUT, BYTECODE))
 
-    def entry(self, sha256: str) -> Entry | None:
+    def entry(self, sha256: str, *, remember: bool = False) -> Entry | None:
         """Return the entry of a wheel, or ``None``.
 
         :param sha256: of the wheel's bytes, hexadecimal
+        :param remember: whether this process is going to need it again
         :raises EntryDamagedError: if it is there and its manifest is not sound
         """
-        return load_entry(self.path(sha256), self.root, sha256)
+        return cached_entry(self.path(sha256), self.root, sha256, remember=remember)
 
     def has(self, sha256: str) -> bool:
         """Return whether there is an entry of a wheel, sound or not."""

@@ -1,7 +1,12 @@
 """Install 195 pinned wheels in every way, side by side: time, memory, disk.
 
 Usage: ``python -m tests.benchmarks.install [--runs N] [--directory DIR] [--json FILE]
-[--svg FILE] [--only NAME …]``
+[--svg FILE] [--only NAME …] [--index SET] [--wheels DIR]``
+
+With ``--index`` the same is done from a package index on loopback, with resolution: a
+stack of jupyterlab, pandas and web frameworks (``common``), one with torch (``torch``),
+or torch and torchvision alone (``cuda``).  pip's HTTP cache is warm, unless the name of
+a way says otherwise, and the requests and bytes that the index answers are counted.
 
 Downloads the wheels once, then installs them offline: stock pip, pip with the shim
 (each mode, cold and warm), uv with the same link modes with and without bytecode, and
@@ -33,12 +38,26 @@ from typing import TYPE_CHECKING
 from pip_linkmode.files import file_system
 from pip_linkmode.link.filesystems import sharing
 from tests.support.environments import Bed, Environment, run_outside
+from tests.support.index import Index, wheels_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 MODES = ("hardlink", "symlink", "clone", "copy")
+SETS = {
+    "common": (
+        *("jupyterlab", "pandas", "scikit-learn", "seaborn", "statsmodels"),
+        *("fastapi", "uvicorn", "django", "flask", "sqlalchemy"),
+        *("networkx", "requests", "pytest"),
+    ),
+    "torch": (
+        *("torch", "transformers", "scikit-learn", "opencv-python-headless"),
+        "pandas",
+    ),
+    "cuda": ("torch==2.14.1", "torchvision==0.29.1"),
+}
+"""What is installed from an index, without what it needs."""
 # Runs pip and says how long its installer took.
 DRIVER = """\
 import sys, time
@@ -73,6 +92,12 @@ class Run:
     """What the file system has less of than before."""
     inside: float | None
     """Inside pip's installer."""
+    requests: int = 0
+    """Requests to the index."""
+    files: int = 0
+    """Requests for wheels and their metadata among these."""
+    received: int = 0
+    """Bytes of the answers."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +109,8 @@ class Way:
     mode: str = ""
     cold: bool = False
     compiled: bool = True
+    empty: bool = False
+    """Whether the HTTP cache is empty."""
 
 
 CLONES = Way("cp -a --reflink", "cp", "clone")
@@ -98,29 +125,56 @@ WAYS = (
 )
 
 
-class Bench:
-    """A directory in which all of this happens."""
+INDEX_WAYS = (
+    Way("stock pip", "pip"),
+    Way("stock pip, HTTP cache empty", "pip", empty=True),
+    Way("auto, warm", "shim", "auto"),
+    Way("auto, warm, HTTP cache empty", "shim", "auto", empty=True),
+    *(Way(f"{mode}, warm", "shim", mode) for mode in MODES),
+    Way("auto, cold", "shim", "auto", cold=True),
+    Way("auto, cold, HTTP cache empty", "shim", "auto", cold=True, empty=True),
+    Way("uv, hardlink", "uv", "hardlink", compiled=False),
+    Way("uv, hardlink, compiled", "uv", "hardlink"),
+    Way("uv, hardlink, compiled, cache empty", "uv", "hardlink", empty=True),
+    Way("cp -al", "cp"),
+)
 
-    def __init__(self, root: Path) -> None:
+
+class Bench:
+    """A directory in which all of this happens.
+
+    :param root: the directory
+    :param wheels: a directory that has the wheels already
+    :param requirements: what to install from an index; ``None`` to install the pinned
+        wheels of :data:`REQUIREMENTS` from a directory
+    """
+
+    index: Index
+    """Set while there is one."""
+
+    def __init__(
+        self,
+        root: Path,
+        wheels: Path | None = None,
+        requirements: Sequence[str] | None = None,
+    ) -> None:
         self.root = root
+        self.requirements = requirements
         self.bed = Bed(root / "bed")
+        self.house = wheels or root / "house"
         self.wheels = self._download()
         self.uv = self._uv()
         self.count = 0
         self.tree: Path | None = None
 
     def _download(self) -> Path:
-        house = self.root / "house"
-        if not house.exists():
-            flags = ("--no-deps", "--only-binary", ":all:", "-d", house)
-            run_outside(
-                *(sys.executable, "-m", "pip", "download", "-q"),
-                *flags,
-                "-r",
-                REQUIREMENTS,
-            )
+        if not self.house.exists():
+            wanted = self.requirements or ("--no-deps", "-r", str(REQUIREMENTS))
+            flags = ("--only-binary", ":all:", "-d", self.house)
+            pip = (sys.executable, "-m", "pip", "download", "-q")
+            run_outside(*pip, *flags, *wanted)
         listing = self.root / "wheels.txt"
-        listing.write_text("".join(f"{path}\n" for path in sorted(house.glob("*.whl"))))
+        listing.write_text("".join(f"{path}\n" for path in wheels_of(self.house)))
         return listing
 
     def _uv(self) -> Path:
@@ -152,11 +206,17 @@ class Bench:
         for directory in ("home", "tmp"):
             (place / "private" / directory).mkdir(parents=True)
         before = free(self.root)
+        if self.requirements:
+            self.index.requests.clear()
         if way.tool == "uv":
-            run = self._timed(self._uv_command(way, environment), place, {})
+            run = self._timed(self._uv_command(way, environment, place), place, {})
         else:
             run = self._timed(self._pip_command(way, environment, place), place, {})
             run.inside = float((place / "inside").read_text())
+        if self.requirements:
+            run.requests = len(self.index.requests)
+            run.files = len(self.index.asked_for())
+            run.received = self.index.sent
         run.written = before - free(self.root)
         if self.tree is None:
             self.tree = environment.path
@@ -170,21 +230,27 @@ class Bench:
     ) -> list[str]:
         command = [
             *(str(environment.python), "-c", DRIVER, str(place / "inside")),
-            *("install", "--quiet", "--no-index", "--no-deps"),
-            *("--cache-dir", str(place / "cache"), "-r", str(self.wheels)),
+            *("install", "--quiet"),
+            *("--cache-dir", str((place if way.empty else self.root) / "cache")),
+            *self._wanted(self.index.options if self.requirements else ()),
         ]
         if way.tool == "shim":
             store = place / "store" if way.cold else self.root / "store"
             command += ["--link-mode", way.mode, "--link-store", str(store)]
         return command
 
-    def _uv_command(self, way: Way, environment: Environment) -> list[str]:
+    def _wanted(self, index: Sequence[str]) -> Sequence[str]:
+        if self.requirements:
+            return (*index, *self.requirements)
+        return ("--no-index", "--no-deps", "-r", str(self.wheels))
+
+    def _uv_command(self, way: Way, environment: Environment, place: Path) -> list[str]:
         return [
-            *(str(self.uv), "pip", "install", "--quiet", "--no-index", "--no-deps"),
-            *("--cache-dir", str(self.root / "uv-cache")),
+            *(str(self.uv), "pip", "install", "--quiet"),
+            *("--cache-dir", str((place if way.empty else self.root) / "uv-cache")),
             *("--python", str(environment.python), "--link-mode", way.mode),
             *(("--compile-bytecode",) if way.compiled else ()),
-            *("-r", str(self.wheels)),
+            *self._wanted(self.index.options[:2] if self.requirements else ()),
         ]
 
     @staticmethod
@@ -236,6 +302,20 @@ def ratios(runs: dict[str, list[Run]]) -> list[str]:
         return float(statistics.median(getattr(run, key) for run in runs[name]))
 
     wanted = [
+        ("stock pip ÷ auto, warm", "stock pip", "auto, warm", "wall"),
+        (
+            "auto, warm: HTTP cache empty ÷ warm",
+            *("auto, warm, HTTP cache empty", "auto, warm", "wall"),
+        ),
+        (
+            "uv, compiled ÷ auto, warm",
+            *("uv, hardlink, compiled", "auto, warm", "wall"),
+        ),
+        ("auto, cold ÷ stock pip", "auto, cold", "stock pip", "wall"),
+        (
+            "the same, HTTP cache empty",
+            *("auto, cold, HTTP cache empty", "stock pip, HTTP cache empty", "wall"),
+        ),
         ("stock pip ÷ hardlink, warm", "stock pip", "hardlink, warm", "wall"),
         (
             "the same, inside pip's installer",
@@ -265,7 +345,8 @@ def ratios(runs: dict[str, list[Run]]) -> list[str]:
         above, below = median(over, key), median(under, key)
         if above is not None and below:
             lines.append(f"- {name}: {above / below:.3g}")
-    for mode, name in (("hardlink", "cp -al"), ("clone", CLONES.name)):
+    floors = (("auto", "cp -al"), ("hardlink", "cp -al"), ("clone", CLONES.name))
+    for mode, name in floors:
         floor, inside = median(name), median(f"{mode}, warm", "inside")
         if floor and inside:
             lines.append(
@@ -276,7 +357,10 @@ def ratios(runs: dict[str, list[Run]]) -> list[str]:
 
 def table(runs: dict[str, list[Run]]) -> list[str]:
     """Return the medians as a Markdown table."""
-    heads = ("way", "wall s", "user s", "sys s", "inside s", "peak MB", "written MB")
+    heads = ["way", "wall s", "user s", "sys s", "inside s", "peak MB", "written MB"]
+    asked = any(run.requests for all_ in runs.values() for run in all_)
+    if asked:
+        heads += ["requests", "files", "received MB"]
     lines = [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1)]
     for name, measured in runs.items():
         inside = [run.inside for run in measured if run.inside is not None]
@@ -289,6 +373,14 @@ def table(runs: dict[str, list[Run]]) -> list[str]:
             f"{statistics.median(run.memory for run in measured) / 1e6:.0f}",
             f"{statistics.median(run.written for run in measured) / 1e6:.1f}",
         ]
+        if asked:
+            cells += [
+                *(
+                    f"{statistics.median(getattr(run, key) for run in measured):.0f}"
+                    for key in ("requests", "files")
+                ),
+                f"{statistics.median(run.received for run in measured) / 1e6:.1f}",
+            ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
@@ -328,15 +420,21 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--svg", type=Path)
     parser.add_argument("--only", nargs="*", help="names of ways", default=None)
+    parser.add_argument("--index", choices=SETS)
+    parser.add_argument("--wheels", type=Path, help="directory that has the wheels")
     options = parser.parse_args()
     ways = [
         way
-        for way in WAYS
+        for way in (INDEX_WAYS if options.index else WAYS)
         if (way.name in options.only if options.only else _is_possible(way, options))
     ]
     root = Path(tempfile.mkdtemp(prefix="pip-linkmode-bench-", dir=options.directory))
-    try:
-        bench = Bench(root)
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, root, ignore_errors=True)
+        requirements = SETS[options.index] if options.index else None
+        bench = Bench(root, options.wheels, requirements)
+        if requirements:
+            bench.index = stack.enter_context(Index([*wheels_of(bench.house)]))
         runs: dict[str, list[Run]] = {way.name: [] for way in ways}
         for number in range(-1, options.runs):
             for way in ways:
@@ -354,8 +452,6 @@ def main() -> None:
             options.json.write_text(json.dumps(data, indent=1) + "\n")
         if options.svg:
             options.svg.write_text(bars(runs))
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ _NOISE = re.compile(
     r"|\d+(\.\d+)? ?([kMG]?B/s|m?s)\b"  # speeds and durations
     r"|\d+:\d\d:\d\d"
 )
+_FETCHED = re.compile(r"^(\s*)(Downloading|Using cached|Using stored) ")
 _TEXT_LIMIT = 100_000
 
 
@@ -199,7 +200,7 @@ def blocks(root: Path) -> int:
 
 def _comparable(output: str) -> list[str]:
     return [
-        _NOISE.sub("*", line)
+        _FETCHED.sub(r"\1Fetching ", _NOISE.sub("*", line))
         for line in output.splitlines()
         if not _OWN_LINE.match(line) and not _PROGRESS_BAR.search(line)
     ]

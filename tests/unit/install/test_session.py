@@ -31,7 +31,6 @@ from pip_linkmode.link import placement
 from pip_linkmode.link.linker import Linker, Refusal
 from pip_linkmode.link.primitives import PRIMITIVES, Link
 from pip_linkmode.prepare import compiler, pool
-from pip_linkmode.prepare.lookahead import AheadChecker
 from pip_linkmode.prepare.preparer import Preparer
 from pip_linkmode.settings import Settings
 from pip_linkmode.store.store import Store
@@ -619,17 +618,6 @@ def test_read_only_store_is_used_without_a_write(bench: Bench, image: Path) -> N
     assert bench.tree() == sorted(BULK + COMPILED)
     assert recorded_bytecode(bench) == COMPILED
     assert paths(image) == before
-
-
-@pytest.mark.parametrize("mode", ["auto", "clone", "hardlink", "symlink", "copy"])
-def test_symlinks_are_made_after_the_last_look(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, mode: str
-) -> None:
-    """A symlink to what is not there any more is no error: nobody would notice."""
-    looked: list[object] = []
-    monkeypatch.setattr(AheadChecker, "begin", lambda *_: looked.append(mode))
-    bench.run(bench.settings(mode))
-    assert looked == ([] if mode == "symlink" else [mode])
 
 
 def test_symlinks_into_a_read_only_store_are_not_registered(

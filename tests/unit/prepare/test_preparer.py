@@ -17,7 +17,7 @@ import pytest
 from pip_linkmode.errors import EntryDamagedError, StoreRefusedError, WheelDeclinedError
 from pip_linkmode.files import file_digest
 from pip_linkmode.prepare import compiler, pool, preparer
-from pip_linkmode.prepare.preparer import Preparer
+from pip_linkmode.prepare.preparer import LocalWheels, Preparer
 from pip_linkmode.store.entry import Entry
 from pip_linkmode.store.store import Store
 from tests.support.wheels import make_wheel
@@ -54,6 +54,16 @@ def make() -> Iterator[Callable[..., Preparer]]:
             return result
 
         yield created
+
+
+class Hashed(LocalWheels):
+    """Wheels that pip has hashed already."""
+
+    def __init__(self, digest: str) -> None:
+        self._digest = digest
+
+    def digest(self, path: str) -> str | None:  # noqa: ARG002  # there is only one
+        return self._digest
 
 
 def staged(store: Store) -> list[Path]:
@@ -480,7 +490,7 @@ def test_wheel_that_was_hashed_already_is_not_hashed_again(
 ) -> None:
     digest = hashlib.sha256(Path(wheel).read_bytes()).hexdigest()
     monkeypatch.setattr(preparer, "file_digest", None)
-    created = make(store, known={wheel: digest}.get)
+    created = make(store, wheel_files=Hashed(digest))
     created.start([wheel])
     assert created.prepare(wheel).entry.sha256 == digest
     # It is there now: no thread has to get it.
@@ -493,7 +503,7 @@ def test_digest_that_was_right_a_moment_ago_is_found_out(
     make: Callable[..., Preparer], store: Store, wheel: str
 ) -> None:
     """Of what is unpacked the bytes are hashed in any case."""
-    created = make(store, known=lambda _: "b" * 64)
+    created = make(store, wheel_files=Hashed("b" * 64))
     with pytest.raises(EntryDamagedError, match="was changed while it was read"):
         created.prepare(wheel)
     assert store.entry("b" * 64) is None
