@@ -66,7 +66,7 @@ def as_data(value: Any) -> Any:
 def make_stores(force: EffectiveSettings) -> list[Store]:
     """Open the stores of the effective settings, made if they do not exist.
 
-    :raises SettingsError: if there is none
+    :raises SettingsError: if the settings name no store
     :raises StoreRefusedError: if one cannot be used
     """
     settings = force.settings

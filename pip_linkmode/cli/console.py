@@ -1,4 +1,4 @@
-"""What the command shows: sizes, tables, bars, and how far it is."""
+"""Read sizes and spans of time; draw tables and bars."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SPANS = {"h": 3600, "d": 86400, "w": 7 * 86400, "m": 30 * 86400, "y": 365 * 864
 def parse_size(text: str) -> int:
     """Read a number of bytes: ``20G``, ``500 MB``, ``1.5GiB``.
 
-    :raises ValueError: if it is none
+    :raises ValueError: if the text is invalid
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(ib|b)?", text.strip().lower())
     if match is None:
-        msg = f"{text!r} is no size; write 500M, 20G, 20GiB"
+        msg = f"{text!r} is not a size. Examples: 500M, 20G, 20GiB"
         raise ValueError(msg)
     number, unit, suffix = match.groups()
     factor = _UNITS[unit]
@@ -35,22 +35,22 @@ def parse_size(text: str) -> int:
 def parse_span(text: str) -> float:
     """Read a span of time: ``12h``, ``30d``, ``2w``, ``6m``, ``1y``; in seconds.
 
-    :raises ValueError: if it is none
+    :raises ValueError: if the text is invalid
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([hdwmy])", text.strip().lower())
     if match is None:
-        msg = f"{text!r} is no span of time; write 12h, 30d, 2w, 6m, 1y"
+        msg = f"{text!r} is not a span of time. Examples: 12h, 30d, 2w, 6m, 1y"
         raise ValueError(msg)
     return float(match.group(1)) * _SPANS[match.group(2)]
 
 
 def date(timestamp: float) -> str:
-    """Return a day, by seconds since the epoch; of what was never, a question mark."""
+    """Return a day, by seconds since the epoch; a question mark for 0."""
     return time.strftime("%Y-%m-%d", time.localtime(timestamp)) if timestamp else "?"
 
 
 def interpreter(name: str) -> str:
-    """Return whose bytecode it is, without the magic number: ``cpython-311.opt-1``.
+    """Return an interpreter tag without the magic number: ``cpython-311.opt-1``.
 
     :param name: see :func:`pip_linkmode.interpreters.interpreter`
     """

@@ -26,7 +26,7 @@ def _fill_arguments(parser: argparse.ArgumentParser) -> None:
         "wanted",
         nargs="*",
         metavar="requirement|wheel|directory",
-        help="what pip is to get, or wheels that are there, or a directory of them",
+        help="requirements for pip, or paths of wheels, or directories of wheels",
     )
     parser.add_argument(
         "-r",
@@ -55,7 +55,7 @@ def _fill_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _fill(options: argparse.Namespace) -> Result:
-    who = of_python(options.python)
+    python = of_python(options.python)
     stores = make_stores(effective_settings(sys.prefix, options.link_store))
     wheels: list[str] = []
     requirements = []
@@ -79,13 +79,13 @@ def _fill(options: argparse.Namespace) -> Result:
                 requirements,
                 options.requirement,
                 options.constraint,
-                who.executable if options.python else None,
+                python.executable if options.python else None,
             )
         if not wheels:
             msg = "nothing is named that could be put into a store"
             raise SettingsError(msg)
         with Progress("Filling the store", len(wheels)) as progress:
-            report = fill(stores, wheels, who, progress.advance)
+            report = fill(stores, wheels, python, progress.advance)
     code = PROBLEM if report.declined else OK
     return Result(as_data(report), "\n".join(_fill_lines(report)), code)
 
@@ -114,7 +114,7 @@ def _fill_lines(report: FillReport) -> list[str]:
 FILL = Command(
     "fill",
     "Put wheels into the store without installing them.\n\n"
-    "pip gets what is not there yet, for the interpreter it is wanted for, with\n"
+    "pip gets missing wheels, for the chosen interpreter, with\n"
     "its own settings of where from.",
     "pip-linkmode fill -r requirements.txt --link-store /srv/wheels",
     _fill_arguments,

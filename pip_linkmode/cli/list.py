@@ -76,7 +76,7 @@ def _list(options: argparse.Namespace) -> Result:
 
 LIST = Command(
     "list",
-    "List what is in the store, and which environments use it.",
+    "List the entries of the store, and the environments that use them.",
     "pip-linkmode list --sort size",
     _list_arguments,
     _list,

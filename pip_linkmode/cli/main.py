@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: the exit code
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A path may have what the terminal does not.
+        # A path may have characters that the terminal cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] in ([], ["help"]):
@@ -113,7 +113,7 @@ class _Parser(argparse.ArgumentParser):
         if wrong and self.prog == _PROGRAM:
             close = difflib.get_close_matches(wrong[1], names, 1)
             hint = f" Did you mean: {self.prog} {close[0]}?" if close else ""
-            message = f"there is no command {wrong[1]!r}.{hint}"
+            message = f"unknown command {wrong[1]!r}.{hint}"
         super().error(message)
 
 

@@ -22,7 +22,7 @@ _REFRESH = 0.1
 
 
 class Progress:
-    """How far something is: on a terminal, and only if it takes its time.
+    """The progress of an operation: on a terminal, and only after a second.
 
     pip's own bar where pip is, and a plain one where it is not.
     """
@@ -30,7 +30,7 @@ class Progress:
     def __init__(self, title: str, total: float | None = None) -> None:
         """Show nothing yet.
 
-        :param title: what is being done
+        :param title: the operation
         :param total: how much there is to do, if it is known
         """
         self._title, self._total, self._done = title, total, 0.0
@@ -52,7 +52,7 @@ class Progress:
             sys.stderr.flush()
 
     def advance(self, amount: float = 1) -> None:
-        """Say that so much more is done."""
+        """Count an amount as done."""
         self._done += amount
         if not self._is_shown or time.monotonic() < self._next:
             return

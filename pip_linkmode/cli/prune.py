@@ -35,15 +35,15 @@ def _prune_arguments(parser: argparse.ArgumentParser) -> None:
         "--older-than",
         type=_argument(parse_span),
         metavar="span",
-        help="only what was not used for so long: 12h, 30d, 2w, 6m, 1y",
+        help="only entries that were not used for this long: 12h, 30d, 2w, 6m, 1y",
     )
     parser.add_argument(
         "--max-size",
         type=_argument(parse_size),
         metavar="size",
         help=(
-            "what was used longest ago, until the store fits: 500M, 20G; also what "
-            "environments have by hard links or clones, which do not need it"
+            "remove least recently used entries until the store is at most this size "
+            "(500M, 20G); environments that hardlink or clone them keep their files"
         ),
     )
     parser.add_argument(
@@ -74,12 +74,12 @@ def _prune_arguments(parser: argparse.ArgumentParser) -> None:
         ),
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="only tell what would be done"
+        "--dry-run", action="store_true", help="only show what would be done"
     )
 
 
 def _argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Let argparse say what is wrong with a value."""
+    """Let argparse print the reason why a value is invalid."""
 
     def parse_or_explain(text: str) -> Any:
         try:
@@ -112,7 +112,7 @@ def _prune(options: argparse.Namespace) -> Result:
     )
     results = []
     for store in stores:
-        # One that others look after can only be read.
+        # A store that another user maintains can only be read.
         if store.writable or options.link_store:
             with Progress(f"Looking after {store.root}") as progress:
                 if sys.stdout.isatty() and not (options.dry_run or options.json):
@@ -204,7 +204,7 @@ def _prune_lines(result: Pruned, wanted: PruneOptions) -> list[str]:
         lines.append(f"{verb} bytecode for {count} of read-only stores")
     if result.restored:
         count = plural(result.restored, "entry", "entries")
-        lines.append(f"Kept {count} that came into use meanwhile")
+        lines.append(f"Kept {count} that came into use during the clean-up")
     lines += [f"Gone, and forgotten: {path}" for path in result.released]
     for user in result.unreachable:
         count = plural(len(user.uses), "entry", "entries")
@@ -231,9 +231,9 @@ _STATES = {
 }
 PRUNE = Command(
     "prune",
-    "Remove from the store what no environment uses.\n\n"
-    "Never what an environment has symlinks to.  What cannot be looked at, on a\n"
-    "disk that is not mounted, keeps what it uses; what was deleted does not.",
+    "Remove the entries of the store that no environment uses.\n\n"
+    "Entries that an environment links to by symlink are never removed.  An\n"
+    "environment on an unmounted disk keeps its entries; a deleted one does not.",
     "pip-linkmode prune --older-than 30d --dry-run",
     _prune_arguments,
     _prune,

@@ -90,7 +90,7 @@ def _usage_lines(found: Usage) -> list[str]:
 
 USAGE = Command(
     "usage",
-    "Tell what environments take on the disk, and what links save.\n\n"
+    "Show the disk space of environments, and the space that links save.\n\n"
     "Inodes and extents count once, however many names or files have them.",
     "pip-linkmode usage ~/ComfyUI/.venv",
     _usage_arguments,

@@ -1,4 +1,4 @@
-"""Link one file to another: four primitives, and what to do when one is refused.
+"""Link files by chains of primitives, with a fallback for each refusal.
 
 A *chain* is a list of primitives, tried in order.  Each mode has one, and so have the
 files that need another (:mod:`pip_linkmode.link.placement`):
@@ -59,7 +59,7 @@ REFUSED = frozenset(
 
 @dataclass
 class Refusal:
-    """Why a primitive was given up between a store and an area."""
+    """The reason why a primitive was given up between a store and a target root."""
 
     primitive: str
     error: OSError
@@ -101,7 +101,7 @@ class Linker:
         :param target_root: the directory tree that the targets are in
         :param created: receives each target as soon as it exists, to take it back; but
             none that has replaced a file, which could not be put back
-        :raises OSError: for what no other primitive can help
+        :raises OSError: for an error that no other primitive can avoid
         """
         used: Counter[str] = Counter()
         proven = self._first_proven(CHAINS[mode], store, target_root)
@@ -111,7 +111,7 @@ class Linker:
                 self._link_one(link, ("copy",), store, target_root, created)
                 used["empty"] += 1
                 continue
-            # What has worked once works for nearly all: no look at anything else.
+            # A primitive that has worked once works for nearly all files.
             primitive = proven if link.wanted == link.mode else None
             if primitive:
                 try:
@@ -208,11 +208,11 @@ class Linker:
 
 
 def _only_this_file(error: OSError, link: Link) -> bool:
-    """Tell whether an error speaks of the source rather than of the file systems.
+    """Return whether an error concerns the source, not the file systems.
 
     A file has a highest number of links (``EMLINK``), and where
-    ``fs.protected_hardlinks`` is set nobody links a file of another owner (``EPERM``,
-    :manpage:`proc_sys_fs(5)`).
+    ``fs.protected_hardlinks`` is set no user may link a file of another owner
+    (``EPERM``, :manpage:`proc_sys_fs(5)`).
     """
     if error.errno == errno.EMLINK:
         return True

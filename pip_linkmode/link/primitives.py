@@ -25,7 +25,7 @@ _FICLONE = 0x40049409
 _BY_DESCRIPTOR = {os.chmod, os.utime} <= os.supports_fd
 """Whether a file is given mode and time without its path: not on Windows.
 
-By path, root would follow a link that the directory's owner has put there meanwhile.
+By path, root would follow a link that the directory's owner may have put there.
 """
 
 

@@ -1,4 +1,4 @@
-"""What is in a store, as a person sees it."""
+"""Describe the entries of a store."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Description:
-    """What an entry was made of."""
+    """The wheel that an entry was made of."""
 
     name: str
     version: str
@@ -56,7 +56,7 @@ def items(store: Store) -> list[Item]:
         try:
             used = os.lstat(os.path.join(path, MANIFEST)).st_mtime
         except OSError:
-            used = 0.0  # no entry, but what is left of one
+            used = 0.0  # the left-over of an entry
         found.append(Item(os.path.basename(path), path, used))
     return sorted(found, key=lambda item: item.last_used)
 

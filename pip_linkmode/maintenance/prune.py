@@ -1,9 +1,10 @@
-"""Take out of a store what nobody uses, while others install from it.
+"""Remove unused entries from a store while other processes install from it.
 
-Without a lock: what is to go is first moved aside, by one rename each.  Then the
-environments are looked at a second time.  Who had links before the rename is seen now,
-and gets the entry back; who links after it finds, with a last look of its own, that the
-entry is gone, and makes it anew (:mod:`pip_linkmode.install.session`, ``_link``).
+No lock is needed: entries are first moved aside, by one rename each.  Then the
+environments are looked at a second time.  An environment with links made before the
+rename is seen now, and the entry is moved back; an installation that links after it
+checks once more, finds the entry gone and unpacks the wheel again
+(:mod:`pip_linkmode.install.linking`).
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ _MONTH = 30 * 24 * 60 * 60
 
 @dataclass(frozen=True)
 class PruneOptions:
-    """What is to go: what no environment uses, if nothing else is said."""
+    """The entries to remove; by default, those that no environment uses."""
 
     older_than: float | None = None
-    """Seconds; only what was not used for so long."""
+    """Seconds; only entries that were not used for this long."""
     max_size: int | None = None
     """Bytes; whatever was used longest ago, until the store fits."""
     everything: bool = False
     force: bool = False
-    """With *everything*: also what environments cannot do without."""
+    """With *everything*: also entries to which symlinks lead."""
     dry_run: bool = False
     without: frozenset[str] = frozenset()
     """Site-packages directories that are forgotten; in a dry run they still are not."""
@@ -61,23 +62,23 @@ class Removed:
     allocated: int
     """Bytes that it takes on the disk."""
     freed: int
-    """Bytes of these that have come back: nobody else holds them."""
+    """Bytes of these that were freed: no other file shares them."""
     last_used: float
     """Seconds since the epoch."""
 
 
 @dataclass
 class Pruned:
-    """What came of it."""
+    """The result of pruning a store."""
 
     store: str
     removed: list[Removed] = field(default_factory=list)
     restored: int = 0
-    """Entries that somebody began to use meanwhile."""
+    """Entries that an environment began to use during the clean-up."""
     released: list[str] = field(default_factory=list)
     """Environments that are gone."""
     unreachable: list[User] = field(default_factory=list)
-    """Environments that cannot be looked at, and keep what they use."""
+    """Environments that cannot be looked at, and keep their entries."""
     blockers: list[User] = field(default_factory=list)
     """Environments without which the store would fit."""
     size: int | None = None
@@ -171,7 +172,7 @@ def _choose(
     sharing: dict[int, Sharing],
     on_progress: Callable[[], object],
 ) -> list[Item]:
-    """Return what is to go."""
+    """Return the entries to remove."""
     present = items(store)
     keep = _retained(wanted, known) | respected
     if wanted.everything:
@@ -211,7 +212,7 @@ def _choose(
 
 
 def _retained(wanted: PruneOptions, known: Sequence[User]) -> set[str]:
-    """Return what must stay."""
+    """Return the digests of entries that must stay."""
     if wanted.everything and wanted.force:
         return set()
     if wanted.everything or wanted.max_size is not None:
@@ -221,7 +222,7 @@ def _retained(wanted: PruneOptions, known: Sequence[User]) -> set[str]:
 
 
 def _detached_bytecode(store: Store, wanted: PruneOptions) -> list[str]:
-    """Return what is compiled for entries of other stores, and was not used of late.
+    """Return bytecode for entries of other stores that was not used recently.
 
     Nothing needs it: it is never behind a symlink.
     """
@@ -267,7 +268,7 @@ def _remove(
             for away, _ in going:
                 store.bring_back(away)
             raise
-        # Back with what is missed, before anything that takes its time.
+        # Entries in use are moved back before anything slow is done.
         for away, item in going:
             if item.sha256 in keep:
                 store.bring_back(away)
@@ -275,7 +276,7 @@ def _remove(
         for away, item in going:
             if item.sha256 in keep:
                 continue
-            # Now, since what went before has let go of what both have held.
+            # Measured now: an entry that was removed before no longer shares extents.
             space = measure([away], sharing)
             removed = _removed(item, away, space.allocated, space.frees)
             store.delete(away)

@@ -1,4 +1,4 @@
-"""How things stand: does this pip link, what is in force, what can each store do."""
+"""Report whether pip links in an environment, its settings, and its stores."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ class StoreStatus:
 
     path: str
     problem: str | None
-    """Why it cannot be used, in one sentence."""
+    """The reason why it cannot be used, in one sentence."""
     file_system: str | None
     writable: bool
     entries: int
     bytes: int
     """On the disk."""
     is_estimate: bool
-    """Whether only some entries were measured, in which time there was."""
+    """Whether only some entries were measured, since there are many."""
     modes: dict[str, str | None]
     """By mode, why it does not work from here to the environment."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """What ``pip-linkmode status`` says."""
+    """The result of ``pip-linkmode status``."""
 
     environment: str
     site_packages: str
@@ -61,14 +61,14 @@ class Status:
 
 
 def status(environment: str | None, stores: str | None) -> Status:
-    """Look at an environment and at the stores that are in force there.
+    """Inspect an environment and the stores of its settings.
 
     :param environment: a path as for
         :meth:`pip_linkmode.environments.environment.Environment.find`; the running one
         if it is ``None``
-    :param stores: path-separated, instead of those in force
-    :raises EnvironmentUnknownError: if it is none
-    :raises SettingsError: if a setting has a value that cannot be meant
+    :param stores: path-separated, instead of those of the settings
+    :raises EnvironmentUnknownError: if the path is not an environment
+    :raises SettingsError: if a setting is invalid
     """
     found = Environment.find(environment or sys.prefix)[0]
     site_packages, prefix = found.site_packages, found.path

@@ -1,4 +1,4 @@
-"""What environments and their stores take, together and each."""
+"""Measure the disk space of environments and their stores."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Usage:
-    """What ``pip-linkmode usage`` says; bytes on the disk."""
+    """The result of ``pip-linkmode usage``, in bytes on the disk."""
 
     environments: list[Account]
     """Those that were asked for."""
     stores: list[Account]
     without: int
-    """What all environments that are known would take, each by itself."""
+    """The space of all known environments without links."""
     spent: int
-    """What they and the stores take."""
+    """The space that they and the stores take."""
     unreachable: list[str]
     """Known environments that are not there, or cannot be read."""
 
     @property
     def saved(self) -> int:
-        """What links save; negative if the stores cost more than that."""
+        """The space that links save; negative if the stores take more."""
         return self.without - self.spent
 
 
@@ -48,7 +48,7 @@ def usage(
         :meth:`pip_linkmode.environments.environment.Environment.find`; all known
         environments if there are none
     :param on_progress: called whenever something is done
-    :raises EnvironmentUnknownError: if one is none
+    :raises EnvironmentUnknownError: if a path is not an environment
     """
     asked = {one.path for path in named for one in Environment.find(path)}
     # By where it really is: two names make no two environments.

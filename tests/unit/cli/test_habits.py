@@ -50,7 +50,7 @@ def test_unknown_command_suggests_the_closest(
         main([typed])
     assert exit_.value.code == 2
     error = capsys.readouterr().err
-    assert error.endswith(f"error: there is no command '{typed}'.{hint}\n")
+    assert error.endswith(f"error: unknown command '{typed}'.{hint}\n")
 
 
 def test_other_usage_errors_are_argparses(capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,7 +69,7 @@ def test_value_that_is_no_size_is_explained(
 ) -> None:
     with pytest.raises(SystemExit):
         main(["prune", "--max-size", "much"])
-    assert "'much' is no size; write 500M, 20G, 20GiB" in capsys.readouterr().err
+    assert "'much' is not a size. Examples: 500M, 20G, 20GiB" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["list", "usage", "verify", "prune"])
@@ -339,7 +339,7 @@ def test_prune_says_that_something_came_into_use(
 ) -> None:
     house.entry("a")
     monkeypatch.setattr(prune, "prune", lambda *_: Pruned("/store", restored=1))
-    assert "Kept 1 entry that came into use meanwhile" in run.text("prune")
+    assert "Kept 1 entry that came into use during the clean-up" in run.text("prune")
 
 
 def test_prune_says_whose_bytecode_has_gone(
