@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pip_linkmode.environments.copies import register_copy
-from pip_linkmode.environments.environment import find
+from pip_linkmode.environments.environment import Environment
 from pip_linkmode.errors import (
     EnvironmentUnknownError,
     SettingsError,
@@ -126,16 +126,12 @@ def register_copies(options: argparse.Namespace) -> None:
     named = [*named, getattr(options, "environment", None)]
     for path in filter(None, named):
         with contextlib.suppress(EnvironmentUnknownError):  # the command reports it
-            for site_packages in find(path):
-                register_copy(site_packages)
+            for one in Environment.find(path):
+                register_copy(one.site_packages)
 
 
 def site_packages_of(options: argparse.Namespace) -> list[str]:
     """Return the site-packages directories of all named environments, each once."""
-    named = [
-        site_packages for path in options.environments for site_packages in find(path)
-    ]
-    found: dict[str, str] = {}
-    for site_packages in sorted(named, key=os.path.islink):
-        found.setdefault(os.path.realpath(site_packages), site_packages)
-    return list(found.values())
+    named = [one for path in options.environments for one in Environment.find(path)]
+    named.sort(key=lambda one: os.path.islink(one.site_packages))
+    return [one.site_packages for one in dict.fromkeys(named)]

@@ -8,13 +8,12 @@ import socket
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from pip_linkmode.environments.environment import CONFIGURATION, root
+from pip_linkmode.environments.environment import Environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _WITNESS = "witness-"
-_INTERPRETER = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
 NOT_YET = 0
 """The inode of a directory that is not there."""
 
@@ -36,9 +35,8 @@ def location(site_packages: str) -> str:
 def link_identity(directory: str, site_packages: str) -> None:
     """Make an identity link for each identity file of an environment, if possible."""
     present, is_new = set(), False
-    for path, status in identity_files(site_packages).items():
-        # In a copied store the identity links are separate files: their inode differs
-        # from their name.
+    for path, status in Environment(site_packages).identity_files.items():
+        # A copy of the store has witnesses that are none: the inode does not match.
         name = f"{_WITNESS}{status.st_ino}"
         witness = os.path.join(directory, name)
         with contextlib.suppress(OSError):
@@ -75,28 +73,6 @@ def identity_links(directory: str) -> list[os.stat_result]:
 def inode_of(status: os.stat_result) -> tuple[int, int]:
     """Return device and inode of a file."""
     return status.st_dev, status.st_ino
-
-
-def identity_files(site_packages: str) -> dict[str, os.stat_result]:
-    """Return the identity files of a virtual environment, to which stores link.
-
-    Files of another owner are left out: root may maintain a hostile environment.
-
-    :param site_packages: absolute path of a site-packages directory
-    :returns: their own status, by absolute path
-    """
-    whole, found = root(site_packages), {}
-    if whole != site_packages:
-        scripts = os.path.join(whole, _INTERPRETER[0])
-        paths = [os.path.join(whole, CONFIGURATION)]
-        if not os.path.islink(scripts):  # which may lead outside
-            paths.append(os.path.join(scripts, _INTERPRETER[1]))
-        for path in paths:
-            with contextlib.suppress(OSError):
-                status = os.lstat(path)
-                if status.st_uid == os.stat(whole).st_uid:
-                    found[path] = status
-    return found
 
 
 def count_names(directories: Iterable[str]) -> Counter[tuple[int, int]]:

@@ -35,11 +35,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from pip_linkmode.environments.environment import Environment
 from pip_linkmode.environments.identity import (
     NOT_YET,
     count_names,
     host_name,
-    identity_files,
     identity_links,
     inode_of,
     link_identity,
@@ -77,6 +77,11 @@ class Registration:
         """The name of its directory, which is given to ``prune --release``."""
         return os.path.basename(self.directory)
 
+    @property
+    def environment(self) -> Environment:
+        """The environment, whether it is there or not."""
+        return Environment(self.site_packages)
+
     def state(self) -> State:
         """Return the state of the environment: see :func:`states`."""
         return states([self])[0]
@@ -112,7 +117,7 @@ class Registration:
 
         :param links: its identity links
         """
-        found = map(inode_of, identity_files(self.site_packages).values())
+        found = map(inode_of, self.environment.identity_files.values())
         if not set(found).isdisjoint(map(inode_of, links)):
             return True
         # That of --target is made when all is installed.
@@ -161,7 +166,7 @@ class Registration:
         :param site_packages: absolute path of a site-packages directory
         """
         mine = self.site_packages
-        return bool(mine) and os.path.realpath(mine) == os.path.realpath(site_packages)
+        return bool(mine) and self.environment == Environment(site_packages)
 
     def release(self) -> None:
         """Forget the environment, and with it the entries that it uses.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pip_linkmode.environments.distribution import distributions
-from pip_linkmode.environments.environment import directories_of, inside, root
+from pip_linkmode.environments.environment import Environment
 from pip_linkmode.environments.register import register_all
 from pip_linkmode.environments.registry import registrations, states
 from pip_linkmode.environments.symlinks import entries_behind_symlinks
@@ -46,7 +46,7 @@ class User:
         """The directory of the environment; of the registration if that is damaged."""
         if not self.registration.site_packages:
             return self.registration.directory
-        return root(self.registration.site_packages)
+        return self.registration.environment.path
 
     @property
     def uses(self) -> frozenset[str]:
@@ -121,7 +121,7 @@ def _look(
 def _behind_symlinks(store: str, site_packages: str) -> set[str]:
     """Return the entries behind the symlinks of an environment, all of it."""
     found = set()
-    for directory in directories_of(site_packages):
+    for directory in Environment(site_packages).directories:
         found |= entries_behind_symlinks(store, directory)
     return found
 
@@ -172,15 +172,14 @@ def _is_elsewhere(registration: Registration, shares: set[str]) -> bool:
     moved, with a link to its directory left in its place: then it is installed by
     symlinks of which none was found.
     """
-    site_packages = registration.site_packages
-    return root(site_packages) == site_packages or not shares.isdisjoint(
+    return not registration.environment.is_virtual or not shares.isdisjoint(
         registration.entries(depends=True)
     )
 
 
 def _outside(store: str, site_packages: str) -> set[str]:
     """Return the entries behind symlinks that only a RECORD knows of."""
-    is_seen = inside(*directories_of(site_packages))
+    is_seen = Environment(site_packages).covers
     directories = {
         os.path.dirname(row.path)
         for distribution in distributions(site_packages)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from pip_linkmode.environments.distribution import distributions
-from pip_linkmode.environments.environment import directories_of, inside
+from pip_linkmode.environments.environment import Environment
 from pip_linkmode.files import TEMPORARY
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _remove(distribution: Distribution) -> None:
     """Remove the files of a distribution: first its start files, last its dist-info."""
     site_packages = distribution.site_packages
     info = os.path.join(site_packages, distribution.dist_info)
-    is_inside = inside(*directories_of(site_packages))
+    is_inside = Environment(site_packages).covers
     paths = [
         row.path
         for row in distribution.rows()

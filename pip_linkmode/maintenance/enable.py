@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from pip_linkmode.environments.environment import find, lock_environment
+from pip_linkmode.environments.environment import Environment
 from pip_linkmode.errors import EnableRefusedError, LinkmodeError, describe_error
 from pip_linkmode.files import read_regular
 from pip_linkmode.hooks.inspection import START_MODULE, copied_to, locations_in
@@ -90,10 +90,10 @@ def site_packages_of(environment: str) -> str:
     """Return the site-packages directory that has pip, if there are several.
 
     :param environment: a path as for
-        :func:`pip_linkmode.environments.environment.find`
+        :meth:`pip_linkmode.environments.environment.Environment.find`
     :raises EnvironmentUnknownError: if it is not an environment
     """
-    found = find(environment)
+    found = [one.site_packages for one in Environment.find(environment)]
     return next((one for one in found if version_in(one, "pip") is not None), found[0])
 
 
@@ -234,7 +234,7 @@ def _disable(report: Disabled) -> None:
 @contextlib.contextmanager
 def _lock(site_packages: str) -> Iterator[None]:
     """Lock an environment, and remove what a killed process has left there."""
-    with lock_environment(site_packages):
+    with Environment(site_packages).lock():
         for path in glob.glob(
             os.path.join(glob.escape(site_packages), f"{LEFT_OVER}*")
         ):

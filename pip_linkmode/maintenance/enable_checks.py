@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from pip_linkmode.environments.distribution import distributions
-from pip_linkmode.environments.environment import root
+from pip_linkmode.environments.environment import Environment
 from pip_linkmode.errors import EnableRefusedError
 
 NAME = "pip-linkmode"
@@ -43,7 +43,7 @@ def check_not_managed(site_packages: str) -> None:
     pip ``_internal/utils/misc.py``, ``check_externally_managed``, looks into the
     standard library of the interpreter, and not at all in a virtual environment.
     """
-    if root(site_packages) != site_packages:
+    if Environment(site_packages).is_virtual:
         return
     parent = os.path.dirname(site_packages)
     name = os.path.basename(parent)

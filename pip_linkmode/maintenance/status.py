@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pip_linkmode.environments.environment import find, root
+from pip_linkmode.environments.environment import Environment
 from pip_linkmode.environments.probe import probe
 from pip_linkmode.errors import StoreRefusedError
 from pip_linkmode.hooks.inspection import inspect
@@ -64,14 +64,14 @@ def status(environment: str | None, stores: str | None) -> Status:
     """Look at an environment and at the stores that are in force there.
 
     :param environment: a path as for
-        :func:`pip_linkmode.environments.environment.find`; the one that runs this
-            if it is ``None``
+        :meth:`pip_linkmode.environments.environment.Environment.find`; the running one
+        if it is ``None``
     :param stores: path-separated, instead of those in force
     :raises EnvironmentUnknownError: if it is none
     :raises SettingsError: if a setting has a value that cannot be meant
     """
-    site_packages = find(environment or sys.prefix)[0]
-    prefix = root(site_packages)
+    found = Environment.find(environment or sys.prefix)[0]
+    site_packages, prefix = found.site_packages, found.path
     here = environment is None
     force = effective_settings(prefix, stores)
     return Status(

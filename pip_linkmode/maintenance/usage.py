@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pip_linkmode.environments.environment import find, root
+from pip_linkmode.environments.environment import Environment
 from pip_linkmode.environments.registry import registrations, states
 from pip_linkmode.maintenance.ledger import Ledger
 
@@ -45,12 +45,12 @@ def usage(
     """Measure environments, against all others that are known.
 
     :param named: paths as for
-        :func:`pip_linkmode.environments.environment.find`; all environments that
-            are known if there are none
+        :meth:`pip_linkmode.environments.environment.Environment.find`; all known
+        environments if there are none
     :param on_progress: called whenever something is done
     :raises EnvironmentUnknownError: if one is none
     """
-    asked = {root(site_packages) for path in named for site_packages in find(path)}
+    asked = {one.path for path in named for one in Environment.find(path)}
     # By where it really is: two names make no two environments.
     known = {os.path.realpath(path): path for path in sorted(asked)}
     unreachable = set()
@@ -58,7 +58,7 @@ def usage(
         registered = list(registrations(store.root, store.related_stores))
         for registration, state in zip(registered, states(registered), strict=True):
             if state == "present":
-                path = root(registration.site_packages)
+                path = registration.environment.path
                 known.setdefault(os.path.realpath(path), path)
             elif state != "gone":
                 unreachable.add(registration.site_packages or registration.directory)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pip_linkmode.environments.distribution import distributions
-from pip_linkmode.environments.environment import OUTSIDE, Environment, find, root
+from pip_linkmode.environments.environment import OUTSIDE, Environment
 from pip_linkmode.environments.registry import registrations
 from pip_linkmode.environments.symlinks import is_stored
 from pip_linkmode.errors import EntryDamagedError, RecordInvalidError
@@ -67,8 +67,8 @@ class Verification:
         """Look.
 
         :param named: paths as for
-            :func:`pip_linkmode.environments.environment.find`: only these
-            environments and their entries; all that is known if there are none
+            :meth:`pip_linkmode.environments.environment.Environment.find`: only
+            these environments and their entries; all that is known if there are none
         :param keep_edits: environments whose edits :meth:`repair` keeps, as private
             files
         :param on_progress: called with the bytes that were read
@@ -85,7 +85,7 @@ class Verification:
         self._environments: dict[str, _VerifiedEnvironment] = {}
         """By library: where that really is, since two names make no two of them."""
         asked, kept = (
-            [site_packages for path in paths for site_packages in find(path)]
+            [one.site_packages for path in paths for one in Environment.find(path)]
             for paths in (named, keep_edits)
         )
         present = []
@@ -97,7 +97,7 @@ class Verification:
                     present.append(one.site_packages)
         names: dict[str, str] = {}
         for site_packages in (*asked, *kept, *present):
-            path = root(site_packages)
+            path = Environment(site_packages).path
             name = names.setdefault(os.path.realpath(path), path)
             real = os.path.realpath(site_packages)
             if real not in self._environments:
@@ -216,7 +216,7 @@ class Verification:
 
         What pip has written of ``--target`` is of where it has prepared it.
         """
-        below = os.path.join(environment.site.root, "")
+        below = os.path.join(environment.site.prefix, "")
         try:
             return [row for row in one.rows() if row.path.startswith(below)]
         except RecordInvalidError as error:
@@ -285,7 +285,7 @@ class Verification:
         :raises PermissionError: if it is elsewhere, and somebody else's
         """
         path, site = _followed(path), environment.site
-        if status.st_uid == site.owner or site.is_inside(path) or is_stored(path):
+        if status.st_uid == site.owner or site.contains(path) or is_stored(path):
             return path
         raise PermissionError(errno.EACCES, f"{path} belongs to somebody else")
 
@@ -352,7 +352,7 @@ class Verification:
         return records | {one.site.site_packages for one in kept}
 
     def _repair(self, damage: Damage, pristine: dict[str, str]) -> None:
-        installed = [one for one in damage.installed if one.site.is_inside(one.path)]
+        installed = [one for one in damage.installed if one.site.contains(one.path)]
         edited = [one for one in installed if one.environment in self._kept]
         others = [one for one in installed if one.environment not in self._kept]
         if not installed and not damage.stored:
@@ -485,7 +485,7 @@ class Verification:
         for environment in self._environments.values() if wanted else ():
             for one in environment.distributions:
                 for row in self._rows(environment, one):
-                    if row.sha256 in wanted and environment.site.is_inside(row.path):
+                    if row.sha256 in wanted and environment.site.contains(row.path):
                         path = _followed(row.path)
                         # A link to anywhere else is not read, since it is one.
                         yield (

@@ -14,7 +14,6 @@ import time
 from email.parser import HeaderParser
 from typing import TYPE_CHECKING, Any
 
-from pip_linkmode.environments.environment import root
 from pip_linkmode.environments.registry import registrations
 from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.files import file_stamp, make_directory, sha256_of
@@ -191,7 +190,7 @@ def _is_to_be_replaced(store: Store, sha256: str) -> bool:
             return True  # it was removed, or is bytecode that came too late
         # Not where symlinks are now: one may be behind a link to a directory.
         dependents = [
-            root(one.site_packages) if one.site_packages else one.directory
+            one.environment.path if one.site_packages else one.directory
             for one in registrations(store.root, store.related_stores)
             if one.may_depend_on(sha256) and one.state() != "gone"
         ]

@@ -12,14 +12,8 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pip_linkmode.environments import environment, identity
 from pip_linkmode.environments.distribution import distributions
-from pip_linkmode.environments.environment import (
-    OUTSIDE,
-    Environment,
-    inside,
-    lock_environment,
-)
+from pip_linkmode.environments.environment import OUTSIDE, Environment
 from pip_linkmode.environments.registry import registrations
 from pip_linkmode.environments.symlinks import entry_behind, is_stored
 from pip_linkmode.errors import EnvironmentBusyError, RecordInvalidError, describe_error
@@ -88,15 +82,14 @@ class Materializing:
             return {}
 
     def _look(self, site_packages: str) -> Iterator[tuple[str, int]]:
-        directories_of = environment.directories_of(site_packages)
-        for directory in directories_of:
+        site = self._sites[site_packages]
+        for directory in site.directories:
             for path in _tree(directory):
                 yield from self._look_at(site_packages, path)
         # Outside of these, only a RECORD knows what belongs to the environment.
-        is_seen = inside(*directories_of)
         for distribution in distributions(site_packages):
             for path in self._recorded(site_packages, distribution):
-                if not is_seen(path):
+                if not site.covers(path):
                     with contextlib.suppress(OSError):
                         yield from self._look_at(site_packages, path)
 
@@ -120,12 +113,12 @@ class Materializing:
                     yield path, os.stat(path).st_size
                 except OSError:  # told when its turn comes
                     yield path, 0
-            elif status.st_nlink > 1 and self._sites[site_packages].is_inside(path):
+            elif status.st_nlink > 1 and self._sites[site_packages].contains(path):
                 yield path, 0
         elif (
             stat.S_ISREG(status.st_mode)
             and status.st_nlink > 1
-            and self._sites[site_packages].is_inside(path)
+            and self._sites[site_packages].contains(path)
         ):
             yield path, status.st_size
 
@@ -140,7 +133,7 @@ class Materializing:
             report = self._reports[site_packages]
             if report.refused is None:
                 try:
-                    with lock_environment(site_packages):
+                    with self._sites[site_packages].lock():
                         self._materialize(site_packages, files, on_progress)
                 except (EnvironmentBusyError, OSError) as error:
                     report.refused = describe_error(error)
@@ -154,7 +147,7 @@ class Materializing:
     ) -> None:
         report, replacer = self._reports[site_packages], Replacer(Linker())
         site = self._sites[site_packages]
-        identity_files = identity.identity_files(site_packages)
+        identity_files = site.identity_files
         for path, size in files.items():
             if path not in identity_files:
                 _own(replacer, site, path, report)
@@ -197,7 +190,7 @@ def _own(
             return
         if not is_link and old.st_nlink == 1:
             return
-        if site.is_inside(path) and os.path.basename(path).startswith(TEMPORARY):
+        if site.contains(path) and os.path.basename(path).startswith(TEMPORARY):
             os.unlink(path)
             return
         source, status = os.path.realpath(path), os.stat(path)
@@ -228,7 +221,7 @@ def _renew(site: Environment, path: str, old: os.stat_result) -> None:
     :param old: its own status
     :raises OSError: if that cannot be done
     """
-    if old.st_nlink == 1 or not site.is_inside(path):
+    if old.st_nlink == 1 or not site.contains(path):
         return
     beside = os.path.join(os.path.dirname(path), TEMPORARY + os.urandom(8).hex())
     os.symlink(os.readlink(path), beside)
@@ -253,7 +246,7 @@ def _why_not(
     :param source: what it is, or leads to in the end
     :param status: of that
     """
-    if not site.is_inside(path):
+    if not site.contains(path):
         return OUTSIDE
     if stat.S_ISLNK(old.st_mode) and not is_stored(source):
         return f"it does not lead into a store but to {source}"

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from pip_linkmode.environments.distribution import distributions, why_not
-from pip_linkmode.environments.environment import Environment, lock_environment
+from pip_linkmode.environments.environment import Environment
 from pip_linkmode.environments.layout import bytecode_targets, lay_out
 from pip_linkmode.environments.probe import probe
 from pip_linkmode.environments.register import register
@@ -100,20 +100,17 @@ _FLAGS = slice(4, 8)
 """Of a ``.pyc``: not zero if a hash validates it (:pep:`552`)."""
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class _RelinkedEnvironment(Environment):
     """One environment, and the ways to it."""
 
-    report: Relinked = field(init=False)
+    report: Relinked
     stores: list[Store] = field(default_factory=list)
     """Those from which a file can be linked to it, in the order of look-up."""
     ways: dict[str, dict[str, str | None]] = field(default_factory=dict)
     """By store, see :func:`pip_linkmode.environments.probe.probe`."""
     linked: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """By store, the entries that it is linked to now, by sha256."""
-
-    def __post_init__(self) -> None:
-        self.report = Relinked(self.site_packages)
 
 
 @dataclass(frozen=True)
@@ -176,7 +173,7 @@ class Relinking:
         return sum(m.bytes for members in self._groups.values() for m in members)
 
     def _look(self, site_packages: str) -> None:
-        environment = _RelinkedEnvironment(site_packages)
+        environment = _RelinkedEnvironment(site_packages, Relinked(site_packages))
         self._environments.append(environment)
         self.report.environments.append(environment.report)
         passed_over = Counter[str]()
@@ -260,7 +257,7 @@ class Relinking:
             report.refused = f"{environment.site_packages} is a link; name {real}"
             return
         try:
-            stack.enter_context(lock_environment(environment.site_packages))
+            stack.enter_context(environment.lock())
         except (EnvironmentBusyError, OSError) as error:
             report.refused = describe_error(error)
             return
@@ -530,7 +527,7 @@ class Relinking:
 
         :returns: what to put into its place; or why its source has to stay
         """
-        python = member.environment.python
+        python = member.environment.interpreter
         if python is None:
             reason = f"{_STALE}, since the interpreter does not answer"
             return {
@@ -542,7 +539,7 @@ class Relinking:
             target: path
             for target, path, _ in bytecode_targets(layout, python.cache_tag)
             if target.path in member.files
-            and member.environment.is_inside(path)
+            and member.environment.contains(path)
             and _is_stamped(path)
         }
         compiled = self._compile(python, store, entry) if found else None

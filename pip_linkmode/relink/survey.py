@@ -79,7 +79,7 @@ def files_of(site: Environment, distribution: Distribution) -> dict[str, Sharabl
     files = {}
     for row in rows:
         path = _entry_path(row.path, site, distribution.dist_info)
-        if path is None or not site.is_inside(row.path):
+        if path is None or not site.contains(row.path):
             continue
         with contextlib.suppress(OSError):
             status = os.lstat(row.path)
@@ -108,7 +108,7 @@ def _entry_path(path: str, site: Environment, dist_info: str) -> str | None:
         if data_scheme(found) is not None:
             return None
     else:
-        root = os.path.join(site.root, "")
+        root = os.path.join(site.prefix, "")
         if not path.startswith(root):
             return None
         stem = dist_info.removesuffix(".dist-info")

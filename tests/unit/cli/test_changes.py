@@ -226,7 +226,7 @@ def test_one_that_is_no_environment_stops_all_before_the_first(
 ) -> None:
     nothing = str(house.path / "nothing")
     said = run.error(command, *several, nothing, code=2)
-    assert f"{nothing} is no environment" in said
+    assert f"{nothing} is not an environment" in said
     assert os.stat(f"{several[2]}/alpha/data").st_nlink > 1
     assert not os.path.lexists(f"{several[0]}/pip_linkmode")
 

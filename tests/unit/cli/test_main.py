@@ -120,7 +120,7 @@ def test_store_that_was_named_is_not_made(house: House, run: Run) -> None:
 def test_path_that_is_no_environment(house: House, run: Run) -> None:
     house.entry("a")
     for args in (("usage", "/nothing"), ("verify", "/nothing")):
-        assert "/nothing is no environment" in run.error(*args, code=2)
+        assert "/nothing is not an environment" in run.error(*args, code=2)
     assert "/nothing" in run.error("prune", "--release", "/nothing", code=2)
 
 

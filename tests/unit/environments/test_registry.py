@@ -14,7 +14,7 @@ import pytest
 
 from pip_linkmode.environments import identity, registry
 from pip_linkmode.environments.distribution import Distribution, distributions
-from pip_linkmode.environments.environment import directories_of, find, inside, root
+from pip_linkmode.environments.environment import Environment
 from pip_linkmode.environments.register import register, register_all
 from pip_linkmode.environments.registry import Registration, registrations
 from pip_linkmode.environments.symlinks import (
@@ -23,6 +23,7 @@ from pip_linkmode.environments.symlinks import (
     is_stored,
 )
 from pip_linkmode.errors import EnvironmentUnknownError, RecordInvalidError
+from pip_linkmode.files import inside
 from pip_linkmode.store.layout import DIRECTORY
 
 if TYPE_CHECKING:
@@ -688,12 +689,12 @@ def test_environment_is_found_by_each_of_its_names(site_packages: Path) -> None:
     environment = site_packages.parents[2]
     (environment / "lib64").symlink_to("lib")
     for path in (environment, environment / "bin" / "python", site_packages):
-        assert find(str(path)) == [str(site_packages)]
+        assert Environment.find(str(path)) == [Environment(str(site_packages))]
 
 
 def test_environment_made_by_target_is_found(tmp_path: Path) -> None:
     (tmp_path / "a-1.dist-info").mkdir()
-    assert find(str(tmp_path)) == [str(tmp_path)]
+    assert Environment.find(str(tmp_path)) == [Environment(str(tmp_path))]
 
 
 @pytest.mark.parametrize(
@@ -701,7 +702,7 @@ def test_environment_made_by_target_is_found(tmp_path: Path) -> None:
     [
         ("", "it has no site-packages"),
         ("nothing", "No such file or directory"),
-        ("env/pyvenv.cfg", "it is a file, and no interpreter"),
+        ("env/pyvenv.cfg", "it is a file outside of bin"),
     ],
 )
 def test_what_is_no_environment_is_refused(
@@ -710,14 +711,14 @@ def test_what_is_no_environment_is_refused(
     if not name:
         site_packages.rmdir()
     with pytest.raises(EnvironmentUnknownError, match=reason):
-        find(str(tmp_path / name))
+        Environment.find(str(tmp_path / name))
 
 
 def test_environment_is_what_goes_when_it_is_deleted(site_packages: Path) -> None:
     environment = site_packages.parents[2]
-    assert root(str(site_packages)) == str(environment)
+    assert Environment(str(site_packages)).path == str(environment)
     (environment / "pyvenv.cfg").unlink()
-    assert root(str(site_packages)) == str(site_packages)
+    assert Environment(str(site_packages)).path == str(site_packages)
 
 
 def test_environment_is_where_links_to_directories_lead(
@@ -737,10 +738,11 @@ def test_environment_may_have_its_packages_elsewhere(
     site_packages: Path, tmp_path: Path
 ) -> None:
     environment = str(site_packages.parents[2])
-    assert directories_of(str(site_packages)) == [environment]
+    assert Environment(str(site_packages)).directories == [environment]
     site_packages.rename(tmp_path / "elsewhere")
     site_packages.symlink_to(tmp_path / "elsewhere")
-    assert directories_of(str(site_packages)) == [environment, str(site_packages)]
+    expected = [environment, str(site_packages)]
+    assert Environment(str(site_packages)).directories == expected
 
 
 @pytest.mark.parametrize(

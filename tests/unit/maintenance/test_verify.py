@@ -685,7 +685,7 @@ def test_nothing_is_repaired_if_it_cannot_be_told_what_to_keep(house: House) -> 
 
 def test_environment_to_be_kept_has_to_be_one(house: House) -> None:
     mine, *_ = share_an_edit(house)
-    with pytest.raises(EnvironmentUnknownError, match="nowhere is no environment"):
+    with pytest.raises(EnvironmentUnknownError, match="nowhere is not an environment"):
         look(house, keep=["nowhere"])
     assert mine.read_text().startswith("edited")
 
