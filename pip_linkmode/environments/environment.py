@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from pip_linkmode.environments.symlinks import is_stored
 from pip_linkmode.errors import EnvironmentBusyError, EnvironmentUnknownError
-from pip_linkmode.files import hold_directory, inside, locked, open_real, rights_of
+from pip_linkmode.files import inside, locked
+from pip_linkmode.guard import hold_directory, open_real, rights_of
 from pip_linkmode.interpreters import is_trusted, query_interpreter
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ PACKAGE = CHECKOUT / "pip_linkmode"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 START_UP_FILES = ["pip_linkmode.pth", "pip_linkmode.start"]
 
-GROUND = {"errors", "files"}
+GROUND = {"errors", "files", "guard"}
 """What every room may import."""
 ROOMS: dict[str, set[str]] = {
     "link": set(),
@@ -39,6 +39,7 @@ ROOMS: dict[str, set[str]] = {
     # Ground.
     "errors": set(),
     "files": set(),
+    "guard": set(),
     "text": set(),
     "interpreters": set(),
     "settings": set(),

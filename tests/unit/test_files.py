@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.support.house import House
 
-NONE = "It is no regular file"
+NONE = "Not a regular file"
 
 
 def plant_a_pipe(path: Path) -> None:

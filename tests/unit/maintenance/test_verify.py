@@ -477,7 +477,7 @@ def test_what_never_ends_is_neither_read_nor_given(house: House) -> None:
     (giver / "__init__.py").symlink_to("/dev/zero")
     edit(victim)
     found = look(house)
-    reason = "It is no regular file"
+    reason = "Not a regular file"
     assert found.unread[str(giver / "data")] == reason
     assert str(giver / "__init__.py") in found.unread
     found.repair()
