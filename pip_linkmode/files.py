@@ -76,11 +76,21 @@ def read_regular(path: str, limit: int) -> bytes:
     :raises OSError: if it is none, has more, or cannot be read
     """
     with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > limit:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
-        # No more than that: of what the kernel makes up there may be no end.
-        return file.read(size)
+        return read_limited(file, limit, path)
+
+
+def read_limited(file: BinaryIO, limit: int, path: str) -> bytes:
+    """Return the content of an open file.
+
+    :param limit: bytes that it may have
+    :param path: its absolute path
+    :raises OSError: if it has more, or cannot be read
+    """
+    size = os.fstat(file.fileno()).st_size
+    if size > limit:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+    # Not more than its size: files of the kernel may have no end.
+    return file.read(size)
 
 
 def file_stamp(status: os.stat_result) -> tuple[int, ...]:

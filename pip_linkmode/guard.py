@@ -31,6 +31,11 @@ if sys.platform == "win32":
         refuse_irregular(os.lstat(path), path)
         return open(path, "rb")
 
+    def path_of(descriptor: int, path: str) -> str:
+        """Return the path itself."""
+        del descriptor
+        return path
+
     @contextlib.contextmanager
     def hold_directory(path: str) -> Iterator[str]:
         """Yield the path itself."""
@@ -94,19 +99,24 @@ else:
             raise
         return file
 
+    def path_of(descriptor: int, path: str) -> str:
+        """Return a path that leads to an open file, whatever is renamed.
+
+        :param path: its absolute path, which is returned if there is no ``/proc``
+        """
+        held = f"{_DESCRIPTORS}/{descriptor}"
+        return held if os.path.lexists(held) else path
+
     @contextlib.contextmanager
     def hold_directory(path: str) -> Iterator[str]:
         """Keep a directory open, and yield a path that leads there by its descriptor.
-
-        Without ``/proc`` the path itself is yielded.
 
         :param path: absolute path, resolved by :func:`os.path.realpath`
         :raises OSError: if a part of it is a link now, or cannot be opened
         """
         descriptor = open_directory(path)
         try:
-            held = f"{_DESCRIPTORS}/{descriptor}"
-            yield held if os.path.isdir(held) else path
+            yield path_of(descriptor, path)
         finally:
             os.close(descriptor)
 

@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pip_linkmode.environments.environment import Environment
 from pip_linkmode.errors import RecordInvalidError
-from pip_linkmode.files import read_regular
 
 _LARGEST_RECORD = 256 << 20
 """Bytes; those of the largest packages have some tens of millions."""
@@ -85,10 +85,12 @@ class Distribution:
         """Read a file of its metadata.
 
         :param name: of the file
-        :raises OSError: if it is no regular file, too large, or cannot be read
+        :raises OSError: if it is of another kind, behind a link, too large, or cannot
+            be read
         """
         limit = _LARGEST_RECORD if name == "RECORD" else _LARGEST
-        return read_regular(self._path(name), limit)
+        environment = Environment(self.site_packages)
+        return environment.read(os.path.join(self.dist_info, name), limit)
 
     def text(self, name: str) -> str:
         """Read a file of its metadata, as far as it is text.

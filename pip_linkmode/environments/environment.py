@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from pip_linkmode.environments.symlinks import is_stored
 from pip_linkmode.errors import EnvironmentBusyError, EnvironmentUnknownError
-from pip_linkmode.files import inside, locked
+from pip_linkmode.files import inside, locked, read_limited
 from pip_linkmode.guard import hold_directory, open_real, rights_of
 from pip_linkmode.interpreters import is_trusted, query_interpreter
 
@@ -97,6 +97,16 @@ class Environment:
         """The user that owns site-packages."""
         return os.stat(self.site_packages).st_uid
 
+    def owner_of(self, old: os.stat_result | None) -> tuple[int, int]:
+        """Return user and group for new content of a file.
+
+        :param old: the status of the file that had another content, if there was one
+        """
+        if old is not None and old.st_uid == self.owner:
+            return old.st_uid, old.st_gid
+        status = os.stat(self.site_packages)
+        return status.st_uid, status.st_gid
+
     # --- files ------------------------------------------------------------------------
 
     @cached_property
@@ -123,6 +133,19 @@ class Environment:
         # Any user can create a site-packages directory below a world-writable one.
         is_theirs = os.stat(self.prefix).st_uid == self.owner
         return inside(self.site_packages, *((self.prefix,) if is_theirs else ()))
+
+    def read(self, path: str, limit: int) -> bytes:
+        """Return the content of a regular file, in which no link is followed.
+
+        :param path: below site-packages
+        :param limit: bytes that it may have
+        :raises OSError: if it is of another kind, larger, or cannot be read
+        """
+        real = os.path.join(self.real, path)
+        with rights_of(self.owner):
+            file = open_real(real)
+        with file:
+            return read_limited(file, limit, real)
 
     @contextlib.contextmanager
     def open(self, path: str) -> Iterator[BinaryIO]:

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
 
 _CARRIED = ("security.capability", "system.posix_acl_access", "user.")
-"""Attributes that somebody has given to one file (:manpage:`xattr(7)`)."""
+"""Attributes that are given to single files (:manpage:`xattr(7)`)."""
+_PRIVILEGES = "security."
+"""Attributes that let a program do more than the user who starts it."""
 
 
 def preserved_xattrs(path: str) -> dict[str, bytes]:
-    """Return what a file has been given besides: capabilities, an ACL, notes.
+    """Return the extended attributes to preserve (capabilities, ACL, ``user.*``).
 
     :param path: absolute path; a link is not followed
     :raises OSError: if they cannot be read
@@ -35,28 +37,47 @@ def preserved_xattrs(path: str) -> dict[str, bytes]:
     }
 
 
+def without_privileges(
+    mode: int, carried: Mapping[str, bytes]
+) -> tuple[int, dict[str, bytes]]:
+    """Return mode and attributes as another content of the file may have them.
+
+    setuid, setgid and capabilities were given to the bytes that were there.
+
+    :param mode: permission bits
+    :param carried: see :func:`preserved_xattrs`
+    """
+    kept = {
+        name: value
+        for name, value in carried.items()
+        if not name.startswith(_PRIVILEGES)
+    }
+    return mode & 0o777, kept
+
+
 if sys.platform == "win32":
 
-    def copy_ownership(
-        path: str, mode: int, old: os.stat_result, carried: Mapping[str, bytes]
+    def give(
+        path: str, mode: int, owner: tuple[int, int], carried: Mapping[str, bytes]
     ) -> None:
-        """Give a new file the mode of the one that it is to replace."""
-        del old, carried
+        """Give a new file its mode."""
+        del owner, carried
         if stat.S_IMODE(os.lstat(path).st_mode) != mode:
             os.chmod(path, mode)
 
 else:
 
-    def copy_ownership(
-        path: str, mode: int, old: os.stat_result, carried: Mapping[str, bytes]
+    def give(
+        path: str, mode: int, owner: tuple[int, int], carried: Mapping[str, bytes]
     ) -> None:
-        """Give a new file the owner of the one that it is to replace, and the rest.
+        """Give a new file its owner, mode and extended attributes.
 
-        :param path: absolute path of the new one
+        :param path: absolute path
         :param mode: permission bits
-        :param old: the status of the other
-        :param carried: its :func:`preserved_xattrs`
-        :raises OSError: if it cannot be done, or somebody has put another file there
+        :param owner: user and group
+        :param carried: see :func:`preserved_xattrs`
+        :raises OSError: if it cannot be done, or another process has put another file
+            there
         """
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(path, flags)
@@ -64,8 +85,8 @@ else:
             new = os.fstat(descriptor)
             if not stat.S_ISREG(new.st_mode) or new.st_nlink > 1:
                 raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
-            if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
-                os.fchown(descriptor, old.st_uid, old.st_gid)
+            if (new.st_uid, new.st_gid) != owner:
+                os.fchown(descriptor, *owner)
                 new = os.fstat(descriptor)
             if stat.S_IMODE(new.st_mode) != mode:
                 os.fchmod(descriptor, mode)

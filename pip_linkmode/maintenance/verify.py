@@ -376,7 +376,7 @@ class Verification:
             return
         if damage.kind != "dangling":
             for one in edited:
-                _keep(one.path)
+                _keep(one.site, one.path)
         source = self._restore(damage, source)
         for one in others:
             leads_here = damage.stored and os.path.islink(one.path)
@@ -384,7 +384,12 @@ class Verification:
                 # Never an inode in common with an environment that gave the bytes.
                 mode = "auto" if self._is_stored(source) else "no_shared_inode"
                 _put(
-                    source, one.path, mode, damage.sha256, keeps_mode=not damage.stored
+                    one.site,
+                    source,
+                    one.path,
+                    mode,
+                    damage.sha256,
+                    keeps_mode=not damage.stored,
                 )
         damage.is_repaired = True
         damage.outcome = "repaired" + (
@@ -531,14 +536,20 @@ def _compiled(entry: Entry) -> Iterator[tuple[str, str, Compiled]]:
                 yield directory, source, one
 
 
-def _keep(path: str) -> None:
+def _keep(site: Environment, path: str) -> None:
     """Make a file private; what a link to somewhere else leads to is left alone."""
     if not os.path.islink(path) or is_stored(os.path.realpath(path)):
-        _put(path, path, "copy", None, keeps_mode=True)
+        _put(site, path, path, "copy", None, keeps_mode=True)
 
 
 def _put(
-    source: str, target: str, mode: str, sha256: str | None, *, keeps_mode: bool
+    site: Environment,
+    source: str,
+    target: str,
+    mode: str,
+    sha256: str | None,
+    *,
+    keeps_mode: bool,
 ) -> None:
     """Put a file in the place of another, which keeps its owner.
 
@@ -558,4 +569,12 @@ def _put(
         if (old.st_uid, old.st_gid) != (status.st_uid, status.st_gid):
             mode = "no_shared_inode"  # a hard link would have another owner
     link = Link(source, target, status.st_size, status.st_mtime_ns, bits, wanted)
-    Replacer(Linker()).replace(link, old, mode=mode, sha256=sha256)
+    same = source == target and old is not None and stat.S_ISREG(old.st_mode)
+    Replacer(Linker()).replace(
+        link,
+        old,
+        mode=mode,
+        sha256=sha256,
+        owner=None if same else site.owner_of(old),
+        hold=site.hold,
+    )

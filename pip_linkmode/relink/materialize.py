@@ -18,6 +18,7 @@ from pip_linkmode.environments.registry import registrations
 from pip_linkmode.environments.symlinks import entry_behind, is_stored
 from pip_linkmode.errors import EnvironmentBusyError, RecordInvalidError, describe_error
 from pip_linkmode.files import TEMPORARY
+from pip_linkmode.guard import path_of
 from pip_linkmode.link.linker import Linker
 from pip_linkmode.link.primitives import Link
 from pip_linkmode.link.replace import ConcurrentChangeError, Replacer
@@ -191,16 +192,27 @@ def _own(
         if not is_link and old.st_nlink == 1:
             return
         if site.contains(path) and os.path.basename(path).startswith(TEMPORARY):
-            os.unlink(path)
+            with site.hold(path) as held:
+                os.unlink(held)
             return
         source, status = os.path.realpath(path), os.stat(path)
         reason = _why_not(site, path, old, source, status)
         if reason is not None:
             report.failed[path] = reason
             return
-        mode = stat.S_IMODE(status.st_mode)
-        link = Link(source, path, status.st_size, status.st_mtime_ns, mode, mode)
-        replacer.replace(link, old, mode="no_shared_inode", target_root=path)
+        with site.open(path) as file:
+            status = os.fstat(file.fileno())
+            mode = stat.S_IMODE(status.st_mode)
+            held = path_of(file.fileno(), source)
+            link = Link(held, path, status.st_size, status.st_mtime_ns, mode, mode)
+            replacer.replace(
+                link,
+                old,
+                mode="no_shared_inode",
+                target_root=path,
+                owner=site.owner_of(old) if is_link else None,
+                hold=site.hold,
+            )
     except ConcurrentChangeError:
         report.failed[path] = "it was changed in the meantime"
     except OSError as error:
@@ -223,15 +235,16 @@ def _renew(site: Environment, path: str, old: os.stat_result) -> None:
     """
     if old.st_nlink == 1 or not site.contains(path):
         return
-    beside = os.path.join(os.path.dirname(path), TEMPORARY + os.urandom(8).hex())
-    os.symlink(os.readlink(path), beside)
-    try:
-        if hasattr(os, "lchown"):  # pragma: no branch  # Windows
-            os.lchown(beside, old.st_uid, old.st_gid)
-        os.replace(beside, path)
-    except OSError:
-        os.unlink(beside)
-        raise
+    with site.hold(path) as held:
+        beside = os.path.join(os.path.dirname(held), TEMPORARY + os.urandom(8).hex())
+        os.symlink(os.readlink(held), beside)
+        try:
+            if hasattr(os, "lchown"):  # pragma: no branch  # Windows
+                os.lchown(beside, *site.owner_of(old))
+            os.replace(beside, held)
+        except OSError:
+            os.unlink(beside)
+            raise
 
 
 def _why_not(

@@ -299,8 +299,8 @@ class Relinking:
             for name in (TEMPORARY, os.path.join("__pycache__", TEMPORARY)):
                 pattern = f"{glob.escape(os.path.join(directory, name))}*"
                 for path in glob.glob(pattern):
-                    with contextlib.suppress(OSError):
-                        os.unlink(path)
+                    with contextlib.suppress(OSError), environment.hold(path) as held:
+                        os.unlink(held)
 
     def _index(self) -> None:
         wanted = {dist_info for dist_info, _ in self._groups}
@@ -726,7 +726,11 @@ class Relinking:
             if not link.size:
                 if not self.report.dry_run:
                     self._emptier.replace(
-                        link, old, mode="copy", store="", target_root=""
+                        link,
+                        old,
+                        mode="copy",
+                        owner=_new_owner(environment, old),
+                        hold=environment.hold,
                     )
                 return True
             if _owner(link.source) != (old.st_uid, old.st_gid):
@@ -735,7 +739,13 @@ class Relinking:
                 primitive = self._predict(link, chain, ways)
             else:
                 primitive = self._replacer.replace(
-                    link, old, mode=chain, store=store.root, target_root=target_root
+                    link,
+                    old,
+                    mode=chain,
+                    store=store.root,
+                    target_root=target_root,
+                    owner=_new_owner(environment, old),
+                    hold=environment.hold,
                 )
         except NothingSharedError:
             _count(
@@ -795,6 +805,14 @@ def _refuse_read_only(directory: str) -> None:
     """
     if not os.access(directory, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
+
+
+def _new_owner(environment: Environment, old: os.stat_result) -> tuple[int, int] | None:
+    """Return the owner of the file that replaces a symlink; ``None`` for a file.
+
+    A regular file is replaced by the same bytes, and keeps its attributes.
+    """
+    return None if stat.S_ISREG(old.st_mode) else environment.owner_of(old)
 
 
 def _owner(path: str) -> tuple[int, int]:

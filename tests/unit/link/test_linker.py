@@ -17,7 +17,7 @@ from pip_linkmode.install.rollback import Rollback
 from pip_linkmode.link import filesystems
 from pip_linkmode.link import linker as linker_module
 from pip_linkmode.link import primitives as primitives_module
-from pip_linkmode.link.attributes import copy_ownership, preserved_xattrs
+from pip_linkmode.link.attributes import give, preserved_xattrs
 from pip_linkmode.link.filesystems import file_system
 from pip_linkmode.link.linker import CHAINS, Linker
 from pip_linkmode.link.placement import why_not_shared
@@ -500,7 +500,7 @@ def test_new_file_is_dressed_as_the_old_one(source: Path, tmp_path: Path) -> Non
     given = {"security.capability": struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)}
     new, old = tmp_path / "new", os.stat_result((0o100755, 0, 0, 1, 123, 456, *[0] * 4))
     shutil.copy(source, new)
-    copy_ownership(str(new), 0o750, old, given)
+    give(str(new), 0o750, (old.st_uid, old.st_gid), given)
     status = new.stat()
     assert (status.st_uid, status.st_gid) == (123, 456)
     assert stat.S_IMODE(status.st_mode) == 0o750
@@ -515,7 +515,7 @@ def test_what_was_put_in_the_place_of_the_new_one_is_not_dressed(
     before = source.stat()
     plant(source, tmp_path / "new")
     with pytest.raises(OSError, match=r"Too many levels|Stale"):
-        copy_ownership(str(tmp_path / "new"), 0o777, before, {})
+        give(str(tmp_path / "new"), 0o777, (0, 0), {})
     assert source.stat().st_mode == before.st_mode
 
 
