@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pip_linkmode.environments.environment import Environment
 from pip_linkmode.files import locked
 from pip_linkmode.hooks.inspection import START_MODULE, locations_in
 from pip_linkmode.maintenance import enable as enable_module
