@@ -24,8 +24,9 @@ def refuse_irregular(status: os.stat_result, path: str) -> None:
 
     :raises OSError: as said
     """
-    if stat.S_ISLNK(status.st_mode):
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    for is_so, number in ((stat.S_ISLNK, errno.ELOOP), (stat.S_ISDIR, errno.EISDIR)):
+        if is_so(status.st_mode):
+            raise OSError(number, os.strerror(number), path)
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "Not a regular file", path)
 

@@ -26,8 +26,9 @@ if sys.platform == "win32":
         """Refuse: Windows opens no directories."""
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), path)
 
-    def open_real(path: str) -> BinaryIO:
+    def open_real(path: str, *, owner: int, base: str = "") -> BinaryIO:
         """Open a file that is not a link to read it."""
+        del owner, base
         refuse_irregular(os.lstat(path), path)
         return open(path, "rb")
 
@@ -55,6 +56,14 @@ else:
     _DESCRIPTORS = "/proc/self/fd"
     _NOGROUP = 65534
 
+    def _descend(descriptor: int, path: str) -> None:
+        """Turn the descriptor of a directory into that of one below; follow no link."""
+        for part in path.split(os.sep):
+            if part not in ("", os.curdir):
+                below = os.open(part, _DIRECTORY, dir_fd=descriptor)
+                os.dup2(below, descriptor, inheritable=False)
+                os.close(below)
+
     def open_directory(path: str) -> int:
         """Open a directory, and follow a link in no part of its path.
 
@@ -64,36 +73,37 @@ else:
         """
         descriptor = os.open(os.sep, _DIRECTORY)
         try:
-            for part in filter(None, path.split(os.sep)):
-                above = descriptor
-                descriptor = os.open(part, _DIRECTORY, dir_fd=above)
-                os.close(above)
+            _descend(descriptor, path)
         except OSError as error:
             os.close(descriptor)
             error.filename = path
             raise
         return descriptor
 
-    def open_real(path: str) -> BinaryIO:
+    def open_real(path: str, *, owner: int, base: str = os.sep) -> BinaryIO:
         """Open a regular file to read it, and follow a link in no part of its path.
 
         :param path: absolute path, resolved by :func:`os.path.realpath`
+        :param owner: the user with whose rights root opens it
+        :param base: a directory above it, which that user need not reach
         :raises OSError: if it is of another kind, or cannot be opened
         """
-        directory = open_directory(os.path.dirname(path))
+        directory, name = os.path.split(os.path.relpath(path, base))
+        descriptor = open_directory(base)
         try:
-            name = os.path.basename(path)
-            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-            refuse_irregular(status, path)
-            descriptor = os.open(name, _FILE, dir_fd=directory)
+            with rights_of(owner):
+                _descend(descriptor, directory)
+                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                refuse_irregular(status, path)
+                opened = os.open(name, _FILE, dir_fd=descriptor)
         except OSError as error:
             error.filename = path
             raise
         finally:
-            os.close(directory)
-        file = open(descriptor, "rb")  # noqa: SIM115  # the caller closes it
+            os.close(descriptor)
+        file = open(opened, "rb")  # noqa: SIM115  # the caller closes it
         try:
-            refuse_irregular(os.fstat(descriptor), path)
+            refuse_irregular(os.fstat(opened), path)
         except OSError:
             file.close()
             raise

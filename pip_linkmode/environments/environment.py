@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from pip_linkmode.environments.symlinks import is_stored
 from pip_linkmode.errors import EnvironmentBusyError, EnvironmentUnknownError
 from pip_linkmode.files import inside, locked, read_limited
-from pip_linkmode.guard import hold_directory, open_real, rights_of
+from pip_linkmode.guard import hold_directory, open_real
 from pip_linkmode.interpreters import is_trusted, query_interpreter
 
 if TYPE_CHECKING:
@@ -130,9 +130,15 @@ class Environment:
         Links to directories are followed: the owner of an environment may have put one
         there that leads to files of another user.
         """
+        return inside(*self._roots)
+
+    @cached_property
+    def _roots(self) -> list[str]:
+        """The real paths of the directories of which all belongs to it."""
+        prefix = os.path.realpath(self.prefix)
         # Any user can create a site-packages directory below a world-writable one.
-        is_theirs = os.stat(self.prefix).st_uid == self.owner
-        return inside(self.site_packages, *((self.prefix,) if is_theirs else ()))
+        is_theirs = os.stat(prefix).st_uid == self.owner
+        return [self.real, *([prefix] if is_theirs else [])]
 
     def read(self, path: str, limit: int) -> bytes:
         """Return the content of a regular file, in which no link is followed.
@@ -142,9 +148,7 @@ class Environment:
         :raises OSError: if it is of another kind, larger, or cannot be read
         """
         real = os.path.join(self.real, path)
-        with rights_of(self.owner):
-            file = open_real(real)
-        with file:
+        with open_real(real, owner=self.owner, base=self.real) as file:
             return read_limited(file, limit, real)
 
     @contextlib.contextmanager
@@ -163,12 +167,11 @@ class Environment:
         )
         if os.path.islink(real):
             real = os.path.realpath(real)
-        with rights_of(self.owner):
-            is_theirs = os.lstat(real).st_uid == self.owner
-            if not (is_theirs or self.contains(real) or is_stored(real)):
-                raise PermissionError(errno.EACCES, "Belongs to another user", real)
-            file = open_real(real)
-        with file:
+        bases = [one for one in self._roots if real.startswith(os.path.join(one, ""))]
+        base = next(iter(bases), os.sep)
+        if not (bases or is_stored(real)) and os.lstat(real).st_uid != self.owner:
+            raise PermissionError(errno.EACCES, "Belongs to another user", real)
+        with open_real(real, owner=self.owner, base=base) as file:
             yield file
 
     @contextlib.contextmanager

@@ -50,7 +50,7 @@ from pip_linkmode.store.staging import (
     return_entries,
     sweep,
 )
-from pip_linkmode.store.trust import is_shared
+from pip_linkmode.store.trust import check_parents, is_shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,6 +82,8 @@ class Store:
         :raises StoreRefusedError: if it is not a directory, cannot be made, or others
             could put files into it: an entry is code that will be imported
         """
+        if not os.path.lexists(root):
+            check_parents(root, None, trust_group=trust_group)
         try:
             with contextlib.suppress(FileExistsError):
                 os.makedirs(os.path.dirname(root), exist_ok=True)
@@ -99,6 +101,7 @@ class Store:
                 raise StoreRefusedError(msg)
         writable = os.access(root, os.W_OK | os.X_OK)
         shared = writable and is_shared(root, status, trust_group=trust_group)
+        check_parents(root, status.st_uid, trust_group=trust_group)
         store = cls(root, writable, shared)
         for part in PARTS if shared else ():
             with contextlib.suppress(OSError):  # another member has to

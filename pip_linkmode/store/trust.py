@@ -8,6 +8,7 @@ import stat
 
 from pip_linkmode.errors import StoreRefusedError
 from pip_linkmode.store.layout import PARTS
+from pip_linkmode.store.parents import weak_directory
 
 
 def is_shared(root: str, status: os.stat_result, *, trust_group: bool) -> bool:
@@ -36,3 +37,27 @@ def is_shared(root: str, status: os.stat_result, *, trust_group: bool) -> bool:
                 msg = f"{part} of the store {root} can be written to by others"
                 raise StoreRefusedError(msg)
     return shared
+
+
+def check_parents(root: str, owner: int | None, *, trust_group: bool) -> None:
+    """Refuse a store that another user can replace by renaming a directory above it.
+
+    :param root: absolute path of the store
+    :param owner: the user that owns it, if it exists
+    :raises StoreRefusedError: if there is such a directory, or if it cannot be checked
+    """
+    try:
+        owners = () if owner is None else (owner,)
+        weak = weak_directory(root, owners=owners, trust_group=trust_group)
+    except OSError as error:
+        msg = f"the directories above the store {root} cannot be checked: {error}"
+        raise StoreRefusedError(msg) from error
+    if weak is not None:
+        hint = ""
+        if "group" in weak.reason:
+            hint = ", trust the group by --link-trust-group (PIP_LINK_TRUST_GROUP)"
+        msg = (
+            f"another user can replace the store {root}: {weak.path} {weak.reason}. "
+            f"Run: `{weak.remedy}`{hint}, or choose another store by --link-store"
+        )
+        raise StoreRefusedError(msg)

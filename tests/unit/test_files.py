@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import os
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from tests.support.house import House
 
-NONE = "Not a regular file"
+NONE = "Not a regular file|Too many levels"
 
 
 def plant_a_pipe(path: Path) -> None:
@@ -113,7 +114,9 @@ def test_record_is_none(
     with pytest.raises(OSError, match=NONE):
         files_of(Environment(str(site_packages)), distribution)
     (report,) = Materializing([str(site_packages)], [str(house.root)]).run()
-    assert report.failed == {str(info / "RECORD"): NONE}
+    ((path, reason),) = report.failed.items()
+    assert path == str(info / "RECORD")
+    assert re.match(NONE, reason)
 
 
 @plants

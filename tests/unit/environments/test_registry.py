@@ -681,7 +681,7 @@ def test_record_that_is_none_is_an_error(
     record.write_bytes(content)
     with pytest.raises(RecordInvalidError, match=reason) as caught:
         Distribution(str(site_packages), "a-1.dist-info").rows()
-    assert str(caught.value).startswith(f"{record} is no RECORD: ")
+    assert str(caught.value).startswith(f"{record} cannot be parsed: ")
     assert str(caught.value).endswith("--ignore-installed --no-deps a==1")
 
 
