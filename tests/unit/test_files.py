@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import re
 import os
+import re
 from typing import TYPE_CHECKING
 
 import pytest
