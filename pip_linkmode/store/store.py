@@ -86,7 +86,7 @@ class Store:
             check_parents(root, None, trust_group=trust_group)
         try:
             with contextlib.suppress(FileExistsError):
-                os.makedirs(os.path.dirname(root), exist_ok=True)
+                make_directory(os.path.dirname(root))
                 os.mkdir(root, 0o755)
             status = os.stat(root)
         except OSError as error:

@@ -126,7 +126,7 @@ def test_what_is_given_up_stays_given_up(pretence: Pretence) -> None:
     assert pretence.link(one("b"), mode="hardlink") == {"copy": 1}
 
 
-@pytest.mark.parametrize("other", [{"area": "/area2"}, {"store": "/store2"}])
+@pytest.mark.parametrize("other", [{"target_root": "/area2"}, {"store": "/store2"}])
 def test_each_pair_of_store_and_area_decides_for_itself(
     pretence: Pretence, other: dict[str, str]
 ) -> None:
