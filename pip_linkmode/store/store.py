@@ -88,7 +88,7 @@ class Store:
             # On a read-only mount, EROFS may come before EEXIST.
             if not os.path.isdir(root):
                 with contextlib.suppress(FileExistsError):
-                    os.makedirs(os.path.dirname(root), exist_ok=True)
+                    make_directory(os.path.dirname(root))
                     os.mkdir(root, 0o755)
             status = os.stat(root)
         except OSError as error:
