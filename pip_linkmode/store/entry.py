@@ -135,14 +135,14 @@ def load_entry(path: str, store: str, sha256: str) -> Entry | None:
             ):
                 msg = f"{file} has the impossible file {row.path!r}"
                 raise EntryDamagedError(msg)
-        if not all(isinstance(value, str) for value in strings) or not (
-            is_safe_path(dist_info) and "/" not in dist_info
-        ):
-            msg = f"{file} has an impossible name"
-            raise EntryDamagedError(msg)
         mtime = int(data["mtime"])
-        if not 0 <= mtime < _LATEST:
-            msg = f"{file} has an impossible time"
+        is_possible = is_safe_path(dist_info) and "/" not in dist_info
+        if not (
+            is_possible
+            and all(isinstance(value, str) for value in strings)
+            and 0 <= mtime < _LATEST
+        ):
+            msg = f"{file} has an impossible name or time"
             raise EntryDamagedError(msg)
         paths = {row.path for row in files}
         if len(paths) < len(files) or not paths.issuperset(
