@@ -43,18 +43,6 @@ def refuse_irregular(status: os.stat_result, path: str) -> None:
         raise OSError(errno.EINVAL, "Not a regular file", path)
 
 
-def refuse_irregular(status: os.stat_result, path: str) -> None:
-    """Raise the reason why a file is not a regular one, if it is of another kind.
-
-    :raises OSError: as said
-    """
-    for is_so, number in ((stat.S_ISLNK, errno.ELOOP), (stat.S_ISDIR, errno.EISDIR)):
-        if is_so(status.st_mode):
-            raise OSError(number, os.strerror(number), path)
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "Not a regular file", path)
-
-
 @contextlib.contextmanager
 def open_regular(path: str, *, follow: bool = True) -> Iterator[BinaryIO]:
     """Open a regular file to read it.
