@@ -20,6 +20,7 @@ from pip_linkmode.files import file_stamp, make_directory, sha256_of
 from pip_linkmode.link.linker import Linker
 from pip_linkmode.link.primitives import Link
 from pip_linkmode.relink.survey import candidates
+from pip_linkmode.store.claims import claim_mtime
 from pip_linkmode.store.entry import Entry, adopted_digest
 from pip_linkmode.store.layout import FILES
 from pip_linkmode.store.paths import StoredFile
@@ -51,11 +52,13 @@ def adopt(
     """
     distribution = members[0].distribution
     with store.staging() as staged:
-        mtime = int(time.time())
-        files = _collect(staged, members, mtime, known)
+        files = _collect(staged, members, 0, known)
         if not files:
             return None, False
         sha256 = adopted_digest(distribution.dist_info, files)
+        mtime = claim_mtime(store, distribution.name, sha256, int(time.time()))
+        for file in files:
+            os.utime(os.path.join(staged, FILES, file.path), (mtime, mtime))
         files += _metadata(staged, distribution, mtime)
         manifest = _manifest(distribution, files, mtime)
         replace = _is_to_be_replaced(store, sha256)
