@@ -144,6 +144,8 @@ class WheelLinker:
             if mode == "symlink":
                 # A clean-up may have looked here before the links were there.
                 assert_present(entry.path)
+                # A symlink to a file that was removed in between is not an error.
+                entry.check()
                 # And a relink too, which forgets symlinks where it finds none.
                 self._register(entry, layout.site_packages, mode)
         except OSError as error:
