@@ -1,6 +1,8 @@
-"""Sizes and plurals for messages."""
+"""Sizes, plurals and safe characters for messages."""
 
 from __future__ import annotations
+
+import unicodedata
 
 _KILO = 1000
 """Decimal, as pip counts bytes."""
@@ -18,3 +20,22 @@ def size(count: float) -> str:
 def plural(count: int, noun: str, many: str = "") -> str:
     """Return a number of things: ``1 entry``, ``2 entries``."""
     return f"{count:,} {noun if count == 1 else many or noun + 's'}"
+
+
+_CONTROLS = ("Cc", "Cf", "Zl", "Zp")
+"""Categories of characters that move the cursor, recolour, or reorder a line."""
+
+
+def printable(text: str) -> str:
+    """Return a text with escapes for what would control a terminal.
+
+    Paths, and names from wheels and RECORD files, may contain escape sequences.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        ascii(one)[1:-1]
+        if one not in "\n\t" and unicodedata.category(one) in _CONTROLS
+        else one
+        for one in text
+    )

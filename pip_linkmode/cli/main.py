@@ -16,7 +16,7 @@ import json
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import pip_linkmode
 from pip_linkmode.cli.command import (
@@ -42,6 +42,7 @@ from pip_linkmode.errors import (
     SettingsError,
     describe_error,
 )
+from pip_linkmode.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: its arguments; those of the process if ``None``
     :returns: the exit code
     """
+    _replace_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A path may have characters that the terminal cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -87,20 +89,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(describe_error(error), PROBLEM)
     except KeyboardInterrupt:
         return _fail("interrupted", PROBLEM)
+    text = json.dumps(result.data, indent=2) if options.json else result.text
     try:
-        if options.json:
-            print(json.dumps(result.data, indent=2))
-        elif result.text:
-            print(result.text)
+        if text:
+            print(printable(text))
         sys.stdout.flush()
     except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence(sys.stdout)
+    except OSError as error:
+        _silence(sys.stdout)
+        return _fail(f"the output cannot be written: {error.strerror}", PROBLEM)
     return result.code
 
 
 def _fail(reason: str, code: int) -> int:
-    sys.stderr.write(f"ERROR: {reason}\n")
+    try:
+        sys.stderr.write(printable(f"ERROR: {reason}\n"))
+        sys.stderr.flush()
+    except OSError:  # there is no other place to report it
+        _silence(sys.stderr)
     return code
+
+
+def _silence(stream: TextIO) -> None:
+    """Send the rest of a stream nowhere: the interpreter flushes it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _replace_closed_streams() -> None:
+    """Open the streams with which the process was not started (``>&-``).
+
+    The lowest descriptors are theirs: a file of the store must not get one.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            mode, flags = ("r", os.O_RDONLY) if name == "stdin" else ("w", os.O_WRONLY)
+            descriptor = os.open(os.devnull, flags)
+            # As Python's own streams, it stays open until the end.
+            stream = open(descriptor, mode, encoding="utf-8", closefd=False)  # noqa: SIM115  # as said
+            setattr(sys, name, stream)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -114,7 +141,7 @@ class _Parser(argparse.ArgumentParser):
             close = difflib.get_close_matches(wrong[1], names, 1)
             hint = f" Did you mean: {self.prog} {close[0]}?" if close else ""
             message = f"unknown command {wrong[1]!r}.{hint}"
-        super().error(message)
+        super().error(printable(message))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,8 +11,13 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+def _is_terminal() -> bool:
+    # A closed stream is None (sys.stderr, in the library reference).
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 progress: Any = None
-if sys.stderr.isatty():
+if _is_terminal():
     with contextlib.suppress(Exception):
         from pip._vendor.rich import progress  # type: ignore[no-redef]  # or None
 
@@ -34,7 +39,7 @@ class Progress:
         :param total: how much there is to do, if it is known
         """
         self._title, self._total, self._done = title, total, 0.0
-        self._is_shown = sys.stderr.isatty()
+        self._is_shown = _is_terminal()
         self._next = time.monotonic() + _PATIENCE
         self._bar: Any = None
         self._plain = False

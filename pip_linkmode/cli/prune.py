@@ -20,7 +20,7 @@ from pip_linkmode.cli.console import date, parse_size, parse_span, table
 from pip_linkmode.cli.progress import Progress
 from pip_linkmode.errors import EnvironmentUnknownError, SettingsError
 from pip_linkmode.maintenance.prune import PruneOptions, prune, release
-from pip_linkmode.text import plural, size
+from pip_linkmode.text import plural, printable, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,7 +118,7 @@ def _prune(options: argparse.Namespace) -> Result:
                 if sys.stdout.isatty() and not (options.dry_run or options.json):
                     foreseen = replace(wanted, dry_run=True)
                     lines = _prune_lines(prune(store, foreseen), foreseen)
-                    sys.stdout.write("\n".join([*lines, ""]))
+                    sys.stdout.write(printable("\n".join([*lines, ""])))
                     sys.stdout.flush()
                 results.append(prune(store, wanted, progress.advance))
     code = PROBLEM if any(result.blockers for result in results) else OK

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pip_linkmode.files import file_system
-from pip_linkmode.text import size
+from pip_linkmode.text import printable, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger("pip_linkmode")
+
+
+class _Printable(logging.Filter):
+    """Escapes what would control the terminal, in each message of pip-linkmode."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = printable(record.getMessage()), None
+        return True
+
+
+_log.addFilter(_Printable())
 _VERBOSE = 15
 """pip's level of ``-v`` (``_internal/utils/_log.py``)."""
 _LINKS = ("clone", "hardlink", "symlink")
