@@ -39,7 +39,7 @@ def is_registered(store: str, site_packages: str, sha256: str, mode: str) -> boo
     """
     directory = _directory(store, site_packages)
     marker = os.path.join(directory, f"{sha256}.{mode}")
-    return _is_known(directory) and os.path.lexists(marker)
+    return all(map(os.path.lexists, (os.path.join(directory, NAME), marker)))
 
 
 def register(store: str, site_packages: str, sha256: str, mode: str) -> None:

@@ -412,7 +412,7 @@ class Verification:
                 # An environment that gives the bytes is not ours to trust.
                 with open(copy, "rb") as file:
                     if file_digest(file) != damage.sha256:
-                        msg = f"{source} was changed in the meantime"
+                        msg = f"{source} was changed by another process"
                         raise ConcurrentChangeError(msg)
                 os.chmod(copy, stored.mode)
                 os.utime(copy, ns=(stored.mtime_ns, stored.mtime_ns))
