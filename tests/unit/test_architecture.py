@@ -76,7 +76,6 @@ LONGEST_MODULE, LONGEST_CLASS = 330, 220
 UNDIVIDED = {
     "maintenance/enable",
     "maintenance/verify",
-    "relink/relink",
 }
 MOST_AT_THE_TOP = 10
 
