@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 
 MANIFEST_VERSION = 1
+_LATEST = 1 << 33
+"""Seconds; file systems and ``utime`` have no room for much later times."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,10 @@ def load_entry(path: str, store: str, sha256: str) -> Entry | None:
         ):
             msg = f"{file} has an impossible name"
             raise EntryDamagedError(msg)
+        mtime = int(data["mtime"])
+        if not 0 <= mtime < _LATEST:
+            msg = f"{file} has an impossible time"
+            raise EntryDamagedError(msg)
         paths = {row.path for row in files}
         if len(paths) < len(files) or not paths.issuperset(
             f"{dist_info}/{one}" for one in ("METADATA", "WHEEL", "RECORD")
@@ -154,7 +160,7 @@ def load_entry(path: str, store: str, sha256: str) -> Entry | None:
             dist_info=dist_info,
             purelib=bool(data["purelib"]),
             record_is_complete=bool(data["plain_record"]),
-            mtime=int(data["mtime"]),
+            mtime=mtime,
             files=files,
             wheel_size=int(data.get("wheel_size", 0)),
         )
