@@ -63,10 +63,11 @@ def as_data(value: Any) -> Any:
     return dataclasses.asdict(value)
 
 
-def make_stores(force: EffectiveSettings) -> list[Store]:
-    """Open the stores of the effective settings, made if they do not exist.
+def make_stores(force: EffectiveSettings, *, create: bool = True) -> list[Store]:
+    """Open the effective stores.
 
-    :raises SettingsError: if the settings name no store
+    :param create: create those that do not exist; else they are only described
+    :raises SettingsError: if there is none
     :raises StoreRefusedError: if one cannot be used
     """
     settings = force.settings
@@ -75,7 +76,10 @@ def make_stores(force: EffectiveSettings) -> list[Store]:
         msg = f"there is no store: {reason}. Name one with --link-store"
         raise SettingsError(msg)
     return [
-        Store.open(path, trust_group=settings.trust_group) for path in settings.stores
+        Store.open(path, trust_group=settings.trust_group)
+        if create or os.path.lexists(path)
+        else Store(path, writable=True)
+        for path in settings.stores
     ]
 
 

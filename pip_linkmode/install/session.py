@@ -7,6 +7,7 @@ path of a wheel, the directories of the scheme, and the installer itself.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -106,6 +107,8 @@ class Session:
                 )
         if not stores:
             return None
+        roots = tuple(store.root for store in stores)
+        stores = [dataclasses.replace(store, related_stores=roots) for store in stores]
         stores, write_store = arrange(
             stores,
             self.settings.destination,

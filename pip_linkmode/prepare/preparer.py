@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import shutil
+import time
 from collections import defaultdict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from pip_linkmode.files import file_digest
 from pip_linkmode.prepare.compiler import compile_sources, ensure_bytecode
 from pip_linkmode.prepare.pool import Workers, WorkersError
 from pip_linkmode.prepare.wheel import unpack
+from pip_linkmode.store.claims import claim_mtime
 from pip_linkmode.store.layout import BYTECODE, FILES
 from pip_linkmode.store.manifest import GONE, use
 from pip_linkmode.store.paths import compiled_sources
@@ -220,7 +222,10 @@ class Preparer:
             raise WheelDeclinedError(msg)
         with self._write_store.staging() as staged:
             files = os.path.join(staged, FILES)
-            manifest = self._unpack(wheel, files)
+            project = os.path.basename(wheel).partition("-")[0]
+            now = int(time.time())
+            mtime = claim_mtime(self._write_store, project, sha256, now)
+            manifest = self._unpack(wheel, files, mtime)
             if manifest.pop("wheel_sha256") != sha256:
                 msg = f"{wheel} was changed while it was read"
                 raise EntryDamagedError(msg)
@@ -234,15 +239,15 @@ class Preparer:
             self._write_store.publish_entry(staged, sha256, manifest, replace=replace)
         return StoredWheel(sha256, fresh=True)
 
-    def _unpack(self, wheel: str, directory: str) -> dict[str, Any]:
+    def _unpack(self, wheel: str, directory: str, mtime: int) -> dict[str, Any]:
         try:
             manifest: dict[str, Any]
-            job = self._workers.submit("unpack", wheel, directory, self._umask)
+            job = self._workers.submit("unpack", wheel, directory, self._umask, mtime)
             manifest = job.result()
         except WorkersError:
             if self._stopped:
                 raise
             shutil.rmtree(directory, ignore_errors=True)
             with open(wheel, "rb") as file:
-                manifest = unpack(file, directory, umask=self._umask)
+                manifest = unpack(file, directory, umask=self._umask, mtime=mtime)
         return manifest

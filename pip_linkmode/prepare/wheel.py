@@ -13,7 +13,6 @@ import hashlib
 import os
 import re
 import stat
-import time
 import zipfile
 import zlib
 from email.parser import Parser
@@ -191,12 +190,15 @@ def _stamp(wheel: BinaryIO) -> tuple[int, ...] | None:
         return None
 
 
-def unpack(wheel: BinaryIO, directory: str, *, umask: int) -> dict[str, Any]:
+def unpack(
+    wheel: BinaryIO, directory: str, *, umask: int, mtime: int
+) -> dict[str, Any]:
     """Unpack a wheel as pip would, and describe it.
 
     :param wheel: open, seekable
     :param directory: absolute path; made, or empty
     :param umask: the umask in force, from which permission bits follow
+    :param mtime: modification time of the files, in seconds
     :returns: the manifest, without the file name of the wheel; its digest, of the very
         bytes that were unpacked, is called ``wheel_sha256``
     :raises WheelDeclinedError: if pip has to judge this wheel
@@ -205,8 +207,7 @@ def unpack(wheel: BinaryIO, directory: str, *, umask: int) -> dict[str, Any]:
     before = _stamp(wheel)
     sha256 = file_digest(wheel)
     size = wheel.tell()
-    mtime = int(time.time())
-    file_stamp = (mtime * 10**9, mtime * 10**9)
+    times = (mtime * 10**9, mtime * 10**9)
     try:
         make_directory(directory)
         with zipfile.ZipFile(wheel) as archive:
@@ -219,7 +220,7 @@ def unpack(wheel: BinaryIO, directory: str, *, umask: int) -> dict[str, Any]:
                 digest = _write(archive, info, path)
                 mode = mode_of_new_file(umask, executable=_is_executable(info))
                 os.chmod(path, mode)
-                os.utime(path, ns=file_stamp)
+                os.utime(path, ns=times)
                 files.append(StoredFile(info.filename, info.file_size, digest, mode))
     except (
         zipfile.BadZipFile,

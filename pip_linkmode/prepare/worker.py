@@ -3,9 +3,9 @@
 It may be the old one of an environment that is linked: what is imported here has to be
 of use to it.
 
-Jobs and answers are lines of JSON.  A job is ``["unpack", wheel, directory, umask]`` or
-``["compile", [arguments of compile_one, …]]``; an answer is ``{"done": …}``,
-``{"declined": reason}`` or ``{"errno": number, "file": path}``.
+Jobs and answers are lines of JSON.  A job is ``["unpack", wheel, directory, umask,
+mtime]`` or ``["compile", [arguments of compile_one, …]]``; an answer is
+``{"done": …}``, ``{"declined": reason}`` or ``{"errno": number, "file": path}``.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ def answer(job: list[Any]) -> dict[str, Any]:
     """Do one job."""
     try:
         if job[0] == "unpack":
-            _, path, directory, umask = job
+            _, path, directory, umask, mtime = job
             with open(path, "rb") as wheel:
-                return {"done": unpack(wheel, directory, umask=umask)}
+                return {"done": unpack(wheel, directory, umask=umask, mtime=mtime)}
         return {"done": [compile_one(*arguments) for arguments in job[1]]}
     except WheelDeclinedError as error:
         return {"declined": str(error)}

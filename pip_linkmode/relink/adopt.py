@@ -1,22 +1,23 @@
-"""Make entries of what is installed, where no store has the wheel.
+"""Make entries of installed files, where no store has the wheel.
 
-What is copied (or cloned) is what is as its RECORD says, from the first environment
-that has it so.  How such an entry differs from one of a wheel: see
-:mod:`pip_linkmode.store`.
+Files that are as their RECORD says are copied (or cloned) from the first environment
+that has them.  :mod:`pip_linkmode.store.entry` describes how such an entry differs from
+one of a wheel.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import time
+from dataclasses import dataclass, replace
 from email.parser import HeaderParser
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pip_linkmode.environments.registry import registrations
 from pip_linkmode.errors import EntryDamagedError
-from pip_linkmode.files import file_stamp, make_directory, sha256_of
+from pip_linkmode.files import make_directory, sha256_of
+from pip_linkmode.guard import path_of
 from pip_linkmode.link.linker import Linker
 from pip_linkmode.link.primitives import Link
 from pip_linkmode.relink.survey import candidates
@@ -28,158 +29,161 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pip_linkmode.environments.distribution import Distribution
-    from pip_linkmode.relink.survey import InstalledDistribution
+    from pip_linkmode.environments.environment import Environment
+    from pip_linkmode.relink.survey import Digests, InstalledDistribution
     from pip_linkmode.store.store import Store
-
-    Known = dict[str, tuple[tuple[int, ...], str]]
 
 
 _METADATA = ("METADATA", "WHEEL", "RECORD")
 
 
-def adopt(
-    store: Store, members: Sequence[InstalledDistribution], known: Known
-) -> tuple[Entry | None, bool]:
-    """Make an entry of installed files.
+@dataclass(frozen=True)
+class Proposal:
+    """An entry that can be made of installed files."""
 
-    :param store: writable
-    :param members: one distribution in several environments, not none
-    :param known: receives the digests of files by path, with their stamps
-    :returns: ``None`` if not one file is as its RECORD says; and whether it is new
-    :raises EntryDamagedError: if the entry is there, damaged, and depended on
-    :raises OSError: if it cannot be read, or cannot be kept
+    entry: Entry
+    """It exists if *is_new* is false; else its times are not known yet."""
+    is_new: bool
+    sources: Mapping[str, tuple[Environment, str]]
+    """The file to copy, by path in the entry; without the metadata."""
+    metadata: Mapping[str, bytes]
+    """Content by path in the entry."""
+    is_damaged: bool = False
+    """Whether a damaged entry is in its place, which it replaces."""
+
+
+def propose(
+    store: Store, members: Sequence[InstalledDistribution], digests: Digests
+) -> Proposal | None:
+    """Describe the entry that installed files make; nothing is written.
+
+    :param members: one distribution in several environments, at least one
+    :returns: ``None`` if not one file is as its RECORD says
+    :raises EntryDamagedError: if the entry exists, is damaged, and environments
+        depend on it
+    :raises OSError: if a file of the metadata cannot be read
     """
     distribution = members[0].distribution
-    with store.staging() as staged:
-        mtime = int(time.time())
-        files = _collect(staged, members, mtime, known)
-        if not files:
-            return None, False
-        sha256 = adopted_digest(distribution.dist_info, files)
-        files += _metadata(staged, distribution, mtime)
-        manifest = _manifest(distribution, files, mtime)
-        replace = _is_to_be_replaced(store, sha256)
-        is_new = store.publish_entry(staged, sha256, manifest, replace=replace)
-    return store.entry(sha256), is_new
-
-
-def planned(
-    store: Store, members: Sequence[InstalledDistribution]
-) -> tuple[Entry | None, bool]:
-    """Return the entry that :func:`adopt` would make, by the sizes of the files.
-
-    :returns: if it is new, it has no path; ``None`` if there would be none; and whether
-        it is new
-    :raises EntryDamagedError: as :func:`adopt`
-    :raises OSError: as :func:`adopt`, as far as it can be foreseen
-    """
-    distribution = members[0].distribution
-    found: dict[str, StoredFile] = {}
-    for _, file in candidates(members):
-        if file.is_as_long:
-            stored = StoredFile(file.path, file.size, file.sha256 or "", file.mode)
-            found.setdefault(file.path, stored)
-    if not found:
-        return None, False
-    sha256 = adopted_digest(distribution.dist_info, found.values())
-    for name in _METADATA:
-        size = len(distribution.read(name))
-        path = f"{distribution.dist_info}/{name}"
-        found[path] = StoredFile(path, size, "", 0o644)
-    present = None if _is_to_be_replaced(store, sha256) else store.entry(sha256)
+    sources: dict[str, tuple[Environment, str]] = {}
+    files = []
+    for environment, source, file in candidates(members):
+        sha256 = file.sha256 or ""
+        if file.path not in sources and digests.is_intact(environment, source, sha256):
+            sources[file.path] = environment, source
+            files.append(StoredFile(file.path, file.size, sha256, file.mode))
+    if not files:
+        return None
+    sha256 = adopted_digest(distribution.dist_info, files)
+    is_damaged = _is_damaged(store, sha256)
+    present = None if is_damaged else store.entry(sha256)
     if present is not None:
-        return present, False
-    entry = Entry(
-        path="",
+        return Proposal(present, False, {}, {})
+    metadata = {
+        f"{distribution.dist_info}/{name}": distribution.read(name)
+        for name in _METADATA
+    }
+    for path, content in metadata.items():
+        digest = hashlib.sha256(content).hexdigest()
+        files.append(StoredFile(path, len(content), digest, 0o644))
+    entry = _describe(store, sha256, distribution, files)
+    return Proposal(entry, True, sources, metadata, is_damaged)
+
+
+def _describe(
+    store: Store, sha256: str, distribution: Distribution, files: Sequence[StoredFile]
+) -> Entry:
+    headers = _headers(distribution, "METADATA")
+    is_pure = _headers(distribution, "WHEEL").get("Root-Is-Purelib", "")
+    return Entry(
+        path=store.path(sha256),
         store=store.root,
         sha256=sha256,
         wheel="",
-        name=distribution.name,
-        version=distribution.version,
+        name=headers.get("Name", distribution.name),
+        version=headers.get("Version", distribution.version),
         dist_info=distribution.dist_info,
-        purelib=True,
+        purelib=is_pure.lower() == "true",
         record_is_complete=False,
         mtime=0,
-        files=tuple(found.values()),
+        files=tuple(files),
     )
-    return entry, True
-
-
-def _collect(
-    staged: str, members: Sequence[InstalledDistribution], mtime: int, known: Known
-) -> list[StoredFile]:
-    """Copy each file that is as RECORD says into a staging directory."""
-    found: dict[str, StoredFile] = {}
-    for source, file in candidates(members):
-        if file.path in found:
-            continue
-        target = os.path.join(staged, FILES, file.path)
-        with contextlib.suppress(FileNotFoundError):
-            before = file_stamp(os.lstat(source))
-            make_directory(os.path.dirname(target))
-            _copy(source, target, file.mode, mtime * 10**9)
-            digest = sha256_of(target)
-            if digest != file.sha256:
-                os.unlink(target)
-                continue
-            size = os.lstat(target).st_size
-            found[file.path] = StoredFile(file.path, size, digest, file.mode)
-            if file_stamp(os.lstat(source)) == before:
-                known[source] = (before, digest)
-    return list(found.values())
-
-
-def _copy(source: str, target: str, mode: int, mtime_ns: int) -> None:
-    """Make a private copy of a file, a clone if that can be had."""
-    size = os.lstat(source).st_size
-    link = Link(source, target, size, mtime_ns, mode, mode)
-    Linker().link([link], mode="no_shared_inode", store="", target_root="", created=[])
-    os.chmod(target, mode)
-
-
-def _metadata(staged: str, distribution: Distribution, mtime: int) -> list[StoredFile]:
-    """Copy what every entry has to have into a staging directory."""
-    found = []
-    for name in _METADATA:
-        path = f"{distribution.dist_info}/{name}"
-        target = os.path.join(staged, FILES, path)
-        make_directory(os.path.dirname(target))
-        content = distribution.read(name)
-        with open(target, "xb") as file:
-            file.write(content)
-        os.chmod(target, 0o644)
-        os.utime(target, (mtime, mtime))
-        digest = hashlib.sha256(content).hexdigest()
-        found.append(StoredFile(path, len(content), digest, 0o644))
-    return found
 
 
 def _headers(distribution: Distribution, name: str) -> Mapping[str, str]:
     return dict(HeaderParser().parsestr(distribution.text(name)).items())
 
 
-def _manifest(
-    distribution: Distribution, files: list[StoredFile], mtime: int
-) -> dict[str, Any]:
-    metadata = _headers(distribution, "METADATA")
-    wheel = _headers(distribution, "WHEEL")
-    return {
-        "name": metadata.get("Name", distribution.name),
-        "version": metadata.get("Version", distribution.version),
-        "dist_info": distribution.dist_info,
-        "purelib": wheel.get("Root-Is-Purelib", "").lower() == "true",
-        "plain_record": False,
-        "mtime": mtime,
-        "files": files,
-        "wheel": "",
-    }
+def adopt(store: Store, proposal: Proposal) -> tuple[Entry | None, bool]:
+    """Make the entry that was proposed.
+
+    A file that is changed by another process before it is copied is left out.
+
+    :param store: writable
+    :returns: ``None`` if not one file was left, or the entry is gone again; and whether
+        it is new
+    :raises OSError: if it cannot be written
+    """
+    if not proposal.is_new:
+        return proposal.entry, False
+    with store.staging() as staged:
+        entry = replace(proposal.entry, mtime=int(time.time()))
+        files = [file for file in entry.files if _write(staged, entry, file, proposal)]
+        shared = [file for file in files if file.path in proposal.sources]
+        if not shared:
+            return None, False
+        sha256 = adopted_digest(entry.dist_info, shared)
+        manifest = {
+            "name": entry.name,
+            "version": entry.version,
+            "dist_info": entry.dist_info,
+            "purelib": entry.purelib,
+            "plain_record": False,
+            "mtime": entry.mtime,
+            "files": files,
+            "wheel": "",
+        }
+        is_damaged = proposal.is_damaged and sha256 == entry.sha256
+        is_new = store.publish_entry(staged, sha256, manifest, replace=is_damaged)
+    return store.entry(sha256), is_new
 
 
-def _is_to_be_replaced(store: Store, sha256: str) -> bool:
-    """Tell whether there is an entry that is of no use.
+def _write(staged: str, entry: Entry, file: StoredFile, proposal: Proposal) -> bool:
+    """Write a file into a staging directory; return whether it has its digest."""
+    target = os.path.join(staged, FILES, file.path)
+    make_directory(os.path.dirname(target))
+    content = proposal.metadata.get(file.path)
+    if content is not None:
+        with open(target, "xb") as written:
+            written.write(content)
+        os.utime(target, (entry.mtime, entry.mtime))
+    else:
+        try:
+            environment, source = proposal.sources[file.path]
+            _copy(environment, source, target, entry.mtime)
+        except FileNotFoundError:
+            return False
+        if sha256_of(target) != file.sha256:
+            os.unlink(target)
+            return False
+    os.chmod(target, file.mode)
+    return True
 
-    :raises EntryDamagedError: if environments were given symlinks there: what it was
-        damaged by may be an edit of theirs, and be nowhere else
+
+def _copy(environment: Environment, source: str, target: str, mtime: int) -> None:
+    """Make a private copy of a file, a clone if possible."""
+    with environment.open(source) as file:
+        status = os.fstat(file.fileno())
+        held = path_of(file.fileno(), source)
+        link = Link(held, target, status.st_size, mtime * 10**9, 0o644, 0o644)
+        mode = "no_shared_inode"
+        Linker().link([link], mode=mode, store="", target_root="", created=[])
+
+
+def _is_damaged(store: Store, sha256: str) -> bool:
+    """Return whether a damaged entry can be replaced; false if there is none.
+
+    :raises EntryDamagedError: if environments were given symlinks there: the damage may
+        be an edit of theirs, which exists nowhere else
     """
     try:
         entry = store.entry(sha256)
@@ -188,7 +192,7 @@ def _is_to_be_replaced(store: Store, sha256: str) -> bool:
     except EntryDamagedError as error:
         if not os.path.lexists(os.path.join(store.path(sha256), FILES)):
             return True  # it was removed, or is bytecode that came too late
-        # Not where symlinks are now: one may be behind a link to a directory.
+        # Symlinks of now do not suffice: one may be behind a link to a directory.
         dependents = [
             one.environment.path if one.site_packages else one.directory
             for one in registrations(store.root, store.related_stores)
@@ -196,9 +200,9 @@ def _is_to_be_replaced(store: Store, sha256: str) -> bool:
         ]
         if dependents:
             msg = (
-                f"{error}, and {', '.join(dependents)} had symlinks to that entry; "
-                "pip-linkmode verify tells what was edited, --repair puts it right, "
-                "and --keep leaves an environment its edits"
+                f"{error}, and {', '.join(dependents)} had symlinks to that entry. "
+                "Run `pip-linkmode verify` to see the edits, and add --repair to undo "
+                "them, or --repair --keep to leave them to their environment"
             )
             raise EntryDamagedError(msg) from error
         return True

@@ -31,27 +31,27 @@ if TYPE_CHECKING:
 
 @dataclass
 class Materialized:
-    """One environment that shares nothing any more."""
+    """The result for one environment."""
 
     site_packages: str
     files: int = 0
-    """Files that are private now and were not."""
+    """Files that became private."""
     bytes: int = 0
     dangling: list[str] = field(default_factory=list)
-    """Links whose file is gone; they are left as they are."""
+    """Links to files that are gone; they stay."""
     failed: dict[str, str] = field(default_factory=dict)
-    """What could not be done, by path."""
+    """Reasons not to make a file private, by path."""
     released: list[str] = field(default_factory=list)
     """Stores that the environment was registered in."""
     refused: str | None = None
-    """Why it could not be done, or not to its end, in one sentence."""
+    """The reason why it was not done, or not completed, as one sentence."""
 
 
 class Materializing:
-    """Environments that are about to get files of their own."""
+    """One run over some environments."""
 
     def __init__(self, all_site_packages: Sequence[str], stores: Sequence[str]) -> None:
-        """Look for what is shared.
+        """Read nothing yet.
 
         :param all_site_packages: absolute paths of site-packages directories
         :param stores: absolute paths of those that may know the environments
@@ -65,14 +65,17 @@ class Materializing:
             site_packages: Materialized(site_packages)
             for site_packages in all_site_packages
         }
-        self._shared = {
-            site_packages: self._see(site_packages) for site_packages in self._sites
-        }
-        """By site-packages, what has to get a file of its own, and its size."""
+        self._shared: dict[str, dict[str, int]] = {}
+        """By site-packages, the sizes of files that must become private, by path."""
+
+    def survey(self) -> None:
+        """Find the files that are shared."""
+        for site_packages in self._sites:
+            self._shared[site_packages] = self._see(site_packages)
 
     @property
     def bytes(self) -> int:
-        """How much there is to do."""
+        """The size of all files that must become private."""
         return sum(sum(files.values()) for files in self._shared.values())
 
     def _see(self, site_packages: str) -> dict[str, int]:
@@ -112,7 +115,7 @@ class Materializing:
                 self._stores[stored[0]] = None
                 try:
                     yield path, os.stat(path).st_size
-                except OSError:  # told when its turn comes
+                except OSError:  # reported when its turn comes
                     yield path, 0
             elif status.st_nlink > 1 and self._sites[site_packages].contains(path):
                 yield path, 0
@@ -126,7 +129,7 @@ class Materializing:
     def run(
         self, on_progress: Callable[[float], object] = lambda _: None
     ) -> list[Materialized]:
-        """Do it.
+        """Make the files private.
 
         :param on_progress: called with the number of bytes that were copied
         """
@@ -156,14 +159,12 @@ class Materializing:
         told = {*identity_files, *report.dangling}
         for path, _ in self._look(site_packages):
             if path not in told:
-                report.failed.setdefault(path, "it was linked in the meantime")
+                report.failed.setdefault(path, "it was linked by another process")
         if report.dangling or report.failed:
-            return  # it depends on the store as before
+            return  # it still depends on the store
         self._release(site_packages, report)
         for path in files:
-            if (
-                path in identity_files
-            ):  # by a store that nobody has named, if it still is
+            if path in identity_files:  # shared with a store that was not named
                 _own(replacer, site, path, report)
 
     def _release(self, site_packages: str, report: Materialized) -> None:
@@ -181,9 +182,9 @@ class Materializing:
 def _own(
     replacer: Replacer, site: Environment, path: str, report: Materialized
 ) -> None:
-    """Put a copy, or a clone, into the place of a file that is shared."""
+    """Replace a shared file by a copy, or a clone."""
     try:
-        # What was seen first may have been edited since.
+        # It may have been edited since the survey.
         old = os.lstat(path)
         is_link = stat.S_ISLNK(old.st_mode)
         if is_link and not entry_behind(path):
@@ -214,10 +215,10 @@ def _own(
                 hold=site.hold,
             )
     except ConcurrentChangeError:
-        report.failed[path] = "it was changed in the meantime"
+        report.failed[path] = "it was changed by another process"
     except OSError as error:
         if not os.path.lexists(path):
-            return  # it was removed in the meantime
+            return  # it was removed by another process
         if isinstance(error, FileNotFoundError) and os.path.islink(path):
             report.dangling.append(path)
         else:
@@ -254,9 +255,9 @@ def _why_not(
     source: str,
     status: os.stat_result,
 ) -> str | None:
-    """Return why a file is not to be replaced, if it is not.
+    """Return the reason not to replace a file; ``None`` if there is none.
 
-    :param source: what it is, or leads to in the end
+    :param source: its path with all links followed
     :param status: of that
     """
     if not site.contains(path):
@@ -264,12 +265,12 @@ def _why_not(
     if stat.S_ISLNK(old.st_mode) and not is_stored(source):
         return f"it does not lead into a store but to {source}"
     if not stat.S_ISREG(status.st_mode):
-        return "it leads to no regular file"
+        return "it does not lead to a regular file"
     return None
 
 
 def _tree(root: str) -> Iterator[str]:
-    """Yield what is below a directory and is none itself."""
+    """Yield the paths of all files below a directory."""
     waiting = [root]
     while waiting:
         with os.scandir(waiting.pop()) as entries:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 LAYOUT = "v1"
-_DIRECTORIES = ("wheels", "bytecode", "staging", "environments")
+_DIRECTORIES = ("wheels", "bytecode", "staging", "environments", "projects")
 PARTS = (LAYOUT, *(f"{LAYOUT}/{name}" for name in _DIRECTORIES))
 """The directories of a store, in the order in which they are made."""
 DIGEST = 64
@@ -30,3 +30,4 @@ MANIFEST = "manifest.json"
 FILES = "files"
 BYTECODE = "bytecode"
 DIRECTORY = os.path.join(LAYOUT, "environments")
+PROJECTS = os.path.join(LAYOUT, "projects")

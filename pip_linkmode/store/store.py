@@ -8,6 +8,7 @@
                                            bytecode/<interpreter>/…
     <store>/v1/bytecode/…       of entries in stores that are read-only
     <store>/v1/environments/…   site-packages directories with symlinks into the store
+    <store>/v1/projects/…       modification times, see :mod:`pip_linkmode.store.claims`
     <store>/v1/staging/…        wheels being unpacked
 
 ``v1`` is the layout; a change that older versions cannot read gets another directory.
@@ -107,7 +108,7 @@ class Store:
         store = cls(root, writable, shared)
         for part in PARTS if shared else ():
             with contextlib.suppress(OSError):  # another member has to
-                store._make(os.path.join(root, part))
+                store.make_directory(os.path.join(root, part))
         if not writable and not os.path.isdir(os.path.join(root, LAYOUT)):
             msg = f"the store {root} is not writable, and has nothing in it"
             raise StoreRefusedError(msg)
@@ -226,7 +227,7 @@ class Store:
         :returns: whether it was moved; not if another process was faster
         :raises OSError: if the store cannot be changed
         """
-        self._make(os.path.dirname(final))
+        self.make_directory(os.path.dirname(final))
         refuse_link(os.path.dirname(final))
         with contextlib.ExitStack() as stack:
             if replace:
@@ -248,7 +249,7 @@ class Store:
         A lock says that its maker lives; the name says to which processes it does.
         """
         parent = os.path.join(self.root, LAYOUT, "staging")
-        self._make(parent)
+        self.make_directory(parent)
         refuse_link(parent)
         _tag(self.root)
         sweep(parent)
@@ -270,12 +271,12 @@ class Store:
             shutil.rmtree(path, ignore_errors=True)
             unlock(lock)
 
-    def _make(self, directory: str) -> None:
-        """Make a directory in which all of the group may publish, if it is theirs."""
+    def make_directory(self, directory: str) -> None:
+        """Make a directory, writable by the group if the store is shared."""
         if os.path.isdir(directory):
             return
         if self.shared and directory != self.root:
-            self._make(os.path.dirname(directory))
+            self.make_directory(os.path.dirname(directory))
         make_directory(directory)
         if self.shared:
             with contextlib.suppress(PermissionError):  # another member has made it

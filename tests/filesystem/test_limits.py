@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import tempfile
 import time
 from dataclasses import dataclass
@@ -114,11 +115,6 @@ class Group:
     def limit(self, size: int) -> None:
         self._limit.write_text(str(size))
 
-    def peak(self) -> int:
-        """Return the most memory that was used, without what can be given back."""
-        name = "memory.max_usage_in_bytes" if self.is_first else "memory.peak"
-        return int((self.path / name).read_text())
-
     def run(self, environment: Environment) -> Wrapped:
         """Return an environment whose interpreter runs in the group."""
         script = f'echo $$ >{self.path}/cgroup.procs; exec "$@"'
@@ -133,7 +129,7 @@ def group(root: None) -> Iterator[Group]:
     made.path.rmdir()
 
 
-@pytest.mark.parametrize("size", [50, 52, 54, 56, 60])
+@pytest.mark.parametrize("size", [32, 64])
 def test_limit_of_memory_that_is_enough_for_pip_is_enough(
     bed: Bed, on: Callable[[str], Path], group: Group, wheel: Path, size: int
 ) -> None:
@@ -148,7 +144,8 @@ def test_limit_of_memory_that_is_enough_for_pip_is_enough(
         prepare=group.run,
     )
     assert done.warnings == []
-    print(size, done.stock.returncode, done.summary)
+    # Python alone takes more than the smaller one.
+    assert done.stock.returncode == (0 if size > 48 else -signal.SIGKILL)
 
 
 # --- damage while files are linked ----------------------------------------------------

@@ -112,7 +112,7 @@ def test_any_names_are_unpacked_below_or_declined(
         before = tree(root)
         try:
             with wheel.open("rb") as file:
-                manifest = unpack(file, str(target), umask=0o022)
+                manifest = unpack(file, str(target), umask=0o022, mtime=1_600_000_000)
         except WheelDeclinedError:
             manifest = {"files": []}
         found = {path for path in tree(root) - before if (root / path).is_file()}
@@ -157,7 +157,9 @@ def test_any_damage_of_a_wheel_is_seen_as_by_zipfile_or_declined(
     with tempfile.TemporaryDirectory() as base:
         target = os.path.join(base, "files")
         try:
-            manifest = unpack(io.BytesIO(data), target, umask=0o022)
+            manifest = unpack(
+                io.BytesIO(data), target, umask=0o022, mtime=1_600_000_000
+            )
         except WheelDeclinedError:
             return
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from tests.filesystem.support import under
-from tests.network.beds import DEMAND, KINDS, UnavailableError
+from tests.network.beds import DEMAND, KINDS, MOOSEFS, UnavailableError
 from tests.support.environments import CHECKOUT
 from tests.support.wheels import make_wheel
 
@@ -47,6 +47,15 @@ def start(kind: type[Share], factory: pytest.TempPathFactory) -> Share:
         return kind(factory.mktemp(kind.name.replace(" ", "-")))
     except (UnavailableError, OSError) as error:
         give_up(f"{kind.name} cannot be started here: {error}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave MooseFS out: two network file systems take minutes as it is."""
+    if os.environ.get(MOOSEFS) != "1":
+        mark = pytest.mark.skip(reason=f"{MOOSEFS}=1 runs it")
+        for item in items:
+            if "[MooseFS" in item.nodeid:
+                item.add_marker(mark)
 
 
 @pytest.fixture(scope="session", params=KINDS, ids=lambda kind: kind.name)

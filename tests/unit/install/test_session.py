@@ -228,6 +228,25 @@ def test_second_installation_writes_nothing_to_the_store(bench: Bench) -> None:
     assert session.summary.bytes_saved > 400
 
 
+def test_second_of_a_store_that_is_not_used_is_taken_too(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one on another file system, which the setting names all the same."""
+    used, other = str(bench.root / "used"), str(bench.store)
+    bench.run()
+    before = bench.entry()
+    monkeypatch.setattr("time.time", lambda: before.mtime + 0.5)
+    wheel = make_wheel(bench.root, "package", "1.1", files={"package/a": "a"})
+    monkeypatch.setattr(
+        session_module, "arrange", lambda found, *_, **__: (found[:1], found[0])
+    )
+    bench.run(bench.settings(stores=(used, other)), wheel=wheel)
+    (manifest,) = (bench.root / "used").glob("v1/wheels/*/*/manifest.json")
+    entry = Store.open(used).entry(manifest.parent.name)
+    assert entry is not None
+    assert entry.mtime == before.mtime - 1
+
+
 def test_first_installation_saves_nothing(bench: Bench) -> None:
     assert bench.run().summary.bytes_saved == 0
 
@@ -604,6 +623,14 @@ def image(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Path:
         return stock(path, mode, **options)
 
     monkeypatch.setattr(os, "access", access)
+    utime = os.utime
+
+    def set_time(path: Any, *times: Any, **options: Any) -> None:
+        if isinstance(path, str) and Path(path).is_relative_to(root):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        utime(path, *times, **options)
+
+    monkeypatch.setattr(os, "utime", set_time)
     return root
 
 

@@ -383,7 +383,8 @@ def test_record_names_every_file_once(names: list[str], listed: int) -> None:
 def stored(directory: Path, wheel: Path) -> Entry:
     store = Store.open(str(directory / "store"))
     with store.staging() as staged, wheel.open("rb") as file:
-        manifest = unpack(file, os.path.join(staged, "files"), umask=0o022)
+        files = os.path.join(staged, "files")
+        manifest = unpack(file, files, umask=0o022, mtime=1_600_000_000)
         sha256 = manifest.pop("wheel_sha256")
         manifest["wheel"] = wheel.name
         store.publish_entry(staged, sha256, manifest, replace=False)

@@ -33,6 +33,7 @@ BAD_SOURCES: dict[str, bytes] = {
     "unknown": b"# coding: no-such-codec\n",
     "nested": b"(" * 5000 + b")" * 5000,
 }
+MTIME = 1_600_000_000
 Job = tuple[str, str, str, bool]
 
 
@@ -77,7 +78,7 @@ def test_compile_tells_what_became_of_each(one: Workers, tmp_path: Path) -> None
 def test_unpack_returns_the_manifest(one: Workers, tmp_path: Path) -> None:
     (wheel,) = TRAITS["plain"](tmp_path)
     directory = tmp_path / "files"
-    manifest = one.submit("unpack", str(wheel), str(directory), 0o022).result()
+    manifest = one.submit("unpack", str(wheel), str(directory), 0o022, MTIME).result()
     assert manifest["name"] == "plain"
     assert all((directory / path).is_file() for path, *_ in manifest["files"])
 
@@ -102,12 +103,12 @@ def test_declined_wheel_is_declined(one: Workers, tmp_path: Path) -> None:
     (tmp_path / "wheel").write_bytes(b"no wheel")
     wheel, directory = str(tmp_path / "wheel"), str(tmp_path / "files")
     with pytest.raises(WheelDeclinedError, match="zip file"):
-        one.submit("unpack", wheel, directory, 0o022).result()
+        one.submit("unpack", wheel, directory, 0o022, MTIME).result()
 
 
 def test_errors_are_those_of_the_job(one: Workers, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
-        one.submit("unpack", str(tmp_path / "no"), str(tmp_path), 0o022).result()
+        one.submit("unpack", str(tmp_path / "no"), str(tmp_path), 0o022, MTIME).result()
     assert caught.value.filename == str(tmp_path / "no")
     source, *_ = job(tmp_path)
     with pytest.raises(NotADirectoryError):
@@ -158,7 +159,7 @@ def test_workers_need_nothing_of_ours_once_they_run(
     for file in package.glob("**/*.py"):
         file.write_text("raise SystemExit(1)")
     (wheel,) = TRAITS["plain"](tmp_path)
-    one.submit("unpack", str(wheel), str(tmp_path / "files"), 0o022).result()
+    one.submit("unpack", str(wheel), str(tmp_path / "files"), 0o022, MTIME).result()
     codec = job(tmp_path, "codec", "# coding: koi8-r\nX = 'ф'\n".encode("koi8-r"))
     assert one.submit("compile", [codec]).result() != [None]
 
@@ -286,8 +287,8 @@ def test_worker_answers_line_by_line(tmp_path: Path) -> None:
     compiled, nothing, missing, declined = ask(
         ["compile", [good, bad]],
         ["compile", []],
-        ["unpack", gone, str(tmp_path), 0o022],
-        ["unpack", str(tmp_path / "odd"), str(tmp_path / "files"), 0o022],
+        ["unpack", gone, str(tmp_path), 0o022, MTIME],
+        ["unpack", str(tmp_path / "odd"), str(tmp_path / "files"), 0o022, MTIME],
     )
     assert compiled["done"][0][0] == os.path.getsize(good[1])
     assert compiled["done"][1] is None
@@ -306,7 +307,7 @@ def test_worker_says_what_does_not_compile(tmp_path: Path, name: str) -> None:
 
 def test_worker_unpacks(tmp_path: Path) -> None:
     (wheel,) = TRAITS["plain"](tmp_path)
-    (answer,) = ask(["unpack", str(wheel), str(tmp_path / "files"), 0o077])
+    (answer,) = ask(["unpack", str(wheel), str(tmp_path / "files"), 0o077, MTIME])
     assert {mode for *_, mode in answer["done"]["files"]} == {0o600}
 
 

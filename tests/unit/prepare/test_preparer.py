@@ -279,6 +279,36 @@ def test_stopping_leaves_nothing_behind(
     assert (entries(store), staged(store)) == ([], [])
 
 
+# --- times ----------------------------------------------------------------------------
+
+
+def test_two_versions_that_are_unpacked_in_one_second_have_two_times(
+    make: Callable[..., Preparer],
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1_700_000_000
+    monkeypatch.setattr("time.time", lambda: now + 0.9)
+    wheels = [
+        str(make_wheel(tmp_path, "package", version, files=FILES))
+        for version in ("1.0", "1.1")
+    ]
+    first, second = (make(store).prepare(wheel).entry for wheel in wheels)
+    assert (first.mtime, second.mtime) == (now, now - 1)
+    # Rebuilt later: bytecode of environments has the time of the source in it.
+    now += 1000
+    again = make(store).prepare(wheels[1], replace=True)
+    assert again.fresh
+    assert again.entry.mtime == second.mtime
+    again.entry.check()
+    source = Path(again.entry.source("package/module.py"))
+    assert again.bytecode is not None
+    pyc = Path(again.bytecode.source("package/module.py"))
+    assert source.stat().st_mtime_ns == second.mtime * 10**9
+    assert pyc.read_bytes()[8:12] == second.mtime.to_bytes(4, "little")
+
+
 # --- without workers ------------------------------------------------------------------
 
 

@@ -9,7 +9,6 @@ import lzma
 import os
 import stat
 import struct
-import time
 import zipfile
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INFO = "plain-1.0.dist-info"
+MTIME = 1_600_000_000
 PLAIN: dict[str, bytes | None] = {
     "plain/__init__.py": b"",
     "plain/data": b"data" * 100,
@@ -62,7 +62,8 @@ def archive(
 
 
 def unpacked(wheel: bytes, directory: Path, umask: int = 0o022) -> dict[str, Any]:
-    return unpack(io.BytesIO(wheel), str(directory / "files"), umask=umask)
+    files = str(directory / "files")
+    return unpack(io.BytesIO(wheel), files, umask=umask, mtime=MTIME)
 
 
 def declined(wheel: bytes, directory: Path) -> str:
@@ -86,12 +87,13 @@ def member(
 
 
 def test_plain_wheel_is_described(tmp_path: Path) -> None:
-    before = int(time.time())
     manifest = unpacked(archive(), tmp_path)
     files = manifest.pop("files")
-    assert before <= manifest.pop("mtime") <= time.time()
+    assert manifest.pop("mtime") == MTIME
+    assert manifest.pop("wheel_size") == len(archive())
     assert manifest.pop("wheel_sha256") == hashlib.sha256(archive()).hexdigest()
     assert manifest == {
+        "wheel_size": len(archive()),
         "plain_record": False,
         "name": "plain",
         "version": "1.0",
@@ -126,7 +128,8 @@ def test_nothing_else_is_unpacked(tmp_path: Path) -> None:
 def test_hand_made_wheels_are_plain(trait: str, tmp_path: Path) -> None:
     for index, wheel in enumerate(TRAITS[trait](tmp_path)):
         with wheel.open("rb") as file, zipfile.ZipFile(wheel) as source:
-            manifest = unpack(file, str(tmp_path / str(index)), umask=0o022)
+            target = str(tmp_path / str(index))
+            manifest = unpack(file, target, umask=0o022, mtime=MTIME)
             for path, *_ in manifest["files"]:
                 content = (tmp_path / str(index) / path).read_bytes()
                 assert content == source.read(path)
@@ -644,4 +647,4 @@ def test_wheel_that_changes_while_it_is_read_is_declined(tmp_path: Path) -> None
         Changing(io.FileIO(path)) as wheel,
         pytest.raises(WheelDeclinedError, match="changed while it was read"),
     ):
-        unpack(wheel, str(tmp_path / "files"), umask=0o022)
+        unpack(wheel, str(tmp_path / "files"), umask=0o022, mtime=MTIME)

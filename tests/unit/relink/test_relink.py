@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import base64
-import csv
 import errno
 import hashlib
-import importlib.util
-import io
 import os
 import py_compile
 import shutil
 import sys
-import tempfile
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,154 +16,44 @@ import pytest
 
 from pip_linkmode.environments import register as register_module
 from pip_linkmode.environments import registry, symlinks
-from pip_linkmode.environments.environment import OUTSIDE
 from pip_linkmode.environments.probe import probe
 from pip_linkmode.files import TEMPORARY, locked
 from pip_linkmode.link import placement
-from pip_linkmode.link.attributes import preserved_xattrs
 from pip_linkmode.link.filesystems import Extent
 from pip_linkmode.link.primitives import PRIMITIVES, Link
 from pip_linkmode.prepare.preparer import Preparer
 from pip_linkmode.relink import adopt
+from pip_linkmode.relink import apply as apply_module
+from pip_linkmode.relink import plan as plan_module
 from pip_linkmode.relink import relink as relink_module
-from pip_linkmode.relink.materialize import Materializing
-from pip_linkmode.relink.relink import Relinking
+from pip_linkmode.relink.match import Matcher
+from pip_linkmode.relink.survey import Digests
 from pip_linkmode.store.entry import Entry, adopted_digest
 from pip_linkmode.store.store import Store
 from tests.support.house import note
 from tests.support.wheels import make_wheel
+from tests.unit.relink.conftest import (
+    BIG,
+    FILES,
+    MODULE,
+    PYC,
+    Bench,
+    assert_valid_bytecode,
+    content,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from pip_linkmode.relink.report import Relinked, RelinkReport
-
-FILES: dict[str, bytes | str] = {
-    "package/__init__.py": "",
-    "package/module.py": "VALUE = 1\n",
-    "package/data": "data" * 1000,
-    "package/tool": "#!/bin/sh\n",
-    "single.py": "SINGLE = 1\n",
-    "package-1.0.data/data/share/data": "shared" * 100,
-    "package-1.0.data/scripts/run": "#!python\n",
-}
-PYC = f".{sys.implementation.cache_tag}.pyc"
-BIG = "package/data"
-MODULE = "package/module.py"
-
-
-class Bench:
-    """Environments that somebody has installed something into, and a store."""
-
-    def __init__(self, root: Path, template: Path) -> None:
-        self.root, self._template = root, template
-        self.store = Store.open(str(root / "store"))
-        self.wheel = make_wheel(
-            root / "wheels", "package", files=FILES, executable=["package/tool"]
-        )
-
-    def environment(self, name: str = "one") -> Path:
-        """Make an environment; return its site-packages."""
-        shutil.copytree(self._template, self.root / name, symlinks=True)
-        (site_packages,) = (self.root / name).glob("lib/*/site-packages")
-        self.install(site_packages)
-        return site_packages
-
-    def install(
-        self, site_packages: Path, wheel: Path | None = None, *, compiled: bool = True
-    ) -> None:
-        """Install a wheel as others do."""
-        rows = []
-        with zipfile.ZipFile(wheel or self.wheel) as archive:
-            info = next(n for n in archive.namelist() if n.endswith("/RECORD"))
-            listed = archive.read(info).decode().splitlines()
-            for row in csv.reader(listed):
-                path = row[0]
-                target = site_packages / path
-                if ".data/data/" in path:
-                    target = site_packages.parents[2] / path.partition(".data/data/")[2]
-                elif ".data/scripts/" in path:
-                    target = site_packages.parents[2] / "bin" / path.rpartition("/")[2]
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(archive.read(path))
-                mode = 0o755 if path.endswith("/tool") else 0o644
-                target.chmod(mode)
-                os.utime(target, (1_600_000_000, 1_600_000_000))
-                rows.append([os.path.relpath(target, site_packages), *row[1:]])
-                if compiled and path.endswith(".py"):
-                    pyc = py_compile.compile(str(target), doraise=True)
-                    rows.append([os.path.relpath(str(pyc), site_packages), "", ""])
-        text = io.StringIO(newline="")
-        csv.writer(text).writerows(rows)
-        (site_packages / info).write_text(text.getvalue())
-
-    def prepare(self, *all_site_packages: Path, **options: Any) -> Relinking:
-        options = {"mode": "hardlink", **options}
-        stores = options.pop("stores", [self.store])
-        return Relinking([str(path) for path in all_site_packages], stores, **options)
-
-    def relink(self, *all_site_packages: Path, **options: Any) -> RelinkReport:
-        return self.prepare(*all_site_packages, **options).run()
-
-    def one(self, site_packages: Path, **options: Any) -> Relinked:
-        """Relink one environment."""
-        (found,) = self.relink(site_packages, **options).environments
-        return found
-
-    def entries(self) -> list[Entry]:
-        found = []
-        for path in self.store.entries():
-            entry = self.store.entry(os.path.basename(path))
-            assert entry is not None
-            found.append(entry)
-        return found
-
-    def is_shared(self, path: Path) -> bool:
-        """Tell whether a file is one of the store's."""
-        return any(
-            path.samefile(source)
-            for source in Path(self.store.root).glob("v1/wheels/**/*")
-            if source.is_file()
-        )
-
-
-@pytest.fixture
-def bench(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    return Bench(tmp_path, template)
-
-
-@pytest.fixture
-def site_packages(bench: Bench) -> Path:
-    return bench.environment()
-
-
-@pytest.fixture(autouse=True)
-def umask() -> Iterator[None]:
-    before = os.umask(0o022)
-    yield
-    os.umask(before)
-
-
-def content(site_packages: Path) -> dict[str, bytes]:
-    return {
-        str(path): path.read_bytes()
-        for path in sorted(site_packages.parents[2].rglob("*"))
-        if path.is_file() and path.suffix != ".pyc"
-    }
-
-
-def assert_valid_bytecode(site_packages: Path) -> None:
-    for pyc in site_packages.rglob("*.pyc"):
-        source = os.stat(importlib.util.source_from_cache(str(pyc)))
-        stamps = (int(source.st_mtime), source.st_size)
-        expected = b"".join(file_stamp.to_bytes(4, "little") for file_stamp in stamps)
-        assert pyc.read_bytes()[8:16] == expected
+    from pip_linkmode.environments.environment import Environment
+    from pip_linkmode.relink.relink import Relinking
+    from pip_linkmode.relink.report import RelinkReport
 
 
 def instead(relinking: Relinking, primitive: str, by: Callable[[Link], None]) -> None:
     """Replace a primitive."""
-    relinking._linker.primitives = {**relinking._linker.primitives, primitive: by}
+    linker = relinking._planner.linker
+    linker.primitives = {**linker.primitives, primitive: by}
 
 
 # --- what is shared -------------------------------------------------------------------
@@ -433,7 +318,7 @@ def test_what_is_stored_already_is_neither_copied_nor_counted(
     first = bench.relink(*edited_alike)
     assert_alike(promised, first)
     assert len(promised.adopted) == len(first.adopted) == 1
-    monkeypatch.setattr(relink_module, "adopt", pytest.fail)
+    monkeypatch.setattr(apply_module, "adopt", pytest.fail)
     for dry_run in (True, False):
         again = bench.relink(*edited_alike, dry_run=dry_run)
         assert (again.adopted, again.bytes_stored, again.bytes_freed) == ([], 0, 0)
@@ -465,7 +350,7 @@ def test_entry_that_came_in_the_meantime_is_not_counted(
     bench: Bench, edited_alike: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.relink(*edited_alike)
-    monkeypatch.setattr(Relinking, "_index", lambda _: None)
+    monkeypatch.setattr(Matcher, "index", lambda *_: None)
     for dry_run in (True, False):
         again = bench.relink(*edited_alike, dry_run=dry_run)
         assert (again.adopted, again.bytes_stored) == ([], 0)
@@ -475,14 +360,14 @@ def test_file_that_goes_while_it_is_looked_for_is_not_missed(
     bench: Bench, edited_alike: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.relink(*edited_alike)
-    digest = Relinking._digest
+    digest = Digests.of
 
-    def remove(relinking: Relinking, path: str, status: os.stat_result) -> str:
+    def remove(digests: Digests, environment: Environment, path: str) -> str:
         if path == str(edited_alike[0] / BIG):
-            os.unlink(path)
-        return digest(relinking, path, status)
+            Path(path).unlink(missing_ok=True)
+        return digest(digests, environment, path)
 
-    monkeypatch.setattr(Relinking, "_digest", remove)
+    monkeypatch.setattr(Digests, "of", remove)
     again = bench.relink(*edited_alike)
     assert [one.failed for one in again.environments] == [{}, {}]
     assert again.adopted == []
@@ -511,7 +396,7 @@ def test_primitive_that_works_nowhere_is_not_promised(
 ) -> None:
     reason = os.strerror(errno.EXDEV)
     ways = {"clone": reason, "hardlink": reason, "symlink": None, "copy": None}
-    monkeypatch.setattr(relink_module, "probe", lambda *_: ways)
+    monkeypatch.setattr(apply_module, "probe", lambda *_: ways)
 
     def refuse(link: Link) -> None:
         raise OSError(errno.EXDEV, reason, link.target)
@@ -626,7 +511,7 @@ def test_clones_are_files_of_their_own(
     bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     works = {"clone": None, "hardlink": None}
-    monkeypatch.setattr(relink_module, "probe", lambda *_: works)
+    monkeypatch.setattr(apply_module, "probe", lambda *_: works)
     (site_packages / "package/tool").chmod(0o750)
     bench.relink(site_packages)
     relinking = bench.prepare(site_packages, mode="clone")
@@ -637,9 +522,9 @@ def test_clones_are_files_of_their_own(
     assert_valid_bytecode(site_packages)
     # They are known by their extents.
     extents = [Extent(0, 4096, is_compressed=False, is_shared=True)]
-    monkeypatch.setattr(relink_module, "extents", lambda _: extents)
+    monkeypatch.setattr(plan_module, "extents", lambda _: extents)
     assert bench.one(site_packages, mode="clone").files == {}
-    monkeypatch.setattr(relink_module, "extents", lambda path: [*extents, path])
+    monkeypatch.setattr(plan_module, "extents", lambda path: [*extents, path])
     assert bench.one(site_packages, mode="clone").files != {}
 
 
@@ -867,7 +752,7 @@ def test_nothing_is_stored_for_who_can_have_nothing_of_it(
     assert (bench.entries(), report.bytes_stored) == ([], 0)
     # A clone has the owner that it is given.
     works = {"clone": None, "hardlink": None}
-    monkeypatch.setattr(relink_module, "probe", lambda *_: works)
+    monkeypatch.setattr(apply_module, "probe", lambda *_: works)
     report = bench.relink(site_packages, mode="clone", dry_run=dry_run)
     assert report.bytes_stored > 0
 
@@ -1022,7 +907,7 @@ def test_what_was_not_compiled_needs_no_interpreter(bench: Bench) -> None:
 def test_where_bytecode_cannot_be_made_sources_stay(
     bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relink_module, "ensure_bytecode", lambda *_: None)
+    monkeypatch.setattr(apply_module, "ensure_bytecode", lambda *_: None)
     found = bench.one(site_packages)
     assert not bench.is_shared(site_packages / "package/module.py")
     assert found.skipped == {
@@ -1097,14 +982,14 @@ def test_bytecode_that_goes_meanwhile_is_not_made(
     bench.relink(site_packages)
     other = bench.environment("two")
     relinking = bench.prepare(other)
-    plan = relinking._bytecode
+    plan = relink_module.bytecode_links
 
     def and_then_remove(*args: Any) -> Any:
         found = plan(*args)
         shutil.rmtree(other / "package/__pycache__")
         return found
 
-    monkeypatch.setattr(relinking, "_bytecode", and_then_remove)
+    monkeypatch.setattr(relink_module, "bytecode_links", and_then_remove)
     relinking.run()
     assert bench.is_shared(other / "package/module.py")
     assert not (other / "package/__pycache__").exists()
@@ -1124,7 +1009,7 @@ def test_edit_in_the_meantime_wins(bench: Bench, site_packages: Path) -> None:
     instead(relinking, "hardlink", edit_and_link)
     (found,) = relinking.run().environments
     assert (site_packages / BIG).read_text() == "edited"
-    assert "were changed in the meantime" in found.skipped or found.edited
+    assert "were changed by another process" in found.skipped or found.edited
     assert list(site_packages.rglob(f"{TEMPORARY}*")) == []
 
 
@@ -1187,7 +1072,7 @@ def test_directory_that_cannot_be_written_is_refused(
     def refuse(*_: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(relink_module, "probe", refuse)
+    monkeypatch.setattr(apply_module, "probe", refuse)
     found = bench.one(site_packages)
     assert found.refused == f"{site_packages}: {os.strerror(errno.EROFS)}"
 
@@ -1251,6 +1136,21 @@ def test_full_disk_leaves_everything(
     assert os.listdir(os.path.join(bench.store.root, "v1", "staging")) == []
 
 
+def test_adopted_entries_of_a_project_have_different_times(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.9)
+    for number, name in enumerate(("one", "two")):
+        changed = {**FILES, BIG: f"{number}" * 1000}
+        wheel = make_wheel(bench.root / name, "package", files=changed)
+        bench.wheel = wheel
+        bench.relink(bench.environment(f"environment-{name}"))
+    entries = bench.entries()
+    assert sorted(e.mtime for e in entries) == [1_699_999_999, 1_700_000_000]
+    for entry in entries:
+        entry.check()
+
+
 def test_damaged_entry_is_made_anew(bench: Bench, site_packages: Path) -> None:
     bench.relink(site_packages)
     (entry,) = bench.entries()
@@ -1275,8 +1175,8 @@ def test_damaged_entry_that_has_the_edit_of_who_depends_on_it_stays(
         ((reason, count),) = found.failed.items()
         assert reason.startswith(
             f"cannot be shared: {(site_packages / BIG).readlink()} is not as it was "
-            f"written, and {site_packages.parents[2]} had symlinks to that entry; "
-            "pip-linkmode verify"
+            f"written, and {site_packages.parents[2]} had symlinks to that entry. "
+            "Run `pip-linkmode verify`"
         )
         assert (count, found.files) == (6, {})
     assert content(other) == before
@@ -1340,9 +1240,9 @@ def test_entry_that_was_taken_away_is_made_anew(
         calls[0] += 1
         register(store, *args)
 
-    monkeypatch.setattr(relink_module, "register", clean_up_first)
+    monkeypatch.setattr(apply_module, "register", clean_up_first)
     found = bench.one(other, mode="symlink")
-    assert found.files["symlink"] > 3
+    assert found.files["symlink"] == 1
     assert all(path.exists() for path in other.rglob("*"))
 
 
@@ -1352,7 +1252,7 @@ def test_entry_that_is_always_taken_away_is_given_up(
     def clean_up(store: str, *_: str) -> None:
         shutil.rmtree(os.path.join(store, "v1", "wheels"))
 
-    monkeypatch.setattr(relink_module, "register", clean_up)
+    monkeypatch.setattr(apply_module, "register", clean_up)
     before = content(site_packages)
     assert bench.one(site_packages).files == {}
     assert content(site_packages) == before
@@ -1363,8 +1263,8 @@ def test_file_that_changes_while_it_is_adopted_is_looked_at_again(
 ) -> None:
     copy = adopt._copy
 
-    def copy_and_edit(source: str, *args: Any) -> None:
-        copy(source, *args)
+    def copy_and_edit(environment: Environment, source: str, *args: Any) -> None:
+        copy(environment, source, *args)
         if source == str(site_packages / BIG):
             Path(source).write_text("tada" * 1000)
 
@@ -1385,7 +1285,7 @@ def test_store_from_which_nothing_can_be_linked_is_not_used(
             return dict.fromkeys(PRIMITIVES, "too far")
         return probe(store, site_packages)
 
-    monkeypatch.setattr(relink_module, "probe", look)
+    monkeypatch.setattr(apply_module, "probe", look)
     found = bench.one(site_packages, stores=[far, near])
     assert found.refused is None
     bench.store = near
@@ -1398,7 +1298,7 @@ def test_store_that_keeps_no_users_is_used(
     def refuse(*_: str) -> None:
         raise PermissionError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(relink_module, "register", refuse)
+    monkeypatch.setattr(apply_module, "register", refuse)
     bench.relink(site_packages)
     assert bench.is_shared(site_packages / BIG)
 
@@ -1416,7 +1316,7 @@ def test_entry_that_goes_in_between_is_an_error_of_the_rest(
     before = content(site_packages)
     (found,) = relinking.run().environments
     (reason,) = found.skipped
-    assert reason.endswith("was removed in the meantime")
+    assert reason.endswith("that another process removed")
     assert found.failed == {}
     assert content(site_packages) == before
 
@@ -1591,292 +1491,3 @@ def test_symlinks_of_an_environment_that_was_moved_are_not_forgotten(
         environment.with_name("moved") / site_packages.relative_to(environment)
     ).is_dir()
     assert os.path.lexists(depending.source(BIG))
-
-
-# --- and back -------------------------------------------------------------------------
-
-
-def materialize(bench: Bench, *all_site_packages: Path) -> list[Any]:
-    created = Materializing(
-        [str(path) for path in all_site_packages], [bench.store.root]
-    )
-    seen: list[float] = []
-    found = created.run(seen.append)
-    assert sum(seen) == created.bytes
-    return found
-
-
-@pytest.mark.parametrize("mode", ["hardlink", "symlink"])
-def test_nothing_is_shared_any_more(
-    bench: Bench, site_packages: Path, mode: str
-) -> None:
-    bench.relink(site_packages, mode=mode)
-    before = content(site_packages)
-    times = {path: path.stat().st_mtime_ns for path in site_packages.rglob("*.py")}
-    (site_packages / "package" / f"{TEMPORARY}0123").symlink_to(
-        bench.entries()[0].source(BIG)
-    )
-    (found,) = materialize(bench, site_packages)
-    assert content(site_packages) == before
-    assert {
-        path: path.stat().st_mtime_ns for path in site_packages.rglob("*.py")
-    } == times
-    for path in site_packages.parents[2].rglob("*"):
-        if path.is_file() and "bin" not in path.parts:
-            assert not path.is_symlink()
-            assert path.stat().st_nlink == 1
-    assert found.released == [bench.store.root]
-    assert found.files >= 7
-    assert (found.dangling, found.failed) == ([], {})
-    assert list(registry.registrations(bench.store.root)) == []
-    assert (site_packages / "package/tool").stat().st_mode & 0o777 == 0o755
-    assert_valid_bytecode(site_packages)
-
-
-def test_store_behind_symlinks_need_not_be_named(
-    bench: Bench, site_packages: Path
-) -> None:
-    bench.relink(site_packages, mode="symlink")
-    (found,) = Materializing([str(site_packages)], []).run()
-    assert found.released == [bench.store.root]
-
-
-@pytest.mark.parametrize("copies", [False, True])
-@pytest.mark.parametrize("named", [False, True])
-def test_no_store_keeps_an_inode_whether_it_is_named_or_not(
-    bench: Bench, site_packages: Path, *, named: bool, copies: bool
-) -> None:
-    interpreter = site_packages.parents[2] / "bin/python"
-    if copies:
-        shutil.copy2(interpreter, interpreter.with_name("copy"))
-        interpreter.with_name("copy").replace(interpreter)
-    before = interpreter.resolve()
-    bench.relink(site_packages)
-    assert interpreter.lstat().st_nlink == 2
-    stores = [bench.store.root] if named else []
-    (found,) = Materializing([str(site_packages)], stores).run()
-    assert (found.released, found.failed) == (stores, {})
-    assert (site_packages.parents[2] / "pyvenv.cfg").stat().st_nlink == 1
-    assert interpreter.lstat().st_nlink == 1
-    assert interpreter.resolve() == before
-    assert not list(interpreter.parent.glob(f"{TEMPORARY}*"))
-
-
-def test_symlink_that_cannot_be_made_anew_is_told(
-    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench.relink(site_packages)
-    interpreter, replace = str(site_packages.parents[2] / "bin/python"), os.replace
-
-    def refuse(source: str, target: str) -> None:
-        directory, name = os.path.split(target)
-        if os.path.join(os.path.realpath(directory), name) == interpreter:
-            raise OSError(errno.EIO, os.strerror(errno.EIO), target)
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", refuse)
-    (found,) = Materializing([str(site_packages)], []).run()
-    assert found.failed == {interpreter: os.strerror(errno.EIO)}
-    assert not list(Path(interpreter).parent.glob(f"{TEMPORARY}*"))
-
-
-def test_link_that_leads_nowhere_stays(bench: Bench, site_packages: Path) -> None:
-    bench.relink(site_packages, mode="symlink")
-    (entry,) = bench.entries()
-    os.unlink(entry.source(BIG))
-    (found,) = materialize(bench, site_packages)
-    assert found.dangling == [str(site_packages / BIG)]
-    assert found.released == []
-    assert (site_packages / BIG).is_symlink()
-
-
-def test_what_goes_wrong_is_told_by_path(
-    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench.relink(site_packages)
-
-    def refuse(link: Link) -> None:
-        if "package" in os.path.realpath(link.source):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), link.target)
-        Path(link.source).write_text("edited")
-
-    monkeypatch.setitem(PRIMITIVES, "copy", refuse)
-    monkeypatch.setitem(PRIMITIVES, "clone", refuse)
-    (found,) = materialize(bench, site_packages)
-    assert found.failed[str(site_packages / BIG)] == os.strerror(errno.ENOSPC)
-    assert found.released == []
-
-
-def test_others_keep_what_they_have(bench: Bench, site_packages: Path) -> None:
-    other = bench.environment("two")
-    bench.relink(site_packages, other)
-    materialize(bench, site_packages)
-    (left,) = registry.registrations(bench.store.root)
-    assert left.site_packages == str(other)
-    assert bench.is_shared(other / BIG)
-
-
-def test_edit_while_it_is_materialized_wins(
-    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench.relink(site_packages)
-    copy = PRIMITIVES["copy"]
-
-    def copy_and_edit(link: Link) -> None:
-        source = os.path.realpath(link.source)
-        copy(link)
-        if source == str(site_packages / BIG):
-            os.unlink(source)
-            Path(source).write_text("edited")
-
-    monkeypatch.setitem(PRIMITIVES, "copy", copy_and_edit)
-    monkeypatch.setitem(PRIMITIVES, "clone", copy_and_edit)
-    (found,) = materialize(bench, site_packages)
-    assert found.failed == {str(site_packages / BIG): "it was changed in the meantime"}
-    assert (site_packages / BIG).read_text() == "edited"
-
-
-def test_registration_that_cannot_be_released_is_told(
-    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench.relink(site_packages)
-
-    def refuse(_: object) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    monkeypatch.setattr(registry.Registration, "release", refuse)
-    (found,) = materialize(bench, site_packages)
-    assert list(found.failed.values()) == [os.strerror(errno.EROFS)]
-
-
-def test_edit_before_it_is_materialized_stays(
-    bench: Bench, site_packages: Path
-) -> None:
-    bench.relink(site_packages)
-    created = Materializing([str(site_packages)], [bench.store.root])
-    path = site_packages / BIG
-    path.write_text("edited")
-    edited = path.stat()
-    (site_packages / "single.py").unlink()
-    (site_packages / "package/tool").unlink()
-    (site_packages / "package/tool").touch()
-    (found,) = created.run()
-    assert found.failed == {}
-    assert path.read_text() == "edited"
-    assert path.stat().st_mtime_ns == edited.st_mtime_ns
-    assert path.stat().st_nlink == 1
-
-
-def test_file_that_goes_while_it_is_materialized_is_no_failure(
-    bench: Bench, site_packages: Path
-) -> None:
-    bench.relink(site_packages)
-    created = Materializing([str(site_packages)], [bench.store.root])
-    (site_packages / BIG).unlink()
-    (found,) = created.run()
-    assert (found.dangling, found.failed) == ([], {})
-
-
-def test_link_that_comes_while_it_is_materialized_is_told(
-    bench: Bench, site_packages: Path
-) -> None:
-    bench.relink(site_packages, mode="symlink")
-    late, source = site_packages / "late", bench.entries()[0].source(BIG)
-
-    def link(_: float) -> None:
-        if not late.is_symlink():
-            late.symlink_to(source)
-
-    (found,) = Materializing([str(site_packages)], [bench.store.root]).run(link)
-    assert found.failed == {str(late): "it was linked in the meantime"}
-    assert found.released == []
-
-
-def test_what_a_file_was_given_is_carried_over(
-    bench: Bench, site_packages: Path
-) -> None:
-    given = note(site_packages / BIG)
-    os.link(site_packages / BIG, bench.root / "other")
-    materialize(bench, site_packages)
-    assert not (site_packages / BIG).samefile(bench.root / "other")
-    assert preserved_xattrs(str(site_packages / BIG)) == given
-
-
-def test_package_that_was_moved_behind_a_link_is_told(
-    bench: Bench, site_packages: Path
-) -> None:
-    bench.relink(site_packages, mode="symlink")
-    outside = bench.root / "outside"
-    (site_packages / "package").rename(outside)
-    (site_packages / "package").symlink_to(outside)
-    (found,) = materialize(bench, site_packages)
-    assert found.failed[str(site_packages / BIG)] == OUTSIDE
-    assert found.released == []
-    assert (outside / "data").is_symlink()
-
-
-def test_packages_that_were_moved_elsewhere_are_materialized(
-    bench: Bench, site_packages: Path
-) -> None:
-    bench.relink(site_packages, mode="symlink")
-    outside = bench.root / "outside"
-    site_packages.rename(outside)
-    site_packages.symlink_to(outside)
-    (found,) = materialize(bench, site_packages)
-    assert found.failed == {}
-    assert not (site_packages / BIG).is_symlink()
-    assert found.released == [bench.store.root]
-
-
-def stored(bench: Bench, name: str) -> Path:
-    """Return a path that looks as if it were in a store."""
-    path = bench.root / "fake" / "v1/wheels/aa" / ("a" * 64) / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def test_only_what_is_in_a_store_is_copied(bench: Bench, site_packages: Path) -> None:
-    """Who owns the environment need not be allowed to read what a link leads to."""
-    secret = bench.root / "secret"
-    secret.write_text("secret")
-    stored(bench, "chain").symlink_to(secret)
-    stored(bench, "loop").symlink_to("loop")
-    os.mkfifo(stored(bench, "pipe"))
-    links = {name: site_packages / name for name in ("around", "chain", "loop", "pipe")}
-    for name, link in links.items():
-        link.symlink_to(stored(bench, name))
-    links["around"].unlink()
-    links["around"].symlink_to(f"{stored(bench, '')}/../../../../../secret")
-    (found,) = materialize(bench, site_packages)
-    assert found.failed == {
-        str(links["chain"]): f"it does not lead into a store but to {secret}",
-        str(links["loop"]): os.strerror(errno.ELOOP),
-        str(links["pipe"]): "it leads to no regular file",
-    }
-    assert all(link.is_symlink() for link in links.values())
-
-
-def test_record_that_cannot_be_read_is_told(bench: Bench, site_packages: Path) -> None:
-    (site_packages / "zeros-1.0.dist-info").mkdir()
-    (site_packages / "zeros-1.0.dist-info/RECORD").write_bytes(b"\0" * 80)
-    (site_packages / "directory-1.0.dist-info/RECORD").mkdir(parents=True)
-    (found,) = materialize(bench, site_packages)
-    zeros = found.failed.pop(str(site_packages / "zeros-1.0.dist-info/RECORD"))
-    assert zeros.startswith("cannot be parsed: ")
-    assert found.failed == {
-        str(site_packages / "directory-1.0.dist-info/RECORD"): os.strerror(errno.EISDIR)
-    }
-
-
-def test_outside_of_a_prefix_only_what_was_installed_is_looked_at(
-    bench: Bench,
-) -> None:
-    site_packages = bench.root / "prefix/lib/python3.99/site-packages"
-    site_packages.mkdir(parents=True)
-    bench.install(site_packages, compiled=False)
-    bench.relink(site_packages)
-    shared, other = bench.root / "prefix/share/data", bench.root / "prefix/other"
-    os.link(shared, other)
-    materialize(bench, site_packages)
-    assert not shared.samefile(other)
-    assert bench.is_shared(other)

@@ -66,7 +66,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stage(staged: str, wheel: Path, umask: int = 0o022) -> tuple[str, dict[str, Any]]:
     """Unpack a wheel into a staging directory; return its digest and manifest."""
     with wheel.open("rb") as file:
-        manifest = unpack(file, os.path.join(staged, "files"), umask=umask)
+        files = os.path.join(staged, "files")
+        manifest = unpack(file, files, umask=umask, mtime=1_600_000_000)
     return manifest.pop("wheel_sha256"), {**manifest, "wheel": wheel.name}
 
 
