@@ -107,8 +107,6 @@ class Environment:
         status = os.stat(self.site_packages)
         return status.st_uid, status.st_gid
 
-    # --- files ------------------------------------------------------------------------
-
     @cached_property
     def directories(self) -> list[str]:
         """The directories to search for all of its files.
@@ -170,7 +168,8 @@ class Environment:
         bases = [one for one in self._roots if real.startswith(os.path.join(one, ""))]
         base = next(iter(bases), os.sep)
         if not (bases or is_stored(real)) and os.lstat(real).st_uid != self.owner:
-            raise PermissionError(errno.EACCES, "Belongs to another user", real)
+            reason = f"it leads to {real}, which belongs to another user"
+            raise PermissionError(errno.EACCES, reason, path)
         with open_real(real, owner=self.owner, base=base) as file:
             yield file
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import csv
+import glob
 import hashlib
 import io
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ from pip_linkmode.files import CHUNK, current_umask, mode_of_new_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from contextlib import ExitStack
 
     from pip_linkmode.environments.environment import Environment
 
@@ -43,7 +46,7 @@ def fetch(
     package: str,
     sha256: str | None,
     wanted: Collection[str],
-    directory: str,
+    stack: ExitStack,
 ) -> tuple[dict[str, str], str]:
     """Download a wheel, and take files out of it.
 
@@ -53,7 +56,7 @@ def fetch(
     :param package: name and version, separated by a space
     :param sha256: of the wheel, if it is known
     :param wanted: digests of the files, hexadecimal
-    :param directory: an empty directory for the files
+    :param stack: removes the files when it is closed
     :returns: absolute paths by digest, and the reason why some are missing
     """
     ours = [one for one in sites if _is_ours(one)]
@@ -62,19 +65,18 @@ def fetch(
     python = next(filter(None, (one.interpreter for one in ours)), None)
     if python is None:
         return {}, "no interpreter of an environment answers"
-    problem = _download(ours[0], python.executable, package, sha256, directory)
-    if problem is not None:
-        return {}, problem
-    files: dict[str, str] = {}
-    for name in os.listdir(directory):
-        if name.endswith(".whl"):
-            wheel = os.path.join(directory, name)
-            try:
-                files |= _extract(wheel, wanted, directory)
-            except _INVALID as error:
-                return {}, f"the wheel that was downloaded cannot be read: {error}"
-            finally:
-                os.unlink(wheel)
+    try:
+        directory = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="pip-linkmode-")
+        )
+        problem = _download(ours[0], python.executable, package, sha256, directory)
+        if problem is not None:
+            return {}, problem
+        files: dict[str, str] = {}
+        for wheel in glob.glob(os.path.join(glob.escape(directory), "*.whl")):
+            files |= _extract(wheel, wanted, directory)
+    except _INVALID as error:
+        return {}, f"the wheel cannot be read: {error}"
     return files, "the wheel that was downloaded has other files"
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import tempfile
 from typing import TYPE_CHECKING
 
 from pip_linkmode.environments.environment import OUTSIDE, Environment
@@ -39,6 +38,8 @@ class Repair:
         self._found = verification
         self._pristine: dict[str, str] = {}
         """Absolute paths of intact files, by their digests."""
+        self._fetched: set[str] = set()
+        """Those that were downloaded."""
 
     def run(self) -> None:
         """Repair; each damage gets its outcome.
@@ -49,9 +50,9 @@ class Repair:
         wanted = {one.sha256 for one in damages if one.sha256}
         self._pristine = find_intact(self._found, wanted)
         untold = sorted(unread.keys() & self._paths_of_edits())
-        with tempfile.TemporaryDirectory(prefix="pip-linkmode-") as directory:
+        with contextlib.ExitStack() as stack:
             if not untold:
-                self._fetch(directory)
+                self._fetch(stack)
             for damage in damages:
                 if untold:
                     damage.outcome = (
@@ -121,7 +122,7 @@ class Repair:
         if damage.kind != "dangling":
             for one in edited:
                 _keep(one.site, one.path)
-        source = self._restore(damage, source)
+        source = _restore(damage, source)
         for one in others:
             leads_here = damage.stored and os.path.islink(one.path)
             if not leads_here:
@@ -139,8 +140,8 @@ class Repair:
         # Another name of a stored file is no secret to the environment.  Other files
         # are read with its rights, since its RECORD may name any digest.
         reader = os.stat(source).st_uid if damage.stored else one.site.owner
-        if source.startswith(os.path.join(tempfile.gettempdir(), "")):
-            reader = 0
+        if source in self._fetched:
+            reader = os.stat(source).st_uid
         _put(
             one.site,
             source,
@@ -150,29 +151,6 @@ class Repair:
             reader=reader,
             keeps_mode=not damage.stored,
         )
-
-    def _restore(self, damage: Damage, source: str) -> str:
-        """Put an intact file into damaged entries; return the best source."""
-        for stored in damage.stored:
-            with stored.store.staging() as staged:
-                copy = os.path.join(staged, "pristine")
-                status = os.stat(source)
-                bits = stat.S_IMODE(status.st_mode)
-                link = Link(
-                    source, copy, status.st_size, stored.mtime_ns, bits, stored.mode
-                )
-                Linker().link([link], mode="copy", store="", target_root="", created=[])
-                # The environment that gives the bytes may be hostile.
-                with open(copy, "rb") as file:
-                    if file_digest(file) != damage.sha256:
-                        msg = f"{source} was changed by another process"
-                        raise ConcurrentChangeError(msg)
-                os.chmod(copy, stored.mode)
-                os.utime(copy, ns=(stored.mtime_ns, stored.mtime_ns))
-                os.makedirs(os.path.dirname(stored.path), exist_ok=True)
-                os.replace(copy, stored.path)
-            source = stored.path
-        return source
 
     def _is_stored(self, path: str) -> bool:
         return any(
@@ -221,8 +199,11 @@ class Repair:
                 f"{removed}; {damage.outcome}" if damage.installed else removed
             )
 
-    def _fetch(self, directory: str) -> None:
-        """Get wheels again for files of which there is no intact copy."""
+    def _fetch(self, stack: contextlib.ExitStack) -> None:
+        """Get wheels again for files of which there is no intact copy.
+
+        :param stack: removes the directory of the files when they are not needed
+        """
         wanted: dict[tuple[str, str | None], list[Damage]] = {}
         for damage in self._found.damages:
             if damage.sha256 and damage.sha256 not in self._pristine:
@@ -238,12 +219,37 @@ class Repair:
             )
             digests_of_files = {one.sha256 for one in damages if one.sha256}
             files, problem = fetch(
-                list(sites), package, sha256, digests_of_files, directory
+                list(sites), package, sha256, digests_of_files, stack
             )
             self._pristine |= files
+            self._fetched.update(files.values())
             for damage in damages:
                 if damage.sha256 not in files:
                     damage.outcome = problem
+
+
+def _restore(damage: Damage, source: str) -> str:
+    """Put an intact file into damaged entries; return the best source."""
+    for stored in damage.stored:
+        with stored.store.staging() as staged:
+            copy = os.path.join(staged, "pristine")
+            status = os.stat(source)
+            bits = stat.S_IMODE(status.st_mode)
+            link = Link(
+                source, copy, status.st_size, stored.mtime_ns, bits, stored.mode
+            )
+            Linker().link([link], mode="copy", store="", target_root="", created=[])
+            # The environment that gives the bytes may be hostile.
+            with open(copy, "rb") as file:
+                if file_digest(file) != damage.sha256:
+                    msg = f"{source} was changed by another process"
+                    raise ConcurrentChangeError(msg)
+            os.chmod(copy, stored.mode)
+            os.utime(copy, ns=(stored.mtime_ns, stored.mtime_ns))
+            os.makedirs(os.path.dirname(stored.path), exist_ok=True)
+            os.replace(copy, stored.path)
+        source = stored.path
+    return source
 
 
 def _keep(site: Environment, path: str) -> None:
@@ -288,12 +294,16 @@ def _put(
             else real
         )
         link = Link(held, target, status.st_size, status.st_mtime_ns, bits, wanted)
-        same = source == target and old is not None and stat.S_ISREG(old.st_mode)
-        Replacer(Linker()).replace(
-            link,
-            old,
-            mode=mode,
-            sha256=sha256,
-            owner=None if same else site.owner_of(old),
-            hold=site.hold,
-        )
+        # Only the very bytes of a file may have its privileges.
+        same = sha256 is None and old is not None and stat.S_ISREG(old.st_mode)
+        try:
+            Replacer(Linker()).replace(
+                link,
+                old,
+                mode=mode,
+                sha256=sha256,
+                owner=None if same else site.owner_of(old),
+                hold=site.hold,
+            )
+        except ConcurrentChangeError as error:
+            raise ConcurrentChangeError(str(error).replace(held, source)) from error

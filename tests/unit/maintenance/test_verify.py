@@ -477,7 +477,7 @@ def test_nothing_outside_of_an_environment_is_given(house: House) -> None:
     edit(victim)
     found = look(house, "victim")
     Repair(found).run()
-    assert str(only(found).outcome).startswith("nobody has the pristine file")
+    assert str(only(found).outcome).startswith("no intact copy was found")
 
 
 def test_what_never_ends_is_neither_read_nor_given(house: House) -> None:
@@ -495,10 +495,10 @@ def test_what_never_ends_is_neither_read_nor_given(house: House) -> None:
     assert found.unread[str(giver / "data")] == reason
     assert str(giver / "__init__.py") in found.unread
     Repair(found).run()
-    assert str(only(found).outcome) == "left alone: nobody shares it"
+    assert str(only(found).outcome) == "left alone: no other environment shares it"
     found = look(house, "victim")
     Repair(found).run()
-    assert str(only(found).outcome).startswith("nobody has the pristine file")
+    assert str(only(found).outcome).startswith("no intact copy was found")
 
 
 def test_link_into_another_store_gives_what_is_there(house: House) -> None:
@@ -527,7 +527,7 @@ def test_file_of_somebody_else_is_not_read_for_a_record(house: House) -> None:
     (path,) = (found := look(house)).unread
     assert found.damages == []
     assert path == str(site_packages / "link")
-    assert found.unread[path] == f"{secret} belongs to somebody else"
+    assert found.unread[path] == f"it leads to {secret}, which belongs to another user"
 
 
 def test_scripts_of_a_target_are_not_looked_for_where_pip_has_prepared_them(
@@ -609,7 +609,7 @@ def test_private_edit_is_its_environments_affair(house: House) -> None:
     edit(site_packages / "a" / "data")
     found = look(house)
     Repair(found).run()
-    assert only(found).outcome == "left alone: nobody shares it"
+    assert only(found).outcome == "left alone: no other environment shares it"
     found = look(house, "e")
     Repair(found).run()
     assert only(found).is_repaired
@@ -693,7 +693,8 @@ def test_nothing_is_repaired_if_it_cannot_be_told_what_to_keep(house: House) -> 
     record.mkdir()
     found = look(house, keep=["e"])
     Repair(found).run()
-    assert only(found).outcome == f"not repaired: {record} does not tell what to keep"
+    reason = f"{record} cannot be read, so the edits to keep are unknown"
+    assert only(found).outcome == f"not repaired: {reason}"
     assert (site_packages / "a" / "data").read_text().startswith("edited")
 
 
@@ -721,7 +722,7 @@ def test_two_libraries_of_an_environment_share_with_nobody(
     edit(site_packages / "a" / "data")
     found = look(house)
     Repair(found).run()
-    assert only(found).outcome == "left alone: nobody shares it"
+    assert only(found).outcome == "left alone: no other environment shares it"
     assert set(environments(only(found))) == {"e"}
     assert (site_packages / "a" / "data").read_text().startswith("edited")
 
@@ -735,7 +736,7 @@ def test_environment_of_two_paths_shares_with_nobody(house: House) -> None:
     edit(site_packages / "a" / "data")
     found = look(house)
     Repair(found).run()
-    assert only(found).outcome == "left alone: nobody shares it"
+    assert only(found).outcome == "left alone: no other environment shares it"
     Repair(look(house, "home/e")).run()
     assert (site_packages / "a" / "data").read_text() == "a" * 9000
 
