@@ -64,10 +64,10 @@ def as_data(value: Any) -> Any:
 
 
 def make_stores(force: EffectiveSettings, *, create: bool = True) -> list[Store]:
-    """Open the effective stores.
+    """Open the stores of the effective settings.
 
     :param create: create those that do not exist; else they are only described
-    :raises SettingsError: if there is none
+    :raises SettingsError: if the settings name no store
     :raises StoreRefusedError: if one cannot be used
     """
     settings = force.settings

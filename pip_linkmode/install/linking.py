@@ -158,7 +158,7 @@ class WheelLinker:
             renew(places, self.linker.copies)
             if mode == "symlink":
                 # A clean-up may have looked here before the links were there.
-                assert_present(entry.path)
+                _assert_present(entry)
                 # A symlink to a file that was removed in between is not an error.
                 entry.check()
                 # And a relink too, which forgets symlinks where it finds none.
@@ -217,6 +217,14 @@ class WheelLinker:
         if encoding not in self._encodings:
             self._encodings[encoding] = compiles_here(encoding)
         return self._encodings[encoding]
+
+
+def _assert_present(entry: Entry) -> None:
+    """Raise an error if an entry was taken away; write nothing to a read-only store."""
+    if os.access(entry.store, os.W_OK):
+        assert_present(entry.path)
+    else:
+        os.lstat(os.path.join(entry.path, MANIFEST))
 
 
 def _by_store(

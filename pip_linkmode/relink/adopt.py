@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from email.parser import HeaderParser
 from typing import TYPE_CHECKING
 
@@ -125,20 +125,23 @@ def adopt(store: Store, proposal: Proposal) -> tuple[Entry | None, bool]:
     """
     if not proposal.is_new:
         return proposal.entry, False
+    entry = proposal.entry
     with store.staging() as staged:
-        entry = replace(proposal.entry, mtime=int(time.time()))
-        files = [file for file in entry.files if _write(staged, entry, file, proposal)]
+        files = [file for file in entry.files if _write(staged, file, proposal)]
         shared = [file for file in files if file.path in proposal.sources]
         if not shared:
             return None, False
         sha256 = adopted_digest(entry.dist_info, shared)
+        mtime = claim_mtime(store, entry.name, sha256, int(time.time()))
+        for file in files:
+            os.utime(os.path.join(staged, FILES, file.path), (mtime, mtime))
         manifest = {
             "name": entry.name,
             "version": entry.version,
             "dist_info": entry.dist_info,
             "purelib": entry.purelib,
             "plain_record": False,
-            "mtime": entry.mtime,
+            "mtime": mtime,
             "files": files,
             "wheel": "",
         }
@@ -147,34 +150,31 @@ def adopt(store: Store, proposal: Proposal) -> tuple[Entry | None, bool]:
     return store.entry(sha256), is_new
 
 
-def _write(staged: str, entry: Entry, file: StoredFile, proposal: Proposal) -> bool:
+def _write(staged: str, file: StoredFile, proposal: Proposal) -> bool:
     """Write a file into a staging directory; return whether it has its digest."""
     target = os.path.join(staged, FILES, file.path)
     make_directory(os.path.dirname(target))
     content = proposal.metadata.get(file.path)
-    if content is not None:
-        with open(target, "xb") as written:
-            written.write(content)
-        os.utime(target, (entry.mtime, entry.mtime))
-    else:
-        try:
-            environment, source = proposal.sources[file.path]
-            _copy(environment, source, target, entry.mtime)
-        except FileNotFoundError:
-            return False
-        if sha256_of(target) != file.sha256:
-            os.unlink(target)
-            return False
+    try:
+        if content is None:
+            _copy(*proposal.sources[file.path], target)
+        else:
+            with open(target, "xb") as written:
+                written.write(content)
+    except FileNotFoundError:
+        return False
+    if sha256_of(target) != file.sha256:
+        os.unlink(target)
+        return False
     os.chmod(target, file.mode)
     return True
 
 
-def _copy(environment: Environment, source: str, target: str, mtime: int) -> None:
+def _copy(environment: Environment, source: str, target: str) -> None:
     """Make a private copy of a file, a clone if possible."""
     with environment.open(source) as file:
-        status = os.fstat(file.fileno())
         held = path_of(file.fileno(), source)
-        link = Link(held, target, status.st_size, mtime * 10**9, 0o644, 0o644)
+        link = Link(held, target, os.fstat(file.fileno()).st_size, 0, 0o644, 0o644)
         mode = "no_shared_inode"
         Linker().link([link], mode=mode, store="", target_root="", created=[])
 

@@ -9,6 +9,7 @@ and Python compiles the source.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -224,7 +225,7 @@ class _DistributionPlan:
         chain, target_root = self.chains[link.target]
         if not os.access(os.path.dirname(link.target), os.W_OK | os.X_OK):
             # The linker would take this error for one of the whole file system.
-            reason = "cannot be replaced: the directory is read-only"
+            reason = f"cannot be replaced: {os.strerror(errno.EACCES)}"
             return Keep(link.target, reason, is_error=True)
         if not link.size:
             return Share(link, "copy", target_root, "empty", old)

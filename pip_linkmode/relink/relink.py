@@ -21,7 +21,7 @@ from pip_linkmode.errors import (
     RecordInvalidError,
     describe_error,
 )
-from pip_linkmode.link.filesystems import file_system
+from pip_linkmode.files import file_system
 from pip_linkmode.link.linker import CHAINS, Linker
 from pip_linkmode.link.primitives import PRIMITIVES
 from pip_linkmode.link.replace import refuse_copy

@@ -15,9 +15,15 @@ from pip_linkmode.environments.environment import Environment
 from pip_linkmode.environments.users import users
 from pip_linkmode.files import open_regular, read_regular
 from pip_linkmode.link.primitives import Link, clone, copy
-from pip_linkmode.relink.adopt import adopt, planned
+from pip_linkmode.relink.adopt import propose
 from pip_linkmode.relink.materialize import Materializing
-from pip_linkmode.relink.survey import InstalledDistribution, files_of
+from pip_linkmode.relink.report import Relinked
+from pip_linkmode.relink.survey import (
+    Digests,
+    InstalledDistribution,
+    RelinkedEnvironment,
+    files_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,7 +119,9 @@ def test_record_is_none(
     distribution = Distribution(str(site_packages), info.name)
     with pytest.raises(OSError, match=NONE):
         files_of(Environment(str(site_packages)), distribution)
-    (report,) = Materializing([str(site_packages)], [str(house.root)]).run()
+    materializing = Materializing([str(site_packages)], [str(house.root)])
+    materializing.survey()
+    (report,) = materializing.run()
     ((path, reason),) = report.failed.items()
     assert path == str(info / "RECORD")
     assert re.match(NONE, reason)
@@ -153,11 +161,9 @@ def test_it_is_not_adopted(
     name: str,
 ) -> None:
     distribution = Distribution(str(site_packages), info.name)
-    member = InstalledDistribution(
-        distribution, files_of(Environment(str(site_packages)), distribution)
-    )
+    environment = RelinkedEnvironment(str(site_packages), Relinked(""))
+    files = files_of(environment, distribution)
+    member = InstalledDistribution(environment, distribution, files)
     plant(info / name)
     with pytest.raises(OSError, match=NONE):
-        planned(house.store, [member])
-    with pytest.raises(OSError, match=NONE):
-        adopt(house.store, [member], {})
+        propose(house.store, [member], Digests())

@@ -15,7 +15,7 @@ from pip_linkmode.files import locked
 from pip_linkmode.link.replace import Replacer
 from pip_linkmode.maintenance import enable as maintenance
 from pip_linkmode.maintenance.enable import Disabled, Enabled
-from pip_linkmode.relink import relink as relink_module
+from pip_linkmode.relink import apply as apply_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +63,7 @@ def test_relink_that_can_share_nothing_is_found(
 ) -> None:
     reason = os.strerror(errno.EXDEV)
     refused = {"clone": reason, "hardlink": reason, "symlink": None, "copy": None}
-    monkeypatch.setattr(relink_module, "probe", lambda *_: refused)
+    monkeypatch.setattr(apply_module, "probe", lambda *_: refused)
     text = run.text("relink", str(site_packages), code=1)
     assert "nothing is shared: no hardlink from" in text
     assert reason in text

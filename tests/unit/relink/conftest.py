@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pip_linkmode.relink import apply as apply_module
+from pip_linkmode.relink.forecast import Forecast
 from pip_linkmode.relink.relink import Relinking
 from pip_linkmode.store.store import Store
 from tests.support.wheels import make_wheel
@@ -38,6 +40,7 @@ FILES: dict[str, bytes | str] = {
 PYC = f".{sys.implementation.cache_tag}.pyc"
 BIG = "package/data"
 MODULE = "package/module.py"
+LIBRARY = "package/lib.so"
 
 
 class Bench:
@@ -117,9 +120,20 @@ class Bench:
         )
 
 
+def works(monkeypatch: pytest.MonkeyPatch, ways: dict[str, str | None]) -> None:
+    """Let primitives work, or not, both in the forecast and when they are tried."""
+    monkeypatch.setattr(apply_module, "probe", lambda *_: ways)
+    monkeypatch.setattr(Forecast, "ways", lambda *_: ways)
+
+
 @pytest.fixture
 def bench(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    if os.geteuid() == 0:  # then environments are read with the rights of their owners
+        for parent in tmp_path.parents:
+            if not parent.stat().st_mode & 0o001:
+                parent.chmod(0o711)
+        tmp_path.chmod(0o755)
     return Bench(tmp_path, template)
 
 

@@ -62,7 +62,9 @@ def test_file_of_a_private_store_does_not_get_into_an_environment(
     data.unlink()
     data.symlink_to(entry.source("a/data"))
     chown_tree(bed.path / "env", USER)
-    (report,) = Materializing([str(site_packages)], []).run()
+    materializing = Materializing([str(site_packages)], [])
+    materializing.survey()
+    (report,) = materializing.run()
     assert data.is_symlink() is private
     if private:
         assert report.failed == {str(data): "Permission denied"}
@@ -83,7 +85,9 @@ def test_materialized_link_gives_no_privileges_of_the_stored_file(
     data.symlink_to(source)
     chown_tree(bed.path / "env", USER)
     os.lchown(data, 0, 0)
-    Materializing([str(site_packages)], []).run()
+    materializing = Materializing([str(site_packages)], [])
+    materializing.survey()
+    materializing.run()
     status = data.lstat()
     assert (status.st_uid, status.st_mode & 0o7777) == (USER, 0o755)
 
@@ -97,7 +101,9 @@ def test_sweep_does_not_follow_a_link_in_place_of_a_cache(
     kept.touch()
     swept.touch()
     (site_packages / "a" / "__pycache__").symlink_to(outside)
-    Relinking([str(site_packages)], [bed.store]).run()
+    relinking = Relinking([bed.store])
+    relinking.survey([str(site_packages)])
+    relinking.run()
     assert kept.exists()
     assert not swept.exists()
 

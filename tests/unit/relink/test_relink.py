@@ -9,6 +9,7 @@ import os
 import py_compile
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from pip_linkmode.relink import adopt
 from pip_linkmode.relink import apply as apply_module
 from pip_linkmode.relink import plan as plan_module
 from pip_linkmode.relink import relink as relink_module
+from pip_linkmode.relink.bytecode import bytecode_links
 from pip_linkmode.relink.match import Matcher
 from pip_linkmode.relink.survey import Digests
 from pip_linkmode.store.entry import Entry, adopted_digest
@@ -35,11 +37,13 @@ from tests.support.wheels import make_wheel
 from tests.unit.relink.conftest import (
     BIG,
     FILES,
+    LIBRARY,
     MODULE,
     PYC,
     Bench,
     assert_valid_bytecode,
     content,
+    works,
 )
 
 if TYPE_CHECKING:
@@ -396,7 +400,7 @@ def test_primitive_that_works_nowhere_is_not_promised(
 ) -> None:
     reason = os.strerror(errno.EXDEV)
     ways = {"clone": reason, "hardlink": reason, "symlink": None, "copy": None}
-    monkeypatch.setattr(apply_module, "probe", lambda *_: ways)
+    works(monkeypatch, ways)
 
     def refuse(link: Link) -> None:
         raise OSError(errno.EXDEV, reason, link.target)
@@ -510,8 +514,7 @@ def fake_clone(link: Link) -> None:
 def test_clones_are_files_of_their_own(
     bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    works = {"clone": None, "hardlink": None}
-    monkeypatch.setattr(apply_module, "probe", lambda *_: works)
+    works(monkeypatch, {"clone": None, "hardlink": None})
     (site_packages / "package/tool").chmod(0o750)
     bench.relink(site_packages)
     relinking = bench.prepare(site_packages, mode="clone")
@@ -589,14 +592,14 @@ def test_where_all_is_edited_nothing_is_adopted(bench: Bench) -> None:
 
 
 def test_links_into_a_damaged_entry_are_told(bench: Bench) -> None:
-    files: dict[str, bytes | str] = {BIG: FILES[BIG]}
+    files: dict[str, bytes | str] = {LIBRARY: "library" * 100}
     bench.wheel = make_wheel(bench.root, "package", files=files)
     site_packages = bench.environment()
     bench.relink(site_packages, mode="symlink")
-    (site_packages / BIG).write_text("edited")
+    (site_packages / LIBRARY).write_text("edited")
     found = bench.one(site_packages)
     assert found.skipped == {"are links to somewhere else": 1}
-    assert (site_packages / BIG).read_text() == "edited"
+    assert (site_packages / LIBRARY).read_text() == "edited"
 
 
 def test_file_that_is_gone_is_passed_over(bench: Bench, site_packages: Path) -> None:
@@ -669,7 +672,10 @@ def test_where_a_directory_gives_its_own_group_nothing_is_shared(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
-def test_clone_has_the_owner_of_the_file(bench: Bench, site_packages: Path) -> None:
+def test_clone_has_the_owner_of_the_file(
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works(monkeypatch, {"clone": None})
     os.chown(site_packages / BIG, 12345, 12345)
     relinking = bench.prepare(site_packages, mode="clone")
     instead(relinking, "clone", fake_clone)
@@ -751,8 +757,7 @@ def test_nothing_is_stored_for_who_can_have_nothing_of_it(
     assert report.environments[0].skipped == {"would get another owner or group": 6}
     assert (bench.entries(), report.bytes_stored) == ([], 0)
     # A clone has the owner that it is given.
-    works = {"clone": None, "hardlink": None}
-    monkeypatch.setattr(apply_module, "probe", lambda *_: works)
+    works(monkeypatch, {"clone": None, "hardlink": None})
     report = bench.relink(site_packages, mode="clone", dry_run=dry_run)
     assert report.bytes_stored > 0
 
@@ -982,7 +987,7 @@ def test_bytecode_that_goes_meanwhile_is_not_made(
     bench.relink(site_packages)
     other = bench.environment("two")
     relinking = bench.prepare(other)
-    plan = relink_module.bytecode_links
+    plan = bytecode_links
 
     def and_then_remove(*args: Any) -> Any:
         found = plan(*args)
@@ -1263,8 +1268,8 @@ def test_file_that_changes_while_it_is_adopted_is_looked_at_again(
 ) -> None:
     copy = adopt._copy
 
-    def copy_and_edit(environment: Environment, source: str, *args: Any) -> None:
-        copy(environment, source, *args)
+    def copy_and_edit(environment: Environment, source: str, target: str) -> None:
+        copy(environment, source, target)
         if source == str(site_packages / BIG):
             Path(source).write_text("tada" * 1000)
 
