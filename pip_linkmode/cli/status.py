@@ -31,11 +31,17 @@ def _status_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+_SETTINGS = ("requested", "mode", "stores", "exclude", "reason", "trust_group")
+"""Keys of ``--json``; the others concern a running pip."""
+
+
 def _status(options: argparse.Namespace) -> Result:
     environment = options.environment or options.named
     found = status(environment or _active(), options.link_store)
     data = as_data(found)
     data["hook"]["problem"] = found.hook.problem
+    settings = data["effective_settings"]["settings"]
+    data["effective_settings"]["settings"] = {key: settings[key] for key in _SETTINGS}
     code = (
         PROBLEM
         if found.hook.problem or found.effective_settings.settings.reason

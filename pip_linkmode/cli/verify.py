@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pip_linkmode.cli.command import OK, PROBLEM, Command, Result, open_stores
 from pip_linkmode.cli.progress import Progress
 from pip_linkmode.errors import SettingsError
+from pip_linkmode.maintenance.repair import Repair
 from pip_linkmode.maintenance.verify import Verification
 from pip_linkmode.text import plural
 
@@ -45,20 +46,25 @@ def _verify(options: argparse.Namespace) -> Result:
         msg = "--keep needs --repair"
         raise SettingsError(msg)
     with Progress("Reading") as progress:
-        found = Verification(
-            open_stores(options), options.environments, options.keep, progress.advance
-        )
+        found = Verification(open_stores(options), progress.advance)
+        found.run(options.environments, options.keep)
         if options.repair:
-            found.repair()
+            Repair(found).run()
     damages = found.damages
-    data = {"damages": [_damage(one) for one in damages], "unread": found.unread}
+    data = {
+        "damages": [_damage(one) for one in damages],
+        "unread": found.unread,
+        "notes": found.notes,
+    }
     lines = [line for one in damages for line in _damage_lines(one)]
     lines += [f"Not readable: {path}: {why}" for path, why in found.unread.items()]
     left = [one for one in damages if not one.is_repaired]
+    is_well = not lines
+    lines += found.notes
     if damages:
         count = plural(len(damages), "file is", "files are")
         lines.append(f"{count} not as installed; {len(damages) - len(left)} repaired")
-    elif not lines:
+    elif is_well:
         lines.append("All files are as they were installed.")
     return Result(data, "\n".join(lines), PROBLEM if left or found.unread else OK)
 
@@ -82,7 +88,7 @@ def _damage_lines(damage: Damage) -> list[str]:
     lines += [f"    in {one.environment}" for one in damage.installed]
     lines += [f"    in the store: {one.path}" for one in damage.stored]
     if damage.outcome:
-        lines.append(f"    {damage.outcome}")
+        lines += [f"    {line}" for line in damage.outcome.splitlines()]
     return lines
 
 
@@ -92,6 +98,8 @@ _KINDS = {
     "dangling": "leads nowhere",
     "restamped": "has another time or mode",
     "manifest": "cannot be read",
+    "foreign": "belongs to another user, who may change it",
+    "unlisted": "is not in the manifest of the entry",
 }
 VERIFY = Command(
     "verify",

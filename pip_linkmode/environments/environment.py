@@ -107,8 +107,6 @@ class Environment:
         status = os.stat(self.site_packages)
         return status.st_uid, status.st_gid
 
-    # --- files ------------------------------------------------------------------------
-
     @cached_property
     def directories(self) -> list[str]:
         """The directories to search for all of its files.
@@ -170,7 +168,8 @@ class Environment:
         bases = [one for one in self._roots if real.startswith(os.path.join(one, ""))]
         base = next(iter(bases), os.sep)
         if not (bases or is_stored(real)) and os.lstat(real).st_uid != self.owner:
-            raise PermissionError(errno.EACCES, "Belongs to another user", real)
+            reason = f"it leads to {real}, which belongs to another user"
+            raise PermissionError(errno.EACCES, reason, path)
         with open_real(real, owner=self.owner, base=base) as file:
             yield file
 
@@ -198,20 +197,7 @@ class Environment:
         Files of other users are left out: the environment may be hostile to root.
         They are found by their own status, by absolute path.
         """
-        found: dict[str, os.stat_result] = {}
-        if self.is_virtual:
-            scripts = os.path.join(self.path, _INTERPRETER[0])
-            paths = [os.path.join(self.path, CONFIGURATION)]
-            if not os.path.islink(scripts):  # which may lead outside
-                paths.append(os.path.join(scripts, _INTERPRETER[1]))
-            for path in paths:
-                with contextlib.suppress(OSError):
-                    status = os.lstat(path)
-                    if status.st_uid == os.stat(self.path).st_uid:
-                        found[path] = status
-        return found
-
-    # --- pip --------------------------------------------------------------------------
+        return _identity_files(self)
 
     @property
     def scripts(self) -> str:
@@ -223,28 +209,12 @@ class Environment:
 
         :param name: of the project
         """
-        python = os.path.basename(os.path.dirname(self.site_packages))
-        return {
-            "purelib": self.site_packages,
-            "platlib": self.site_packages,
-            "headers": os.path.join(self.prefix, "include", "site", python, name),
-            "scripts": self.scripts,
-            "data": self.prefix,
-        }
+        return _scheme(self, name)
 
     @cached_property
     def interpreter(self) -> Interpreter | None:
         """Its interpreter, if there is one that answers."""
-        return next(filter(None, map(query_interpreter, self._candidates())), None)
-
-    def _candidates(self) -> Iterator[str]:
-        version = os.path.basename(os.path.dirname(self.site_packages))
-        for name in (version, "python3", "python", "python.exe"):
-            path = os.path.join(self.scripts, name)
-            if name.startswith("python") and os.path.isfile(path):
-                configuration = os.path.join(self.prefix, CONFIGURATION)
-                if all(map(is_trusted, (self.site_packages, configuration, path))):
-                    yield path
+        return next(filter(None, map(query_interpreter, _interpreters(self))), None)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -259,6 +229,42 @@ class Environment:
                 msg = f"another pip-linkmode is at work in {self.site_packages}"
                 raise EnvironmentBusyError(msg) from error
             yield
+
+
+def _identity_files(environment: Environment) -> dict[str, os.stat_result]:
+    found: dict[str, os.stat_result] = {}
+    if environment.is_virtual:
+        scripts = os.path.join(environment.path, _INTERPRETER[0])
+        paths = [os.path.join(environment.path, CONFIGURATION)]
+        if not os.path.islink(scripts):  # which may lead outside
+            paths.append(os.path.join(scripts, _INTERPRETER[1]))
+        for path in paths:
+            with contextlib.suppress(OSError):
+                status = os.lstat(path)
+                if status.st_uid == os.stat(environment.path).st_uid:
+                    found[path] = status
+    return found
+
+
+def _scheme(environment: Environment, name: str) -> dict[str, str]:
+    python = os.path.basename(os.path.dirname(environment.site_packages))
+    return {
+        "purelib": environment.site_packages,
+        "platlib": environment.site_packages,
+        "headers": os.path.join(environment.prefix, "include", "site", python, name),
+        "scripts": environment.scripts,
+        "data": environment.prefix,
+    }
+
+
+def _interpreters(environment: Environment) -> Iterator[str]:
+    version = os.path.basename(os.path.dirname(environment.site_packages))
+    for name in (version, "python3", "python", "python.exe"):
+        path = os.path.join(environment.scripts, name)
+        if name.startswith("python") and os.path.isfile(path):
+            configuration = os.path.join(environment.prefix, CONFIGURATION)
+            if all(map(is_trusted, (environment.site_packages, configuration, path))):
+                yield path
 
 
 def _find(path: str) -> list[str]:

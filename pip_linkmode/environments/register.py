@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pip_linkmode.environments.caches import is_there_now
 from pip_linkmode.environments.identity import link_identity, location
 from pip_linkmode.environments.registry import NAME, SYMLINK
-from pip_linkmode.files import make_directory
+from pip_linkmode.files import is_on_one_host, make_directory
 from pip_linkmode.store.layout import DIRECTORY
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def is_registered(store: str, site_packages: str, sha256: str, mode: str) -> boo
     """
     directory = _directory(store, site_packages)
     marker = os.path.join(directory, f"{sha256}.{mode}")
-    return _is_known(directory) and os.path.lexists(marker)
+    return all(map(os.path.lexists, (os.path.join(directory, NAME), marker)))
 
 
 def register(store: str, site_packages: str, sha256: str, mode: str) -> None:
@@ -66,9 +66,10 @@ def register_all(
     :raises OSError: if it cannot be written
     """
     directory = _directory(store, site_packages)
-    known = _is_known(directory)
+    exists = os.path.lexists if is_on_one_host(store) else is_there_now
+    known = _is_known(directory) and exists(os.path.join(directory, NAME))
     markers = [os.path.join(directory, f"{sha256}.{mode}") for sha256 in sha256s]
-    missing = [one for one in markers if not (known and is_there_now(one))]
+    missing = [one for one in markers if not (known and exists(one))]
     if not missing:
         return
     if not os.access(store, os.W_OK):
@@ -99,9 +100,8 @@ def _sync(path: str) -> None:
 
 def _is_known(directory: str) -> bool:
     """Return whether the name is there, and was not emptied by a power cut."""
-    path = os.path.join(directory, NAME)
     try:
-        return is_there_now(path) and os.lstat(path).st_size > 0
+        return os.lstat(os.path.join(directory, NAME)).st_size > 0
     except OSError:
         return False
 

@@ -45,7 +45,7 @@ from pip_linkmode.environments.identity import (
     link_identity,
     location,
 )
-from pip_linkmode.files import open_regular, refresh_listing
+from pip_linkmode.files import open_regular, read_limited, refresh_listing
 from pip_linkmode.store.layout import DIRECTORY
 from pip_linkmode.store.manifest import IMPOSSIBLE
 
@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 
 NAME = "environment.json"
 SYMLINK = ".symlink"
+_LARGEST = 1 << 20
+"""Bytes of a registration: two paths."""
 
 
 @dataclass(frozen=True)
@@ -251,9 +253,10 @@ def _read(path: str) -> tuple[str, str]:
         contextlib.suppress(OSError, *IMPOSSIBLE),
         open_regular(path, follow=False) as file,
     ):
-        data = json.load(file)
+        data = json.loads(read_limited(file, _LARGEST, path))
         site_packages, place = data["site_packages"], data["place"]
         os.fsencode(site_packages + place)  # neither another type nor a surrogate
-        if os.path.isabs(site_packages) and "\0" not in site_packages:
+        is_root = not os.path.basename(os.path.normpath(site_packages))
+        if os.path.isabs(site_packages) and "\0" not in site_packages and not is_root:
             return site_packages, place
     return "", ""

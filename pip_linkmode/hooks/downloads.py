@@ -22,13 +22,13 @@ import hashlib
 import inspect
 import logging
 import os
-import re
 import sys
 import tempfile
 from functools import wraps
 from typing import TYPE_CHECKING, NamedTuple
 
 from pip_linkmode.hooks.hashes import known
+from pip_linkmode.hooks.links import plain_url, sha256_of_link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from pip_linkmode.store.entry import Entry
 
 _CONTENT_TYPE = "application/zip"
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _log = logging.getLogger("pip_linkmode")
 
 
@@ -87,7 +86,7 @@ class _Run:
         :returns: what pip's downloader returns; ``None`` if pip must download
         """
         wheel = self._wheel
-        if wheel is not None and link.url.startswith(f"{_plain_url(wheel)}.metadata"):
+        if wheel is not None and link.url.startswith(f"{plain_url(wheel)}.metadata"):
             return self._metadata(wheel, location)
         entry = self._entry(link)
         if entry is None or self._stand_ins is None:
@@ -129,7 +128,7 @@ class _Run:
 
     def _entry(self, link: Any) -> Entry | None:
         """Return the entry of the wheel that a link leads to."""
-        sha256 = _sha256(link)
+        sha256 = sha256_of_link(link)
         if sha256 is None:
             return None
         # install_wheel is wrapped, and the stores are opened, before the first one.
@@ -316,20 +315,6 @@ def _quiet(downloader: Any) -> Any:
     made = copy.copy(downloader)
     made._progress_bar = "off"  # noqa: SLF001  # pip's own instance, copied
     return made
-
-
-def _plain_url(link: Any) -> str:
-    return str(link.url.partition("#")[0])
-
-
-def _sha256(link: Any) -> str | None:
-    """Return the sha256 that an index or a URL names for a wheel."""
-    if not link.is_wheel:
-        return None
-    found = link.hash if link.hash_name == "sha256" else None
-    # pip 22.3 has the digests of a page in JSON there alone.
-    found = found or getattr(link, "_hashes", {}).get("sha256")
-    return found if found and _DIGEST.fullmatch(found) else None
 
 
 def _say(name: str, size: int) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import py_compile
+import time
 import warnings
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from pip_linkmode.environments.layout import bytecode_targets
 from pip_linkmode.environments.register import register, register_all
 from pip_linkmode.errors import EntryGoneError
 from pip_linkmode.files import is_temporary, mode_of_new_file
+from pip_linkmode.install.times import renew
 from pip_linkmode.link.placement import Place, by_chain
 from pip_linkmode.link.primitives import Link
 from pip_linkmode.store.layout import FILES, MANIFEST
@@ -69,31 +71,43 @@ class WheelLinker:
         :param layout: where its files go
         :param compiled: its bytecode, if that is linked too
         """
+        bytecode, records = self._plan_bytecode(layout, compiled)
+        stamped = {place.source for place in bytecode.values()}
         plain = mode_of_new_file(self._umask, executable=False)
         executable = mode_of_new_file(self._umask, executable=True)
         base = f"{entry.path}/{FILES}/"
-        mtime_ns = entry.mtime * 10**9
+        # The time of a source stands in its bytecode.
+        mtime_ns, now = entry.mtime * 10**9, time.time_ns()
         places = {}
         for target in layout.linked:
             path, size, _, mode = target.file
             wanted = executable if mode & 0o111 else plain
-            link = Link(base + path, target.path, size, mtime_ns, mode, wanted)
+            time_ns = mtime_ns if target.path in stamped else now
+            link = Link(base + path, target.path, size, time_ns, mode, wanted)
             places[target.path] = Place(target.target_root, link, path)
-        pycs: list[str] = []
+        # Bytecode replaces that of the wheel, as pip's does.
+        return list({**places, **bytecode}.values()), records
+
+    def _plan_bytecode(
+        self, layout: Layout, compiled: Bytecode | None
+    ) -> tuple[dict[str, Place], list[str]]:
+        places: dict[str, Place] = {}
+        records: list[str] = []
         if compiled is None:
-            return list(places.values()), pycs
+            return places, records
         # py_compile gives a file its source's mode, but never makes it executable.
+        plain = mode_of_new_file(self._umask, executable=False)
         wanted = (plain | 0o200) & 0o666 & ~self._umask
         for target, path, record in bytecode_targets(layout):
-            pyc = compiled.files.get(target.file.path)
+            name = target.file.path
+            pyc = compiled.files.get(name)
             if pyc is None or not self._compiles_here(pyc.encoding):
                 continue
-            pycs.append(record)
-            source = compiled.source(target.file.path)
+            records.append(record)
+            source = compiled.source(name)
             link = Link(source, path, pyc.size, pyc.mtime_ns, pyc.mode, wanted)
-            # It takes the place of one that the wheel may have brought.
-            places[path] = Place(target.target_root, link, f"{target.file.path}c")
-        return list(places.values()), pycs
+            places[path] = Place(target.target_root, link, f"{name}c", target.path)
+        return places, records
 
     def link(
         self,
@@ -117,7 +131,7 @@ class WheelLinker:
         entry = found.entry
         project = canonicalize_name(name)
         mode = "copy" if project in self._exclude else self._settings.mode
-        directories = {link.target.rpartition(os.sep)[0] for _, link, _ in places}
+        directories = {link.target.rpartition(os.sep)[0] for _, link, *_ in places}
         for directory in sorted(directories):
             created.directory(directory)
         self._register(entry, layout.site_packages, mode)
@@ -141,9 +155,10 @@ class WheelLinker:
                         target_root=target_root,
                         created=created.files,
                     )
+            renew(places, self.linker.copies)
             if mode == "symlink":
                 # A clean-up may have looked here before the links were there.
-                assert_present(entry.path)
+                _assert_present(entry)
                 # A symlink to a file that was removed in between is not an error.
                 entry.check()
                 # And a relink too, which forgets symlinks where it finds none.
@@ -156,7 +171,7 @@ class WheelLinker:
                     os.path.lexists,
                     (
                         os.path.join(entry.path, MANIFEST),
-                        *(link.source for _, link, _ in places),
+                        *(link.source for _, link, *_ in places),
                     ),
                 )
             ):
@@ -202,6 +217,14 @@ class WheelLinker:
         if encoding not in self._encodings:
             self._encodings[encoding] = compiles_here(encoding)
         return self._encodings[encoding]
+
+
+def _assert_present(entry: Entry) -> None:
+    """Raise an error if an entry was taken away; write nothing to a read-only store."""
+    if os.access(entry.store, os.W_OK):
+        assert_present(entry.path)
+    else:
+        os.lstat(os.path.join(entry.path, MANIFEST))
 
 
 def _by_store(

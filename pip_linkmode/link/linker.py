@@ -80,6 +80,8 @@ class Linker:
     """How many bytes each primitive has linked, in all."""
     exceptions: Counter[str] = field(default_factory=Counter)
     """How many files got an inode of their own in spite of the mode, by reason."""
+    copies: set[str] = field(default_factory=set)
+    """Targets that were copied, or made empty."""
     _proven: set[tuple[str, str, str]] = field(default_factory=set)
     _replaced: set[str] = field(default_factory=set)
     """Targets that were there before."""
@@ -110,6 +112,7 @@ class Linker:
                 # It costs nothing, and one shared by all has bitten pnpm (pnpm#3531).
                 self._link_one(link, ("copy",), store, target_root, created)
                 used["empty"] += 1
+                self.copies.add(link.target)
                 continue
             # A primitive that has worked once works for nearly all files.
             primitive = proven if link.wanted == link.mode else None
@@ -127,6 +130,8 @@ class Linker:
                 )
                 proven = self._first_proven(CHAINS[mode], store, target_root)
             used[primitive] += 1
+            if primitive == "copy":
+                self.copies.add(link.target)
             self.bytes[primitive] += link.size
         return used
 

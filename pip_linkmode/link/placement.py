@@ -117,6 +117,8 @@ class Place(NamedTuple):
     link: Link
     path: str
     """Path in the wheel; of bytecode, that of its source with ``.pyc`` for ``.py``."""
+    source: str = ""
+    """Of bytecode from the store: absolute path of the installed source."""
 
 
 def by_chain(
@@ -145,7 +147,7 @@ def by_chain(
         if reason is not None:
             linker.exceptions[reason] += count
     groups: dict[tuple[str, str], list[Link]] = defaultdict(list)
-    for target_root, link, path in places:
+    for target_root, link, path, _ in places:
         chain = chains[target_root]
         if chain != "copy" and is_state(path):
             chain = "no_shared_inode"

@@ -39,7 +39,7 @@ class Link(NamedTuple):
     size: int
     """Bytes."""
     mtime_ns: int
-    """Modification time of the source, which every target gets, in ns."""
+    """Modification time that a clone or copy gets, in ns."""
     mode: int
     """Permission bits of the source."""
     wanted: int

@@ -1,15 +1,29 @@
-"""One damaged file, with all of its names."""
+"""Damaged files, each with all of its names."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
+
+from pip_linkmode.files import CHUNK
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pip_linkmode.environments.environment import Environment
     from pip_linkmode.store.store import Store
 
-    Kind = Literal["modified", "missing", "dangling", "restamped", "manifest"]
+    Kind = Literal[
+        "modified",
+        "missing",
+        "dangling",
+        "restamped",
+        "manifest",
+        "foreign",
+        "unlisted",
+    ]
 
 
 class Stored(NamedTuple):
@@ -29,22 +43,24 @@ class InstalledFile(NamedTuple):
     """A file of an environment."""
 
     environment: str
-    """The directory that a person knows it by."""
+    """The directory of the environment, as the user knows it."""
     path: str
     """Absolute path."""
     site: Environment
-    """What has to have it inside, if it is to be replaced."""
+    """The environment, which must contain the file if it is replaced."""
 
 
 @dataclass
 class Damage:
-    """One file that is not what it should be, with all of its names."""
+    """One file that is not as it should be, with all of its names."""
 
     kind: Kind
     package: str
     """Name and version."""
     sha256: str | None
-    """What the content should be, hexadecimal; ``None`` for bytecode."""
+    """The digest that the content should have, hexadecimal; ``None`` for bytecode."""
+    owner: int | None = None
+    """The user that owns the file, if that is a wrong one."""
     stored: list[Stored] = field(default_factory=list)
     installed: list[InstalledFile] = field(default_factory=list)
     outcome: str | None = None
@@ -53,7 +69,7 @@ class Damage:
 
     @property
     def path(self) -> str:
-        """The name of it that a person has had in hand."""
+        """The name to report: that in an environment, if there is one."""
         first = self.installed or self.stored
         return first[0].path
 
@@ -64,7 +80,47 @@ class Damage:
 
 
 class Key(NamedTuple):
-    """What makes two names one file."""
+    """Device and inode: equal for all names of one file."""
 
     device: int
     inode: int
+
+
+class Findings:
+    """Damages by file, and the digests that were computed to find them."""
+
+    def __init__(self, on_progress: Callable[[float], object]) -> None:
+        """Begin with nothing.
+
+        :param on_progress: called with the bytes that were read
+        """
+        self._on_progress = on_progress
+        self._digests: dict[Key, str] = {}
+        self.damages: dict[Key | str, Damage] = {}
+        self.unread: dict[str, str] = {}
+        """Reasons why files of environments could not be read, by path."""
+        self.notes: list[str] = []
+        """Harmless findings, as sentences."""
+
+    def found(
+        self, key: Key | str, kind: Kind, package: str, sha256: str | None
+    ) -> Damage:
+        """Return the damage of a file, which is a new one the first time."""
+        if key not in self.damages:
+            self.damages[key] = Damage(kind, package, sha256)
+        return self.damages[key]
+
+    def digest(self, file: BinaryIO) -> str:
+        """Return the sha256 of an open file, read once however many names it has.
+
+        :raises OSError: if it cannot be read
+        """
+        status = os.fstat(file.fileno())
+        key = Key(status.st_dev, status.st_ino)
+        if key not in self._digests:
+            digest = hashlib.sha256()
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+                self._on_progress(len(chunk))
+            self._digests[key] = digest.hexdigest()
+        return self._digests[key]

@@ -33,10 +33,12 @@ from pip_linkmode.store.manifest import (
 from pip_linkmode.store.paths import StoredFile, compiled_sources, is_safe_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 MANIFEST_VERSION = 1
+_LATEST = 1 << 33
+"""Seconds; file systems and ``utime`` have no room for much later times."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,36 @@ def adopted_digest(dist_info: str, files: Iterable[StoredFile]) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
+def _refuse_impossible(
+    file: str, files: Iterable[StoredFile], strings: Sequence[object], mtime: int
+) -> None:
+    """Refuse values that no manifest of this version has.
+
+    :param file: absolute path of the manifest
+    :param strings: names, the last of which is the dist-info directory
+    :raises EntryDamagedError: if there is one
+    """
+    for row in files:
+        if (
+            not is_safe_path(row.path)
+            or type(row.size) is not int
+            or type(row.sha256) is not str
+            or type(row.mode) is not int
+            or row.mode & ~0o777
+        ):
+            msg = f"{file} has the impossible file {row.path!r}"
+            raise EntryDamagedError(msg)
+    dist_info = strings[-1]
+    if not all(isinstance(value, str) for value in strings) or not (
+        is_safe_path(str(dist_info)) and "/" not in str(dist_info)
+    ):
+        msg = f"{file} has an impossible name"
+        raise EntryDamagedError(msg)
+    if not 0 <= mtime < _LATEST:
+        msg = f"{file} has an impossible time"
+        raise EntryDamagedError(msg)
+
+
 def load_entry(path: str, store: str, sha256: str) -> Entry | None:
     """Read a manifest; ``None`` if there is no entry.
 
@@ -123,21 +155,8 @@ def load_entry(path: str, store: str, sha256: str) -> Entry | None:
         wheel, name, version, dist_info = strings = [
             data[key] for key in ("wheel", "name", "version", "dist_info")
         ]
-        for row in files:
-            if (
-                not is_safe_path(row.path)
-                or type(row.size) is not int
-                or type(row.sha256) is not str
-                or type(row.mode) is not int
-                or row.mode & ~0o777
-            ):
-                msg = f"{file} has the impossible file {row.path!r}"
-                raise EntryDamagedError(msg)
-        if not all(isinstance(value, str) for value in strings) or not (
-            is_safe_path(dist_info) and "/" not in dist_info
-        ):
-            msg = f"{file} has an impossible name"
-            raise EntryDamagedError(msg)
+        mtime = int(data["mtime"])
+        _refuse_impossible(file, files, strings, mtime)
         paths = {row.path for row in files}
         if len(paths) < len(files) or not paths.issuperset(
             f"{dist_info}/{one}" for one in ("METADATA", "WHEEL", "RECORD")
@@ -154,7 +173,7 @@ def load_entry(path: str, store: str, sha256: str) -> Entry | None:
             dist_info=dist_info,
             purelib=bool(data["purelib"]),
             record_is_complete=bool(data["plain_record"]),
-            mtime=int(data["mtime"]),
+            mtime=mtime,
             files=files,
             wheel_size=int(data.get("wheel_size", 0)),
         )

@@ -27,6 +27,8 @@ IMPOSSIBLE = (
     ValueError,
 )
 """What reading a manifest that we have not written can raise."""
+_LARGEST = 256 << 20
+"""Bytes; a file of a wheel takes about 150."""
 _USE_SECONDS = 60 * 60
 GONE = (
     *(errno.ENOENT, errno.ENOTDIR, errno.ELOOP),
@@ -62,7 +64,7 @@ def assert_present(directory: str) -> None:
     except OSError as error:
         if error.errno in GONE:
             raise
-        os.lstat(manifest)  # a store that we may not write to
+        os.lstat(manifest)  # a store that this user may not write to
 
 
 def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
@@ -156,6 +158,9 @@ def read_manifest(path: str) -> Any:
             or status.st_uid != os.lstat(os.path.dirname(path)).st_uid
         ):
             msg = f"{path} can be written to by others"
+            raise EntryDamagedError(msg)
+        if status.st_size > _LARGEST:
+            msg = f"{path} is too large for a manifest: {status.st_size} bytes"
             raise EntryDamagedError(msg)
         return json.loads(file.read())
 

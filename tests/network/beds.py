@@ -164,11 +164,7 @@ class Host(Machine):
         shared = self._share.shared
         command = self._share.client(read_only=read_only, cached=cached)
         self._client = self.start(*command)
-        table = Path(f"/proc/{self.pid}/mountinfo")
-        wait_for(
-            lambda: table.read_text().count(f" {shared} ") > 1,
-            f"{shared} is not mounted",
-        )
+        wait_for(self._is_mounted, f"{shared} is not mounted")
         wait_for(
             lambda: self.run("stat", shared / ".", check=False),
             f"{shared} is not there",
@@ -182,9 +178,15 @@ class Host(Machine):
 
     def mount_again(self) -> None:
         """Mount the file system after its client or its server was killed."""
-        self.run("umount", "--lazy", self._share.shared, check=False)
         self.kill_client()
+        if self._is_mounted():  # sshfs unmounts when its server ends
+            self.run("umount", "--lazy", self._share.shared)
         self.mount()
+
+    def _is_mounted(self) -> bool:
+        """Return whether there is more than the read-only directory below."""
+        table = Path(f"/proc/{self.pid}/mountinfo").read_text()
+        return table.count(f" {self._share.shared} ") > 1
 
 
 class Share:

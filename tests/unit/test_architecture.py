@@ -73,10 +73,6 @@ OTHERS = {
 STARTED = {"__init__": set[str](), "_bootstrap": {"sys"}, "hooks/elsewhere": {"sys"}}
 """What every interpreter loads, and all that it may import."""
 LONGEST_MODULE, LONGEST_CLASS = 330, 220
-UNDIVIDED = {
-    "maintenance/enable",
-    "maintenance/verify",
-}
 MOST_AT_THE_TOP = 10
 
 
@@ -184,8 +180,6 @@ def test_rooms_say_what_they_are_for_and_nothing_else(room: Path) -> None:
 @each_module
 def test_modules_and_classes_are_read_in_one_sitting(module: Path) -> None:
     text = module.read_text(encoding="utf-8")
-    if name_of(module) in UNDIVIDED:
-        return
     assert len(text.splitlines()) <= LONGEST_MODULE
     for node in ast.walk(parse(module)):
         if isinstance(node, ast.ClassDef):

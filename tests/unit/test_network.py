@@ -254,6 +254,16 @@ def test_links_of_a_few_minutes_ago_are_looked_for(
     assert len(prune(house.store, PruneOptions()).removed) == 1
 
 
+def test_local_registration_is_not_written_again(house: House) -> None:
+    entry = house.entry("a")
+    site_packages = house.install("env", "symlink", entry)
+    (registration,) = registrations(str(house.root))
+    marker = Path(registration.directory, f"{entry.sha256}.symlink")
+    os.utime(marker, (0, 0))
+    register(str(house.root), str(site_packages), entry.sha256, "symlink")
+    assert marker.stat().st_mtime == 0
+
+
 def test_registered_again_is_recent_again(house: House, network: None) -> None:
     del network
     entry = house.entry("a")
@@ -268,8 +278,9 @@ def test_registered_again_is_recent_again(house: House, network: None) -> None:
 
 @pytest.mark.parametrize("gone", ["marker", "registration"])
 def test_registration_that_only_a_cache_has_is_made_again(
-    house: House, monkeypatch: pytest.MonkeyPatch, gone: str
+    house: House, monkeypatch: pytest.MonkeyPatch, network: None, gone: str
 ) -> None:
+    del network
     entry = house.entry("a")
     site_packages = house.install("env", "symlink", entry)
     (registration,) = registrations(str(house.root))

@@ -750,6 +750,9 @@ def test_environment_may_have_its_packages_elsewhere(
     [
         '{"site_packages": 1, "place": "host:1"}',
         '{"site_packages": "relative", "place": "host:1"}',
+        '{"site_packages": "/", "place": "host:1"}',
+        '{"site_packages": "//./", "place": "host:1"}',
+        '{"site_packages": "/env", "place": "host:1"}' + " " * (1 << 20),
         '{"site_packages": "/a\\u0000", "place": "host:1"}',
         '{"site_packages": "/\\ud800", "place": "host:1"}',
         '{"site_packages": "/env", "place": null}',

@@ -623,6 +623,14 @@ def image(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Path:
         return stock(path, mode, **options)
 
     monkeypatch.setattr(os, "access", access)
+    utime = os.utime
+
+    def set_time(path: Any, *times: Any, **options: Any) -> None:
+        if isinstance(path, str) and Path(path).is_relative_to(root):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        utime(path, *times, **options)
+
+    monkeypatch.setattr(os, "utime", set_time)
     return root
 
 

@@ -250,8 +250,8 @@ def test_without_a_store_there_is_nothing_to_fill(
     command.variables["PIP_LINK_MODE"] = "off"
     _, errors = command(wheel, "--link-store", "", code=2)
     assert errors == (
-        "ERROR: there is no store: the link mode is off (PIP_LINK_MODE); "
-        "name one by --link-store\n"
+        "ERROR: there is no store: the link mode is off (PIP_LINK_MODE). "
+        "Name one with --link-store\n"
     )
 
 

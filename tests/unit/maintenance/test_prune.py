@@ -290,11 +290,11 @@ def between(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> No
     """Do something when entries are aside, before the second look."""
     looks = []
 
-    def look(*args: Any) -> list[users.User]:
+    def look(*args: Any, **options: Any) -> list[users.User]:
         looks.append(1)
         if len(looks) == 2:
             action()
-        return users.users(*args)
+        return users.users(*args, **options)
 
     monkeypatch.setattr(prune_module, "users", look)
 

@@ -428,7 +428,7 @@ def test_status_says_all_of_it(
     assert "1 entry, " in text
     assert "it does not exist yet" in text
     assert "symlink  works" in text
-    assert "pip 1.2, links what it installs" in text
+    assert "pip 1.2, links the wheels that it installs" in text
     assert "pip-linkmode 1.2, installed there" in text
     (site_packages / "pip_linkmode.pth").unlink()
     (tmp_path / "env" / "pip.conf").write_text("[global]\nno-cache-dir = yes\n")

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
 
@@ -18,6 +18,8 @@ from pip_linkmode.environments.registry import registrations
 from pip_linkmode.errors import EnvironmentUnknownError
 from pip_linkmode.link.linker import Linker
 from pip_linkmode.maintenance import verify
+from pip_linkmode.maintenance.damage import Findings
+from pip_linkmode.maintenance.repair import Repair
 from pip_linkmode.maintenance.verify import Verification
 from pip_linkmode.store.store import Store
 from tests.support.house import House, note
@@ -38,9 +40,17 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     return House(tmp_path)
 
 
+def verified(
+    stores: Sequence[Store], named: Sequence[str] = (), keep: Sequence[str] = ()
+) -> Verification:
+    verification = Verification(stores)
+    verification.run(named, keep)
+    return verification
+
+
 def look(house: House, *named: str, keep: Sequence[str] = ()) -> Verification:
     asked, kept = ([str(house.path / one) for one in paths] for paths in (named, keep))
-    return Verification([house.store], asked, kept)
+    return verified([house.store], asked, kept)
 
 
 def only(verification: Verification) -> Damage:
@@ -277,14 +287,14 @@ def test_what_cannot_be_read_is_said(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site_packages = house.install("e", "copy", house.entry("a"))
-    digest = Verification._digest
+    digest, inode = Findings.digest, (site_packages / "a" / "data").stat().st_ino
 
-    def refuse(self: Verification, path: str) -> str:
-        if path.startswith(str(site_packages)) and path.endswith("data"):
+    def refuse(self: Findings, file: BinaryIO) -> str:
+        if os.fstat(file.fileno()).st_ino == inode:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return digest(self, path)
+        return digest(self, file)
 
-    monkeypatch.setattr(Verification, "_digest", refuse)
+    monkeypatch.setattr(Findings, "digest", refuse)
     unread = {str(site_packages / "a" / "data"): os.strerror(errno.EIO)}
     assert look(house).unread == unread
 
@@ -310,13 +320,13 @@ def test_bytes_come_from_another_store(house: House) -> None:
     two = house.install("two", "symlink", entry)
     stores = [house.store, other_store(house, entry)]
     edit(entry.source("a/data"))
-    found = Verification(stores, [])
-    found.repair()
+    found = verified(stores)
+    Repair(found).run()
     assert only(found).is_repaired
     for path in (one / "a" / "data", two / "a" / "data"):
         assert path.read_text() == "a" * 9000
     house.entry("a").check()
-    assert Verification(stores, []).damages == []
+    assert verified(stores).damages == []
     # They share again.
     assert (one / "a" / "data").stat().st_nlink > 1 or not hasattr(os, "link")
 
@@ -331,7 +341,7 @@ def test_kept_edit_becomes_a_file_of_its_own(house: House) -> None:
     house.install("witness", "copy", entry)
     edit(entry.source("a/data"))
     found = look(house, keep=["hardlink-1", "symlink-1"])
-    found.repair()
+    Repair(found).run()
     assert "hardlink-1, " in str(only(found).outcome)
     for site_packages in all_site_packages:
         path = site_packages / "a" / "data"
@@ -348,7 +358,7 @@ def test_missing_and_restamped_files_come_back_to_the_store(house: House) -> Non
     shutil.rmtree(os.path.dirname(entry.source("a/data")))
     os.utime(entry.source("a-1.0.dist-info/METADATA"))
     found = look(house)
-    found.repair()
+    Repair(found).run()
     assert all(damage.is_repaired for damage in found.damages)
     house.entry("a").check()
 
@@ -359,7 +369,7 @@ def test_dangling_link_is_replaced_by_what_another_has(house: House) -> None:
     other = house.install("witness", "copy", entry)
     shutil.rmtree(house.root / "v1" / "wheels")
     found = look(house)
-    found.repair()
+    Repair(found).run()
     path = site_packages / "a" / "data"
     assert path.read_text() == "a" * 9000
     assert (path.is_symlink(), path.stat().st_nlink) == (False, 1)
@@ -378,14 +388,14 @@ def test_distribution_that_was_installed_last_has_won(
         (witness / f"only_{name}").write_text(f"of {name}")
     os.utime(site_packages / f"{older}-1.0.dist-info" / "RECORD", (1, 1))
     (site_packages / "both").write_text("edited")
-    look(house, "e").repair()
+    Repair(look(house, "e")).run()
     assert (site_packages / "both").read_text() == f"of {newer}"
 
 
 def test_file_that_is_gone_is_put_back(house: House) -> None:
     site_packages = house.install("e", "hardlink", house.entry("a"))
     (site_packages / "a" / "data").unlink()
-    look(house, "e").repair()
+    Repair(look(house, "e")).run()
     assert (site_packages / "a" / "data").read_text() == "a" * 9000
 
 
@@ -404,7 +414,7 @@ def test_repaired_file_has_the_mode_it_had_and_the_owner_of_its_environment(
         os.chown(path, 123, 456)
         path.chmod(0o6600)
         given = note(path)
-        look(house, site_packages.parents[2].name).repair()
+        Repair(look(house, site_packages.parents[2].name)).run()
         status = path.stat()
         assert path.read_text() == "a" * 9000
         theirs = site_packages.stat()
@@ -418,7 +428,7 @@ def test_mode_of_a_shared_file_is_that_of_the_stored_one_again(house: House) -> 
     entry = house.entry("a")
     path = house.install("e", "hardlink", entry) / "a" / "data"
     path.chmod(0o600)
-    look(house).repair()
+    Repair(look(house)).run()
     assert path.stat().st_mode & 0o777 == 0o644
     assert look(house).damages == []
 
@@ -434,7 +444,7 @@ def test_nothing_is_written_behind_a_link_to_a_directory(house: House) -> None:
     (other / "a").symlink_to(tree)
     edit(tree / "data")
     found = look(house, "one", "two")
-    found.repair()
+    Repair(found).run()
     assert environments(only(found)) == ["one", "two"]
     assert str(only(found).outcome).startswith("left alone: it is outside of")
     assert (tree / "data").read_text().startswith("edited")
@@ -449,7 +459,7 @@ def test_nothing_outside_of_an_environment_is_written(house: House) -> None:
     add_row(site_packages, "a-1.0.dist-info", "directory/victim", "payload")
     (house.path / "victim").write_text("mine")
     found = look(house, "e")
-    found.repair()
+    Repair(found).run()
     assert only(found).path == str(site_packages / "directory" / "victim")
     assert not only(found).is_repaired
     assert (house.path / "victim").read_text() == "mine"
@@ -466,8 +476,8 @@ def test_nothing_outside_of_an_environment_is_given(house: House) -> None:
     shutil.rmtree(house.root / "v1" / "wheels")
     edit(victim)
     found = look(house, "victim")
-    found.repair()
-    assert str(only(found).outcome).startswith("nobody has the pristine file")
+    Repair(found).run()
+    assert str(only(found).outcome).startswith("no intact copy was found")
 
 
 def test_what_never_ends_is_neither_read_nor_given(house: House) -> None:
@@ -484,11 +494,11 @@ def test_what_never_ends_is_neither_read_nor_given(house: House) -> None:
     reason = "Not a regular file"
     assert found.unread[str(giver / "data")] == reason
     assert str(giver / "__init__.py") in found.unread
-    found.repair()
-    assert str(only(found).outcome) == "left alone: nobody shares it"
+    Repair(found).run()
+    assert str(only(found).outcome) == "left alone: no other environment shares it"
     found = look(house, "victim")
-    found.repair()
-    assert str(only(found).outcome).startswith("nobody has the pristine file")
+    Repair(found).run()
+    assert str(only(found).outcome).startswith("no intact copy was found")
 
 
 def test_link_into_another_store_gives_what_is_there(house: House) -> None:
@@ -500,7 +510,7 @@ def test_link_into_another_store_gives_what_is_there(house: House) -> None:
     giver.symlink_to(f"{other.path(entry.sha256)}/files/a/data")
     shutil.rmtree(house.root / "v1" / "wheels")
     edit(victim)
-    look(house, "victim").repair()
+    Repair(look(house, "victim")).run()
     assert victim.read_text() == "a" * 9000
 
 
@@ -517,7 +527,7 @@ def test_file_of_somebody_else_is_not_read_for_a_record(house: House) -> None:
     (path,) = (found := look(house)).unread
     assert found.damages == []
     assert path == str(site_packages / "link")
-    assert found.unread[path] == f"{secret} belongs to somebody else"
+    assert found.unread[path] == f"it leads to {secret}, which belongs to another user"
 
 
 def test_scripts_of_a_target_are_not_looked_for_where_pip_has_prepared_them(
@@ -544,7 +554,7 @@ def test_link_to_somewhere_else_is_kept_as_it_is(house: House) -> None:
         path.unlink()
         path.symlink_to(secret)
     found = look(house, keep=["e"])
-    found.repair()
+    Repair(found).run()
     assert only(found).is_repaired
     assert one.readlink() == secret
     assert two.read_text() == "a" * 9000
@@ -564,7 +574,7 @@ def test_bytes_that_change_on_their_way_do_not_get_into_the_store(
         return link(self, links, **options)
 
     monkeypatch.setattr(Linker, "link", change)
-    found.repair()
+    Repair(found).run()
     said = f"not repaired: {witness / 'a' / 'data'} was changed by another process"
     assert only(found).outcome == said
     assert Path(entry.source("a/data")).read_text().startswith("edited")
@@ -587,7 +597,7 @@ def test_bytes_that_change_on_their_way_do_not_get_into_an_environment(
         return link(self, links, **options)
 
     monkeypatch.setattr(Linker, "link", swap)
-    found.repair()
+    Repair(found).run()
     said = f"not repaired: {giver} was changed by another process"
     assert only(found).outcome == said
     assert victim.read_text().startswith("edited")
@@ -598,10 +608,10 @@ def test_private_edit_is_its_environments_affair(house: House) -> None:
     site_packages = house.install("e", "copy", house.entry("a"))
     edit(site_packages / "a" / "data")
     found = look(house)
-    found.repair()
-    assert only(found).outcome == "left alone: nobody shares it"
+    Repair(found).run()
+    assert only(found).outcome == "left alone: no other environment shares it"
     found = look(house, "e")
-    found.repair()
+    Repair(found).run()
     assert only(found).is_repaired
     assert (site_packages / "a" / "data").read_text() == "a" * 9000
 
@@ -617,7 +627,7 @@ def test_edit_that_environments_share_without_a_store_is_undone(
     os.utime(entry.source("a/data"), (entry.mtime, entry.mtime))
     edit(all_site_packages[0] / "a" / "data")
     found = look(house)
-    found.repair()
+    Repair(found).run()
     assert only(found).is_repaired
     for site_packages in all_site_packages:
         assert (site_packages / "a" / "data").read_text() == "a" * 9000
@@ -650,7 +660,7 @@ def test_edit_is_kept_by_whatever_path_the_environment_is_named(
 ) -> None:
     mine, *others = share_an_edit(house)
     found = look(house, *named, keep=["home/a"])
-    found.repair()
+    Repair(found).run()
     assert str(only(found).outcome).startswith("repaired; ")
     assert (mine.read_text()[:6], mine.stat().st_nlink) == ("edited", 1)
     assert [path.read_text() for path in others] == ["a" * 9000] * 2
@@ -661,14 +671,14 @@ def test_edit_is_kept_by_an_environment_that_no_store_knows(house: House) -> Non
     for registration in registrations(str(house.root)):
         if registration.site_packages.startswith(str(house.path / "data" / "a")):
             registration.release()
-    look(house, "c", keep=["data/a"]).repair()
+    Repair(look(house, "c", keep=["data/a"])).run()
     assert mine.read_text().startswith("edited")
 
 
 def test_edit_that_only_those_to_be_kept_share_is_left_alone(house: House) -> None:
     mine, *_ = share_an_edit(house)
     found = look(house, keep=["data/a", "data/b", "c"])
-    found.repair()
+    Repair(found).run()
     assert str(only(found).outcome).startswith("left alone: ")
     assert mine.stat().st_nlink == 3
 
@@ -682,8 +692,9 @@ def test_nothing_is_repaired_if_it_cannot_be_told_what_to_keep(house: House) -> 
     record.unlink()
     record.mkdir()
     found = look(house, keep=["e"])
-    found.repair()
-    assert only(found).outcome == f"not repaired: {record} does not tell what to keep"
+    Repair(found).run()
+    reason = f"{record} cannot be read, so the edits to keep are unknown"
+    assert only(found).outcome == f"not repaired: {reason}"
     assert (site_packages / "a" / "data").read_text().startswith("edited")
 
 
@@ -710,8 +721,8 @@ def test_two_libraries_of_an_environment_share_with_nobody(
     register(str(house.root), str(other), entry.sha256, "copy")
     edit(site_packages / "a" / "data")
     found = look(house)
-    found.repair()
-    assert only(found).outcome == "left alone: nobody shares it"
+    Repair(found).run()
+    assert only(found).outcome == "left alone: no other environment shares it"
     assert set(environments(only(found))) == {"e"}
     assert (site_packages / "a" / "data").read_text().startswith("edited")
 
@@ -724,9 +735,9 @@ def test_environment_of_two_paths_shares_with_nobody(house: House) -> None:
     register(str(house.root), alias, entry.sha256, "copy")
     edit(site_packages / "a" / "data")
     found = look(house)
-    found.repair()
-    assert only(found).outcome == "left alone: nobody shares it"
-    look(house, "home/e").repair()
+    Repair(found).run()
+    assert only(found).outcome == "left alone: no other environment shares it"
+    Repair(look(house, "home/e")).run()
     assert (site_packages / "a" / "data").read_text() == "a" * 9000
 
 
@@ -751,7 +762,7 @@ def test_bytecode_is_removed_to_be_compiled_again(house: House) -> None:
     (pyc,) = Path(entry.path).glob("bytecode/*/a/__init__.pyc")
     pyc.unlink()
     found = look(house)
-    found.repair()
+    Repair(found).run()
     assert only(found).outcome == "removed, to be compiled again"
     assert look(house).damages == []
     house.entry("a")
@@ -762,7 +773,7 @@ def test_entry_that_cannot_be_mended_is_set_aside(house: House) -> None:
     entry = house.entry("a")
     edit(entry.source("a/data"))
     found = look(house)
-    found.repair()
+    Repair(found).run()
     assert only(found).is_repaired
     assert house.present() == []
 
@@ -772,7 +783,7 @@ def test_entry_without_a_manifest_is_set_aside(house: House) -> None:
     house.install("e", "hardlink", entry)
     Path(entry.path, "manifest.json").write_text("{")
     found = look(house)
-    found.repair()
+    Repair(found).run()
     assert only(found).is_repaired
     assert house.present() == []
 
@@ -782,7 +793,7 @@ def test_entry_that_somebody_depends_on_is_not_set_aside(house: House) -> None:
     site_packages = house.install("e", "symlink", entry)
     edit(entry.source("a/data"))
     found = look(house)
-    found.repair()
+    Repair(found).run()
     assert not only(found).is_repaired
     assert "--force-reinstall --no-deps a==1.0" in str(only(found).outcome)
     assert (site_packages / "a" / "data").exists()
@@ -793,7 +804,7 @@ def test_entry_that_has_gone_is_not_set_aside_again(house: House) -> None:
     edit(entry.source("a/data"))
     found = look(house)
     shutil.rmtree(entry.path)
-    found.repair()
+    Repair(found).run()
     assert only(found).is_repaired
 
 
@@ -809,7 +820,7 @@ def test_file_that_cannot_be_put_leaves_nothing_behind(
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(os, "replace", fail)
-    found.repair()
+    Repair(found).run()
     assert not only(found).is_repaired
     reason = f"{site_packages / 'a' / 'data'}: {os.strerror(errno.EROFS)}"
     assert only(found).outcome == f"not repaired: {reason}"
@@ -827,6 +838,6 @@ def test_witness_that_has_changed_meanwhile_is_not_believed(
     def gone(*_: object) -> str:
         raise FileNotFoundError
 
-    monkeypatch.setattr(Verification, "_digest", gone)
-    found.repair()
+    monkeypatch.setattr(Findings, "digest", gone)
+    Repair(found).run()
     assert house.present() == []

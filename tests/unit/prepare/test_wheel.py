@@ -90,6 +90,7 @@ def test_plain_wheel_is_described(tmp_path: Path) -> None:
     manifest = unpacked(archive(), tmp_path)
     files = manifest.pop("files")
     assert manifest.pop("mtime") == MTIME
+    assert manifest.pop("wheel_size") == len(archive())
     assert manifest.pop("wheel_sha256") == hashlib.sha256(archive()).hexdigest()
     assert manifest == {
         "plain_record": False,

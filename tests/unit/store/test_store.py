@@ -567,6 +567,14 @@ def test_manifest_that_is_nested_too_deep_is_damage(
     assert load(written, opening * 100_000) is None
 
 
+def test_manifest_that_is_too_large_is_damage_and_not_read(
+    store: Store, entry: Entry
+) -> None:
+    os.truncate(manifest_of(entry), 1 << 42)
+    with pytest.raises(EntryDamagedError, match="too large for a manifest"):
+        store.entry(entry.sha256)
+
+
 @settings(deadline=None)
 @given(st.binary())
 @example(b"")
