@@ -17,6 +17,7 @@ from pip_linkmode.environments.layout import bytecode_targets
 from pip_linkmode.environments.register import register, register_all
 from pip_linkmode.errors import EntryGoneError
 from pip_linkmode.files import is_temporary, mode_of_new_file
+from pip_linkmode.install.lost import why_unreachable
 from pip_linkmode.install.times import renew
 from pip_linkmode.link.placement import Place, by_chain
 from pip_linkmode.link.primitives import Link
@@ -50,6 +51,8 @@ class WheelLinker:
         self.linker = linker
         self.mounted: set[str] = set()
         """Stores on another file system than the environment with the symlinks."""
+        self.unreachable: set[str] = set()
+        """Reasons why other users of an environment cannot follow its symlinks."""
         self._settings, self._umask = settings, umask
         self._exclude = {canonicalize_name(name) for name in settings.exclude}
         self._encodings: dict[str, bool] = {}
@@ -179,10 +182,16 @@ class WheelLinker:
             msg = f"{entry.path} is gone"
             raise EntryGoneError(msg) from error
         if used["symlink"]:
-            ends = (entry.store, layout.site_packages)
-            if len({os.stat(end).st_dev for end in ends}) > 1:
-                self.mounted.add(entry.store)
+            self._examine(entry.store, layout.site_packages)
         return used
+
+    def _examine(self, store: str, site_packages: str) -> None:
+        """Note what would keep programs from following symlinks into a store."""
+        if os.stat(store).st_dev != os.stat(site_packages).st_dev:
+            self.mounted.add(store)
+        reason = why_unreachable(store, site_packages)
+        if reason is not None:
+            self.unreachable.add(reason)
 
     def _register(self, entry: Entry, site_packages: str, mode: str) -> None:
         """Note which environment is going to use an entry.

@@ -165,6 +165,8 @@ class Summary:
         for store in sorted(self._links.mounted):
             where = f"{store} ({file_system(store)})"
             yield f"; the links dangle while {where} is not mounted"
+        for reason in sorted(self._links.unreachable):
+            yield f"; {reason}"
         for reason, files in self._links.linker.exceptions.items():
             if requested in _LINKS:
                 self.warn(f"{files:,} files without a {requested}: {reason}")
