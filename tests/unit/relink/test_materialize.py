@@ -19,6 +19,7 @@ from pip_linkmode.relink.materialize import Materializing
 from tests.support.house import note
 from tests.unit.relink.conftest import (
     BIG,
+    MODULE,
     Bench,
     assert_valid_bytecode,
     content,
@@ -121,11 +122,11 @@ def test_symlink_that_cannot_be_made_anew_is_told(
 def test_link_that_leads_nowhere_stays(bench: Bench, site_packages: Path) -> None:
     bench.relink(site_packages, mode="symlink")
     (entry,) = bench.entries()
-    os.unlink(entry.source(BIG))
+    os.unlink(entry.source(MODULE))
     (found,) = materialize(bench, site_packages)
-    assert found.dangling == [str(site_packages / BIG)]
+    assert found.dangling == [str(site_packages / MODULE)]
     assert found.released == []
-    assert (site_packages / BIG).is_symlink()
+    assert (site_packages / MODULE).is_symlink()
 
 
 def test_what_goes_wrong_is_told_by_path(
@@ -250,9 +251,9 @@ def test_package_that_was_moved_behind_a_link_is_told(
     (site_packages / "package").rename(outside)
     (site_packages / "package").symlink_to(outside)
     (found,) = materialize(bench, site_packages)
-    assert found.failed[str(site_packages / BIG)] == OUTSIDE
+    assert found.failed[str(site_packages / MODULE)] == OUTSIDE
     assert found.released == []
-    assert (outside / "data").is_symlink()
+    assert (outside / "module.py").is_symlink()
 
 
 def test_packages_that_were_moved_elsewhere_are_materialized(
@@ -264,7 +265,7 @@ def test_packages_that_were_moved_elsewhere_are_materialized(
     site_packages.symlink_to(outside)
     (found,) = materialize(bench, site_packages)
     assert found.failed == {}
-    assert not (site_packages / BIG).is_symlink()
+    assert not (site_packages / MODULE).is_symlink()
     assert found.released == [bench.store.root]
 
 
