@@ -72,8 +72,7 @@ def _remove(distribution: Distribution) -> None:
     paths.sort(key=lambda path: not path.endswith((".pth", ".start")))
     for path in paths:
         for one in filter(is_inside, (path, *bytecode_of(path))):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(one)
+            unlink(site_packages, one)
     for directory in sorted(filter(is_inside, _directories(paths, site_packages)))[
         ::-1
     ]:
@@ -82,6 +81,22 @@ def _remove(distribution: Distribution) -> None:
     beside = os.path.join(site_packages, f"{LEFT_OVER}{os.urandom(8).hex()}")
     os.rename(info, beside)
     shutil.rmtree(beside)
+
+
+def unlink(site_packages: str, path: str) -> bool:
+    """Remove a file of an environment; return whether it was there.
+
+    A file that a link to a directory leads out to stays.
+
+    :param path: absolute path
+    """
+    environment = Environment(site_packages)
+    with contextlib.suppress(FileNotFoundError):
+        if environment.contains(path):
+            with environment.hold(path) as held:
+                os.unlink(held)
+            return True
+    return False
 
 
 def bytecode_of(path: str) -> list[str]:

@@ -31,6 +31,7 @@ from pip_linkmode.maintenance.early_enable import (
     LEFT_OVER,
     bytecode_of,
     remove_copies,
+    unlink,
 )
 from pip_linkmode.maintenance.enable_checks import (
     NAME,
@@ -157,7 +158,7 @@ def _enable(report: Enabled, *, break_system_packages: bool) -> None:
     if any(written):
         # Bytecode is compared with its source by a whole second and the size.
         for path in bytecode_of(module):
-            os.unlink(path)
+            unlink(site_packages, path)
     report.outcome = "enabled"
     if was_enabled:
         report.outcome = "renewed" if any(written) else "was enabled"
@@ -176,12 +177,14 @@ def _write(site_packages: str, name: str, text: str) -> bool:
     with contextlib.suppress(OSError, ValueError):
         if read_regular(path, _LARGEST).decode() == text:
             return False
-    beside = os.path.join(site_packages, f"{LEFT_OVER}{os.urandom(8).hex()}")
-    with open(beside, "x", encoding="ascii", newline="\n") as file:
-        # Root may enable an environment for its owner.
-        os.chmod(beside, 0o644)
-        file.write(text)
-    os.replace(beside, path)
+    with Environment(site_packages).hold(path) as held:
+        name = f"{LEFT_OVER}{os.urandom(8).hex()}"
+        beside = os.path.join(os.path.dirname(held), name)
+        with open(beside, "x", encoding="ascii", newline="\n") as file:
+            # Root may enable an environment for its owner.
+            os.chmod(file.fileno(), 0o644)
+            file.write(text)
+        os.replace(beside, held)
     return True
 
 
@@ -211,8 +214,7 @@ def _disable(report: Disabled) -> None:
         module,
         *bytecode_of(module),
     ):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+        if unlink(site_packages, path):
             report.was_enabled = True
     with contextlib.suppress(OSError):  # it has other bytecode, or does not exist
         os.rmdir(os.path.join(site_packages, "__pycache__"))
@@ -238,10 +240,11 @@ def _lock(site_packages: str) -> Iterator[None]:
         for path in glob.glob(
             os.path.join(glob.escape(site_packages), f"{LEFT_OVER}*")
         ):
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
-            else:
-                os.unlink(path)
+            with Environment(site_packages).hold(path) as held:
+                if os.path.isdir(held) and not os.path.islink(held):
+                    shutil.rmtree(held)
+                else:
+                    os.unlink(held)
         yield
 
 

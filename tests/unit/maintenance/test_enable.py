@@ -450,6 +450,16 @@ def test_disable_removes_nothing_outside_of_the_environment(bench: Bench) -> Non
     assert sorted(outside.iterdir()) == before
 
 
+def test_disable_removes_no_bytecode_behind_a_link(bench: Bench) -> None:
+    bench.enable()
+    outside = bench.root / "outside"
+    outside.mkdir()
+    (outside / f"{START_MODULE}.cpython-311.pyc").touch()
+    (bench.site_packages / "__pycache__").symlink_to(outside)
+    assert bench.disable().was_enabled
+    assert any(outside.iterdir())
+
+
 @pytest.mark.parametrize("text", [b"x,,long\n", b"\xff,,\n"])
 def test_disable_refuses_a_record_that_cannot_be_parsed(
     bench: Bench, text: bytes
