@@ -69,7 +69,7 @@ class Refusal:
 
 @dataclass
 class Linker:
-    """Link files by a mode, learning which primitives work for each pair of directories."""
+    """Link files by a mode, learning which primitives work between directories."""
 
     primitives: Mapping[str, Callable[[Link], None]] = field(
         default_factory=lambda: PRIMITIVES

@@ -213,7 +213,7 @@ def test_what_is_no_interpreter_is_refused(
 ) -> None:
     _, errors = command(wheel, "--python", python, code=2)
     assert errors == (
-        f"ERROR: {python} is no interpreter and no environment; set --python to one\n"
+        f"ERROR: {python} is neither an interpreter nor an environment\n"
     )
 
 
