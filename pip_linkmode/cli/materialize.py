@@ -36,6 +36,10 @@ def _materialize(options: argparse.Namespace) -> Result:
             f"  {plural(one.files, 'file')} ({size(one.bytes)}) made private",
             *([f"  not done: {one.refused}"] if one.refused else []),
             *(f"  leads nowhere: {path}" for path in one.dangling),
+            *(
+                f"  left in the store, where a program has written it: {path}"
+                for path in one.left_behind
+            ),
             *(f"  {path}: {reason}" for path, reason in one.failed.items()),
         ]
     bad = any(one.refused or one.dangling or one.failed for one in found)

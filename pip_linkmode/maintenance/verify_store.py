@@ -14,7 +14,7 @@ from pip_linkmode.errors import EntryDamagedError
 from pip_linkmode.files import open_regular
 from pip_linkmode.maintenance.damage import Key, Stored
 from pip_linkmode.store.bytecode import Compiled
-from pip_linkmode.store.layout import BYTECODE, FILES, MANIFEST
+from pip_linkmode.store.layout import BYTECODE, MANIFEST
 from pip_linkmode.store.manifest import IMPOSSIBLE, read_manifest
 
 if TYPE_CHECKING:
@@ -128,28 +128,9 @@ def _compiled(entry: Entry) -> Iterator[tuple[str, str, Compiled]]:
                 yield directory, source, one
 
 
-def unlisted_files(entry: Entry) -> Iterator[str]:
-    """Yield the files below an entry that its manifest does not list, by wheel path.
-
-    Programs behind symlinks may write beside the real path of their files.
-    """
-    listed = {file.path for file in entry.files}
-    base = os.path.join(entry.path, FILES)
-    for directory, directories, names in os.walk(base):
-        links = [
-            name
-            for name in directories
-            if os.path.islink(os.path.join(directory, name))
-        ]
-        for name in sorted([*names, *links]):
-            path = os.path.relpath(os.path.join(directory, name), base)
-            if path.replace(os.sep, "/") not in listed:
-                yield path
-
-
 def _find_unlisted(store: Store, entry: Entry, findings: Findings) -> None:
     caches = set()
-    for path in unlisted_files(entry):
+    for path in entry.unlisted():
         source = entry.source(path)
         if os.path.basename(os.path.dirname(path)) == _CACHE:
             caches.add(os.path.dirname(source))

@@ -16,15 +16,22 @@ from pip_linkmode.environments.distribution import distributions
 from pip_linkmode.environments.environment import OUTSIDE, Environment
 from pip_linkmode.environments.registry import registrations
 from pip_linkmode.environments.symlinks import entry_behind, is_stored
-from pip_linkmode.errors import EnvironmentBusyError, RecordInvalidError, describe_error
+from pip_linkmode.errors import (
+    EntryDamagedError,
+    EnvironmentBusyError,
+    RecordInvalidError,
+    describe_error,
+)
 from pip_linkmode.files import TEMPORARY
 from pip_linkmode.guard import path_of
 from pip_linkmode.link.linker import Linker
 from pip_linkmode.link.primitives import Link
 from pip_linkmode.link.replace import ConcurrentChangeError, Replacer
+from pip_linkmode.store.entry import load_entry
+from pip_linkmode.store.layout import entry_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pip_linkmode.environments.distribution import Distribution
 
@@ -41,6 +48,8 @@ class Materialized:
     """Links to files that are gone; they stay."""
     failed: dict[str, str] = field(default_factory=dict)
     """Reasons not to make a file private, by path."""
+    left_behind: list[str] = field(default_factory=list)
+    """Files that programs have written into store entries; they stay there."""
     released: list[str] = field(default_factory=list)
     """Stores that the environment was registered in."""
     refused: str | None = None
@@ -151,6 +160,7 @@ class Materializing:
     ) -> None:
         report, replacer = self._reports[site_packages], Replacer(Linker())
         site = self._sites[site_packages]
+        report.left_behind = sorted(_written_by_programs(files))
         identity_files = site.identity_files
         for path, size in files.items():
             if path not in identity_files:
@@ -177,6 +187,22 @@ class Materializing:
                         report.failed[registration.directory] = str(error.strerror)
                     else:
                         report.released.append(store)
+
+
+def _written_by_programs(files: Iterable[str]) -> Iterator[str]:
+    """Yield the files in store entries that no manifest lists, without bytecode.
+
+    :param files: absolute paths, of which symlinks name the entries
+    """
+    links = filter(os.path.islink, files)
+    for root, sha256 in {*filter(None, map(entry_behind, links))}:
+        path = entry_path(root, sha256)
+        with contextlib.suppress(EntryDamagedError, OSError):
+            entry = load_entry(path, root, sha256)
+            if entry is not None:  # pragma: no branch  # the links dangle otherwise
+                for one in entry.unlisted():
+                    if "/__pycache__/" not in f"/{one}":
+                        yield entry.source(one)
 
 
 def _own(

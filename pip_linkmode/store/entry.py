@@ -33,7 +33,7 @@ from pip_linkmode.store.manifest import (
 from pip_linkmode.store.paths import StoredFile, compiled_sources, is_safe_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 MANIFEST_VERSION = 1
@@ -88,6 +88,21 @@ class Entry:
             f"{self.path}/{FILES}",
             ((path, size, mtime_ns, mode) for path, size, _, mode in self.files),
         )
+
+    def unlisted(self) -> Iterator[str]:
+        """Yield the files that the manifest does not list, by path in the wheel.
+
+        Programs behind symlinks may write beside the real path of their files.
+        """
+        listed = {file.path for file in self.files}
+        base = os.path.join(self.path, FILES)
+        for directory, directories, names in os.walk(base):
+            paths = [os.path.join(directory, name) for name in (*directories, *names)]
+            for path in sorted(paths):
+                if os.path.islink(path) or not os.path.isdir(path):
+                    found = os.path.relpath(path, base).replace(os.sep, "/")
+                    if found not in listed:
+                        yield found
 
 
 def adopted_digest(dist_info: str, files: Iterable[StoredFile]) -> str:

@@ -26,6 +26,14 @@ def directories_in(path: str) -> list[str]:
         return []
 
 
+def entry_path(root: str, sha256: str) -> str:
+    """Return the absolute path of an entry, whether it exists or not.
+
+    :param root: absolute path of the store
+    """
+    return os.path.join(root, LAYOUT, "wheels", sha256[:2], sha256)
+
+
 MANIFEST = "manifest.json"
 FILES = "files"
 BYTECODE = "bytecode"

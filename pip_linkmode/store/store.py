@@ -43,6 +43,7 @@ from pip_linkmode.store.layout import (
     PARTS,
     TAG,
     directories_in,
+    entry_path,
 )
 from pip_linkmode.store.manifest import check_unpacked, write_manifest
 from pip_linkmode.store.staging import (
@@ -123,7 +124,7 @@ class Store:
 
     def path(self, sha256: str) -> str:
         """Return the absolute path of an entry, whether it is there or not."""
-        return os.path.join(self.root, LAYOUT, "wheels", sha256[:2], sha256)
+        return entry_path(self.root, sha256)
 
     def bytecode(self, entry: Entry, interpreter: str) -> str:
         """Return the absolute path for bytecode of an entry of another store.

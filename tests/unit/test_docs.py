@@ -118,3 +118,20 @@ def test_each_difference_has_a_heading_with_symptom_cause_and_remedy() -> None:
     for heading, _, body in sections:
         fields = re.findall(r"^\*\*(\w+):\*\* \S", body, re.MULTILINE)
         assert tuple(fields) == FIELDS, heading
+
+
+def test_each_threat_has_a_measure_and_tests_that_exist() -> None:
+    page = (CHECKOUT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in page.splitlines()
+        if line.startswith("| ") and not line.startswith("| threat")
+    ]
+    assert len(rows) > 20
+    for threat, measure, tests in rows:
+        assert threat
+        named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", tests)
+        assert named or measure.startswith("not held"), threat
+        for path, name in named:
+            text = (CHECKOUT / "tests" / path).read_text(encoding="utf-8")
+            assert re.search(rf"def {name}\b", text), f"{path}::{name}"
