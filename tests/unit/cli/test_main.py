@@ -391,7 +391,7 @@ def test_verify_says_where_a_damaged_file_is(house: House, run: Run) -> None:
     assert "    in the store: " in text
     assert "1 file is not as installed; 0 repaired" in text
     text = run.text("verify", "--repair", code=1)
-    assert "the entry is gone, and made anew when it is needed" in text
+    assert "entry removed; the next installation recreates it" in text
     shutil.rmtree(house.root)
     shutil.rmtree(site_packages)
     assert "All files are as they were" in run.text("verify")
