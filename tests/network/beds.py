@@ -324,7 +324,10 @@ class GlusterFS(Share):
         self.inside("kill -KILL $(cat /run/gluster/vols/linkmode/*.pid)")
 
     def restart_server(self) -> None:
-        self.inside("gluster --mode=script volume start linkmode force")
+        # Until glusterd has seen the end of the brick, it does not start another one.
+        start = "gluster --mode=script volume start linkmode force >&2 || true"
+        alive = "kill -0 $(cat /run/gluster/vols/linkmode/*.pid) && echo up || true"
+        wait_for(lambda: self.inside(f"{start}\n{alive}"), "the brick does not start")
 
 
 class MooseFS(Share):
