@@ -231,7 +231,7 @@ class WheelLinker:
 def _assert_present(entry: Entry) -> None:
     """Raise an error if an entry was taken away; write nothing to a read-only store."""
     if os.access(entry.store, os.W_OK):
-        assert_present(entry.path)
+        assert_present(entry.store, entry.path)
     else:
         os.lstat(os.path.join(entry.path, MANIFEST))
 
