@@ -1,4 +1,4 @@
-"""Exceptions: the reasons not to link, or not to do what a command asks.
+"""Exceptions: the reasons not to link, or to refuse an operation.
 
 During an installation each of them makes pip install one wheel alone, or makes a store
 entry be rebuilt.  An error that ends an installation (no space, no permission, an I/O

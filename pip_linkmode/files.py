@@ -82,7 +82,7 @@ def inside(*directories: str) -> Callable[[str], bool]:
 
 
 def read_regular(path: str, limit: int) -> bytes:
-    """Return what is in a regular file, or in one that a link leads to.
+    """Read a regular file, or one that a link leads to.
 
     :param path: absolute path
     :param limit: bytes that it may have
@@ -107,7 +107,7 @@ def read_limited(file: BinaryIO, limit: int, path: str) -> bytes:
 
 
 def file_stamp(status: os.stat_result) -> tuple[int, ...]:
-    """Return what tells whether a file was written to; nobody can set a ctime."""
+    """Return a stamp that changes if a file is written to; no user can set a ctime."""
     return (
         status.st_dev,
         status.st_ino,
@@ -218,7 +218,7 @@ def current_umask() -> int:
 
 
 def make_directory(path: str) -> None:
-    """Make a directory of the store, and what leads to it.
+    """Make a directory of the store, and its parents.
 
     Nobody else may write to it, whatever the umask says: files of others in there
     would be imported.
@@ -297,7 +297,7 @@ _BLOCK = 512
 
 
 def allocated(status: os.stat_result) -> int:
-    """Return what a file takes on the disk, in bytes."""
+    """Return the space of a file on the disk, in bytes."""
     blocks: int | None = getattr(status, "st_blocks", None)  # not on Windows
     return status.st_size if blocks is None else blocks * _BLOCK
 

@@ -27,7 +27,7 @@ _CONTROLS = ("Cc", "Cf", "Zl", "Zp")
 
 
 def printable(text: str) -> str:
-    """Return a text with escapes for what would control a terminal.
+    """Escape the characters of a text that would control a terminal.
 
     Paths, and names from wheels and RECORD files, may contain escape sequences.
     """

@@ -42,11 +42,8 @@ def _status(options: argparse.Namespace) -> Result:
     data["hook"]["problem"] = found.hook.problem
     settings = data["effective_settings"]["settings"]
     data["effective_settings"]["settings"] = {key: settings[key] for key in _SETTINGS}
-    code = (
-        PROBLEM
-        if found.hook.problem or found.effective_settings.settings.reason
-        else OK
-    )
+    reason = found.effective_settings.settings.reason
+    code = PROBLEM if found.hook.problem or reason or found.lost else OK
     return Result(data, "\n".join(_status_lines(found)), code)
 
 
@@ -95,6 +92,12 @@ def _status_lines(found: Status) -> list[str]:
             f"             {mode:<9}{'works' if reason is None else reason}"
             for mode, reason in store.modes.items()
         ]
+    for path, count in found.lost.items():
+        packages = plural(count, "package")
+        lines.append(f"Lost         {packages}: symlinks into {path} lead to no file.")
+        lines.append(
+            "             Mount it, or run: pip install --force-reinstall PACKAGE"
+        )
     if found.unserved:
         lines.append("Enabled      environments with a start file that leads nowhere:")
         lines += [f"             {path}" for path in found.unserved]

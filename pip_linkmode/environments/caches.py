@@ -1,4 +1,4 @@
-"""Caches of network clients: see what other hosts have done in the last minutes."""
+"""Caches of network clients: see changes that other hosts made in the last minutes."""
 
 from __future__ import annotations
 

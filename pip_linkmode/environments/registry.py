@@ -22,7 +22,7 @@ distinguish an environment in two stores that was deleted from an environment in
 store that was moved: both leave a link with two names and an empty path.  Therefore
 all names in all stores are counted, and until then the environment is *moved*.
 
-A registration whose ``environment.json`` cannot be read keeps what its markers name.
+A registration with an unreadable ``environment.json`` keeps the entries of its markers.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class Registration:
         :raises OSError: if the store cannot be changed
         """
         with contextlib.suppress(FileNotFoundError):
-            # The name goes last: markers without a name keep what they name.
+            # The name goes last: markers without a name keep their entries.
             for name in sorted(os.listdir(self.directory), key=NAME.__eq__):
                 path = os.path.join(self.directory, name)
                 if os.path.isdir(path) and not os.path.islink(path):
@@ -227,7 +227,7 @@ def registrations(
 
     :param store: absolute path of the store
     :param related_stores: absolute paths of other stores that these may use as well
-    :param refresh: see also what other hosts have just registered
+    :param refresh: see also recent registrations of other hosts
     :raises OSError: if the registrations cannot be listed
     """
     related_stores = tuple(related_stores)

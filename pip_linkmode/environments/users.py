@@ -64,7 +64,7 @@ def users(
     """Look at all environments that are registered in a store.
 
     :param on_progress: called after each
-    :param refresh: see also what other hosts have just done; this writes to the store
+    :param refresh: see also recent changes of other hosts; this writes to the store
     :raises OSError: if the registrations cannot be listed
     """
     refresh = refresh and not is_on_one_host(store.root)

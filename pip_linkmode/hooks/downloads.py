@@ -56,7 +56,7 @@ _given: dict[str, _StandIn] = {}
 
 
 class _Digest(NamedTuple):
-    """A finished sha256, with what pip uses of a hash object."""
+    """A finished sha256, with the methods of a hash object that pip uses."""
 
     value: str
     name: str = "sha256"
@@ -83,7 +83,7 @@ class _Run:
         :param link: pip's link to the file
         :param location: the directory to download to
         :param download: downloads the file into another directory, returns its path
-        :returns: what pip's downloader returns; ``None`` if pip must download
+        :returns: as pip's downloader; ``None`` if pip must download
         """
         wheel = self._wheel
         if wheel is not None and link.url.startswith(f"{plain_url(wheel)}.metadata"):

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 REQUIREMENTS = ("wrapt", "packaging")
-"""What pip-linkmode imports that is neither its own nor pip's."""
+"""The other projects that pip-linkmode imports."""
 _INIT = os.path.abspath(pip_linkmode.__file__)
 _EMPTY = 'LOCATIONS: "dict[str, str]" = {}'
 
 
 def _stamp() -> tuple[int, ...]:
-    """Return what changes when pip replaces the package; a new hard link does not."""
+    """Return a stamp that changes when pip replaces the package, not with new links."""
     status = os.stat(_INIT)
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 

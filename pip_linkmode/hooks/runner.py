@@ -4,7 +4,7 @@
 ``__pip-runner__.py`` with another interpreter, whose environment may never have heard
 of us.  pip asks ``get_runnable_pip`` for that file; it gets one that takes us along and
 then runs the file it asked for.  Neither environment variables nor ``sys.path`` are
-touched: what that pip starts in its turn does not see us.
+touched: programs that this pip starts do not load pip-linkmode.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ class WheelLinker:
         return used
 
     def _examine(self, store: str, site_packages: str) -> None:
-        """Note what would keep programs from following symlinks into a store."""
+        """Note a reason that keeps programs from following symlinks into a store."""
         if os.stat(store).st_dev != os.stat(site_packages).st_dev:
             self.mounted.add(store)
         reason = why_unreachable(store, site_packages)
@@ -231,7 +231,7 @@ class WheelLinker:
 def _assert_present(entry: Entry) -> None:
     """Raise an error if an entry was taken away; write nothing to a read-only store."""
     if os.access(entry.store, os.W_OK):
-        assert_present(entry.path)
+        assert_present(entry.store, entry.path)
     else:
         os.lstat(os.path.join(entry.path, MANIFEST))
 

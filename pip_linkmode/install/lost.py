@@ -30,10 +30,10 @@ def lost_packages() -> Iterator[str]:
                 else f"{count:,} packages of this environment are symlinks"
             )
             is_there = os.path.isdir(store)
-            what = "lacks their files" if is_there else "does not exist"
+            state = "lacks their files" if is_there else "does not exist"
             pip = f"{shlex.quote(sys.executable)} -m pip"
             yield (
-                f"{packages} into {store}, which {what}. "
+                f"{packages} into {store}, which {state}. "
                 f"{'Run' if is_there else 'Mount it, or run'}: "
                 f"{pip} freeze > lost.txt && "
                 f"{pip} install --force-reinstall --no-deps -r lost.txt"

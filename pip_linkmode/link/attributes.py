@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _CARRIED = ("security.capability", "system.posix_acl_access", "user.")
 """Attributes that are given to single files (:manpage:`xattr(7)`)."""
 _PRIVILEGES = "security."
-"""Attributes that let a program do more than the user who starts it."""
+"""Attributes that give a program more rights than its user has."""
 
 
 def preserved_xattrs(path: str) -> dict[str, bytes]:

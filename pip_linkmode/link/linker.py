@@ -69,7 +69,7 @@ class Refusal:
 
 @dataclass
 class Linker:
-    """Link files by a mode, learning what each pair of store and area can do."""
+    """Link files by a mode, learning which primitives work between directories."""
 
     primitives: Mapping[str, Callable[[Link], None]] = field(
         default_factory=lambda: PRIMITIVES
@@ -97,7 +97,7 @@ class Linker:
     ) -> Counter[str]:
         """Link all files; return how many each primitive made, and how many are empty.
 
-        :param links: what to link; parent directories exist
+        :param links: the files; parent directories exist
         :param mode: a key of :data:`CHAINS`
         :param store: the store that the sources are in
         :param target_root: the directory tree that the targets are in
@@ -203,7 +203,7 @@ class Linker:
         raise AssertionError(chain)  # pragma: no cover  # so it is not reached
 
     def _replace(self, primitive: str, link: Link) -> None:
-        # Never open what is there: a link would be written through.
+        # Never open an existing file: a link would be written through.
         try:
             self.primitives[primitive](link)
         except FileExistsError:

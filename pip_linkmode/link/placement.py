@@ -60,7 +60,7 @@ SERVED_TYPES = (
     *("3gp", "avi", "m3u8", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ogv", "webm"),
     *("pdf", "vtt"),
 )
-"""Suffixes of what web servers deliver; Python's own list differs by machine."""
+"""Suffixes of files that web servers deliver; Python's own list differs by machine."""
 SERVED_DIRECTORIES = (
     *("assets", "dist", "public", "share", "static", "www"),
     *("labextension", "labextensions", "nbextension", "nbextensions"),
@@ -107,7 +107,7 @@ SYMLINK_RULES = (
     Rule("symlink", size=LARGE),
     Rule("no_symlink"),
 )
-"""What symlink mode does with a file that no general rule is about."""
+"""The chain of symlink mode for a file that no general rule covers."""
 
 
 class Place(NamedTuple):

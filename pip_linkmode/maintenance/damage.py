@@ -64,7 +64,7 @@ class Damage:
     stored: list[Stored] = field(default_factory=list)
     installed: list[InstalledFile] = field(default_factory=list)
     outcome: str | None = None
-    """What ``--repair`` has done."""
+    """The outcome of ``--repair``."""
     is_repaired: bool = False
 
     @property

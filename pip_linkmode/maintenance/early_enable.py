@@ -1,4 +1,4 @@
-"""Remove what early versions of ``enable`` put into an environment.
+"""Remove files that early versions of ``enable`` put into an environment.
 
 They linked the files of pip-linkmode and its requirements there, as distributions with
 a RECORD and with ``pip-linkmode`` as the INSTALLER.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 LEFT_OVER = f"{TEMPORARY}enabled-"
-"""Prefix of what a killed ``enable`` or ``disable`` leaves in site-packages."""
+"""Prefix of left-overs of a killed ``enable`` or ``disable``."""
 
 
 def remove_copies(copied: list[Distribution]) -> list[Distribution]:
@@ -53,7 +53,7 @@ def _needs(distribution: Distribution, other: Distribution) -> bool:
         lines = distribution.text("METADATA").splitlines()
     except FileNotFoundError:
         return False
-    except OSError:  # unknown: keep what it may need
+    except OSError:  # unknown: keep files that it may need
         return True
     names = re.findall(r"^Requires-Dist: *([\w.-]+)", "\n".join(lines), re.MULTILINE)
     return canonicalize_name(other.name) in map(canonicalize_name, names)

@@ -192,7 +192,7 @@ def _write(site_packages: str, name: str, text: str) -> bool:
 
 
 def disable(site_packages: str) -> Disabled:
-    """Remove the start files of an environment, and what an early ``enable`` put there.
+    """Remove the start files of an environment, and files of an early ``enable``.
 
     :param site_packages: absolute path
     :returns: the report; a refusal is in it
@@ -235,7 +235,7 @@ def _disable(report: Disabled) -> None:
 
 @contextlib.contextmanager
 def _lock(site_packages: str) -> Iterator[None]:
-    """Lock an environment, and remove what a killed process has left there."""
+    """Lock an environment, and remove left-overs of a killed process."""
     with Environment(site_packages).lock():
         for path in glob.glob(
             os.path.join(glob.escape(site_packages), f"{LEFT_OVER}*")

@@ -108,7 +108,7 @@ def _download(
         capture_output=True,
         encoding="utf-8",
         errors="replace",
-        # A stand-in of the store is what is to be replaced.
+        # A stand-in would come from the damaged entry.
         env={**os.environ, "PIP_LINK_MODE": "off"},
     )
     if result.returncode:

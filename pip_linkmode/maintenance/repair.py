@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Repair:
-    """The repair of what one verification has found."""
+    """The repair of the damages of one verification."""
 
     def __init__(self, verification: Verification) -> None:
         """Prepare; :meth:`run` does the work."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pip_linkmode.environments.environment import Environment
 from pip_linkmode.environments.probe import probe
+from pip_linkmode.environments.symlinks import dangling
 from pip_linkmode.errors import StoreRefusedError
 from pip_linkmode.files import file_system
 from pip_linkmode.hooks.inspection import inspect
@@ -58,6 +59,8 @@ class Status:
     stores: list[StoreStatus]
     unserved: list[str]
     """Environments that this user has enabled and whose start file leads nowhere."""
+    lost: dict[str, int]
+    """By store that is gone, how many packages are symlinks into it."""
 
 
 def status(environment: str | None, stores: str | None) -> Status:
@@ -85,6 +88,7 @@ def status(environment: str | None, stores: str | None) -> Status:
             for path in force.settings.stores
         ],
         unserved=unserved(),
+        lost=dangling(site_packages),
     )
 
 

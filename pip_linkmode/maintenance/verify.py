@@ -1,7 +1,7 @@
 """Compare stored files with their manifests, and installed files with RECORD.
 
 A file that several environments share is one damage, however many names it has.
-:mod:`pip_linkmode.maintenance.repair` repairs what is found here.
+:mod:`pip_linkmode.maintenance.repair` repairs these damages.
 """
 
 from __future__ import annotations

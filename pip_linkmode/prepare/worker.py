@@ -1,6 +1,6 @@
 """Unpack wheels and compile files, in an interpreter of one's own.
 
-It may be the old one of an environment that is linked: what is imported here has to be
+It may be the old one of an environment that is linked: imported modules have to be
 of use to it.
 
 Jobs and answers are lines of JSON.  A job is ``["unpack", wheel, directory, umask,

@@ -99,7 +99,7 @@ class Materializing:
         for directory in site.directories:
             for path in _tree(directory):
                 yield from self._look_at(site_packages, path)
-        # Outside of these, only a RECORD knows what belongs to the environment.
+        # Outside of these, only a RECORD lists files of the environment.
         for distribution in distributions(site_packages):
             for path in self._recorded(site_packages, distribution):
                 if not site.covers(path):

@@ -61,7 +61,7 @@ class Planner:
         pycs: Mapping[str, Link | str],
         owner: tuple[int, int],
     ) -> list[Action]:
-        """Plan what to do with each file of a distribution.
+        """Plan an action for each file of a distribution.
 
         :param match: the entry to share with
         :param pycs: see :func:`pip_linkmode.relink.bytecode.bytecode_links`
@@ -131,7 +131,7 @@ class _DistributionPlan:
     ) -> list[Action]:
         """Plan one file, and its bytecode.
 
-        :param pyc: what replaces the bytecode, or the reason to keep both
+        :param pyc: the link that replaces the bytecode, or the reason to keep both
         """
         old = os.lstat(link.target)
         if self._is_shared(link, old):

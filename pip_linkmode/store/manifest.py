@@ -50,21 +50,24 @@ def use(directory: str) -> None:
             os.utime(manifest, follow_symlinks=False)
 
 
-def assert_present(directory: str) -> None:
+def assert_present(store: str, directory: str) -> None:
     """Raise an error if an entry was taken away, also by another host.
 
     A network client answers a look from its cache, but never a change of the time.
 
-    :param directory: absolute path of an entry
+    :param store: absolute path of the store; nothing is written if it is read-only
+    :param directory: absolute path of the entry
     :raises OSError: one of :data:`GONE`
     """
     manifest = os.path.join(directory, MANIFEST)
-    try:
-        os.utime(manifest, follow_symlinks=False)
-    except OSError as error:
-        if error.errno in GONE:
-            raise
-        os.lstat(manifest)  # a store that this user may not write to
+    if os.access(store, os.W_OK):
+        try:
+            os.utime(manifest, follow_symlinks=False)
+        except PermissionError:  # made by another member of the group
+            pass
+        else:
+            return
+    os.lstat(manifest)
 
 
 def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:

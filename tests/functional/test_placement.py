@@ -96,7 +96,11 @@ def test_lost_store_is_reported_before_pip_resolves(bed: Bed, tmp_path: Path) ->
     }
     environment = bed.environment(tmp_path / "environment", shim=True)
     assert environment.pip("install", "pkg", env=env).stderr == ""
+    status = ("-m", "pip_linkmode", "status")
+    assert environment.run(*status, env=env).returncode == 0
     store.rename(tmp_path / "moved")
+    result = environment.run(*status, env=env, check=False)
+    assert (result.returncode, "Lost " in result.stdout) == (1, True)
     result = environment.pip("install", "pkg", env=env)
     assert "already satisfied" in result.stdout
     warning = f"1 package of this environment is a symlink into {store}, which does not"

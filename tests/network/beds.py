@@ -59,15 +59,18 @@ def wait_for(
 class Machine:
     """A process in namespaces of its own, in which others can be started."""
 
-    def __init__(self, *command: str, script: str = ":") -> None:
+    def __init__(
+        self, *command: str, script: str = ":", last: str = "exec sleep inf"
+    ) -> None:
         """Start it.
 
         :param command: enters or makes the namespaces
         :param script: shell commands to run there first
+        :param last: the command that runs until the machine stops
         """
         # The shell reads its number itself, as /proc outside of the namespace has it.
         number = "read -r pid rest </proc/self/stat; echo $pid"
-        shell = f"set -e; {number}; {script}\necho ready; exec sleep inf"
+        shell = f"set -e; {number}; {script}\necho ready; {last}"
         self._process = subprocess.Popen(
             [*_DIES_WITH_THE_TESTS, *command, "sh", "-c", shell],
             stdin=subprocess.DEVNULL,
@@ -220,6 +223,8 @@ class Share:
                 "mount -t proc proc /proc; ip link set lo up\n"
                 f"ip address add {ADDRESS}/32 dev lo"
             ),
+            # The first process has to collect the servers that were killed.
+            last="sleep inf & wait",
         )
         try:
             self.serve()
@@ -324,7 +329,10 @@ class GlusterFS(Share):
         self.inside("kill -KILL $(cat /run/gluster/vols/linkmode/*.pid)")
 
     def restart_server(self) -> None:
-        self.inside("gluster --mode=script volume start linkmode force")
+        # Until glusterd has seen the end of the brick, it does not start another one.
+        start = "gluster --mode=script volume start linkmode force >&2 || true"
+        alive = "kill -0 $(cat /run/gluster/vols/linkmode/*.pid) && echo up || true"
+        wait_for(lambda: self.inside(f"{start}\n{alive}"), "the brick does not start")
 
 
 class MooseFS(Share):

@@ -111,6 +111,17 @@ def test_empty_store_is_the_default_one_as_for_pip(
     assert store["path"] == str(house.path / "cache" / "link-store")
 
 
+def test_lost_packages_are_a_problem(house: House, run: Run) -> None:
+    site_packages = house.install("env", "symlink", house.entry("a"))
+    environment = str(site_packages.parents[2])
+    before = run.data("status", environment, code=1)
+    assert before["lost"] == {}
+    shutil.rmtree(house.root)
+    assert run.data("status", environment, code=1)["lost"] == {str(house.root): 1}
+    text = run.text("status", environment, code=1)
+    assert f"Lost         1 package: symlinks into {house.root} lead to no file" in text
+
+
 def test_store_that_was_named_is_not_made(house: House, run: Run) -> None:
     error = run.error("prune", "--link-store", str(house.root), code=1)
     assert error == f"ERROR: the store {house.root} does not exist\n"
@@ -380,7 +391,7 @@ def test_verify_says_where_a_damaged_file_is(house: House, run: Run) -> None:
     assert "    in the store: " in text
     assert "1 file is not as installed; 0 repaired" in text
     text = run.text("verify", "--repair", code=1)
-    assert "the entry is gone, and made anew when it is needed" in text
+    assert "entry removed; the next installation recreates it" in text
     shutil.rmtree(house.root)
     shutil.rmtree(site_packages)
     assert "All files are as they were" in run.text("verify")

@@ -212,9 +212,7 @@ def test_what_is_no_interpreter_is_refused(
     command: Command, wheel: Path, python: str
 ) -> None:
     _, errors = command(wheel, "--python", python, code=2)
-    assert errors == (
-        f"ERROR: {python} is no interpreter and no environment; set --python to one\n"
-    )
+    assert errors == (f"ERROR: {python} is neither an interpreter nor an environment\n")
 
 
 def test_nothing_is_no_request(command: Command) -> None:

@@ -508,7 +508,7 @@ def test_store_that_does_not_keep_what_is_written_is_refused(
         raise EntryDamagedError(msg)
 
     monkeypatch.setattr(Entry, "check", check)
-    with pytest.raises(StoreRefusedError, match="does not keep what is written"):
+    with pytest.raises(StoreRefusedError, match="does not keep written files"):
         make(store).prepare(wheel)
 
 
