@@ -21,6 +21,7 @@ from pip_linkmode.guard import path_of
 from pip_linkmode.link.linker import Linker
 from pip_linkmode.link.primitives import Link
 from pip_linkmode.relink.survey import candidates
+from pip_linkmode.store.claims import claim_mtime
 from pip_linkmode.store.entry import Entry, adopted_digest
 from pip_linkmode.store.layout import FILES
 from pip_linkmode.store.paths import StoredFile

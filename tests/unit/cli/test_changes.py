@@ -145,7 +145,7 @@ def test_materialize_says_what_came_of_it(
     lines = run.text("materialize", str(site_packages), code=1).splitlines()
     assert lines == [
         str(site_packages),
-        "  3 files (28 kB) made private",
+        "  3 files (25 kB) made private",
         f"  leads nowhere: {site_packages}/alpha/__init__.py",
     ]
     (site_packages / "alpha/__init__.py").unlink()
