@@ -30,7 +30,7 @@ def _enable_arguments(parser: argparse.ArgumentParser) -> None:
         "--again",
         action="store_true",
         help=(
-            "renew all environments that you have enabled and whose start file leads "
+            "renew all enabled environments with a start file that leads "
             "nowhere, because their pip-linkmode was moved"
         ),
     )

@@ -69,12 +69,12 @@ def _prune_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="env",
         help=(
-            "environments whose symlinks are respected although the store does not "
-            "know them, such as a copy that was never used"
+            "environments to respect although the store does not know them, such as a "
+            "copy that was never used"
         ),
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="only show what would be done"
+        "--dry-run", action="store_true", help="show the result, and remove nothing"
     )
 
 

@@ -96,7 +96,7 @@ def _status_lines(found: Status) -> list[str]:
             for mode, reason in store.modes.items()
         ]
     if found.unserved:
-        lines.append("Enabled      environments whose start file leads nowhere:")
+        lines.append("Enabled      environments with a start file that leads nowhere:")
         lines += [f"             {path}" for path in found.unserved]
         lines.append("             Run: pip-linkmode enable --again")
     return lines

@@ -28,8 +28,8 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
         "--repair",
         action="store_true",
         help=(
-            "put the pristine files back: what is shared or dangles, and with env "
-            "also what only that environment has"
+            "restore damaged files that are shared or dangling; with env, also files "
+            "used by that environment only"
         ),
     )
     parser.add_argument(
@@ -98,7 +98,7 @@ _KINDS = {
     "dangling": "leads nowhere",
     "restamped": "has another time or mode",
     "manifest": "cannot be read",
-    "foreign": "belongs to another user, who may change it",
+    "foreign": "belongs to another user, and can be changed by that user",
     "unlisted": "is not in the manifest of the entry",
 }
 VERIFY = Command(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from pip_linkmode.store.layout import LAYOUT
@@ -49,7 +51,8 @@ def entries_behind_symlinks(
 def sample_symlinks(site_packages: str) -> Iterator[str]:
     """Yield one symlink of each package that has one, by a look at one file of each.
 
-    The file is the package's ``__init__.py``, else its first file: this runs before
+    The file is the package's ``__init__.py``, unless that is empty, and therefore not
+    shared; else it is the first symlink in the package's directory.  This runs before
     each ``pip install`` and must cost milliseconds.
 
     :param site_packages: absolute path of a site-packages directory
@@ -63,14 +66,37 @@ def sample_symlinks(site_packages: str) -> Iterator[str]:
             with contextlib.suppress(OSError):
                 if not package.is_dir(follow_symlinks=False):
                     continue
-                path = os.path.join(package.path, "__init__.py")
-                if not os.path.lexists(path):
-                    with os.scandir(package.path) as files:
-                        path = next(
-                            (one.path for one in files if not one.is_dir()), path
-                        )
-                if os.path.islink(path):
+                path = _sample(package.path)
+                if path is not None:
                     yield path
+
+
+def _sample(package: str) -> str | None:
+    """Return a symlink of a package: see :func:`sample_symlinks`."""
+    path = os.path.join(package, "__init__.py")
+    with contextlib.suppress(FileNotFoundError):
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode):
+            return path
+        if status.st_size:
+            return None
+    with os.scandir(package) as files:
+        return next((one.path for one in files if one.is_symlink()), None)
+
+
+def dangling(site_packages: str) -> dict[str, int]:
+    """Count the packages whose symlinks lead into a store and to nothing, by store.
+
+    :param site_packages: absolute path of a site-packages directory
+    :returns: by absolute path of the store; empty if the directory cannot be read
+    """
+    found = Counter[str]()
+    with contextlib.suppress(OSError):
+        for link in sample_symlinks(site_packages):
+            inside = None if os.path.exists(link) else entry_behind(link)
+            if inside is not None:
+                found[inside[0]] += 1
+    return dict(found)
 
 
 def entry_behind(link: str) -> tuple[str, str] | None:

@@ -166,7 +166,7 @@ def _fetch(path: str, stand_in: _StandIn, hashes: Any = None) -> None:
         wheel = stand_in.download(directory)
         if hashes is not None:
             hashes.check_against_path(wheel)
-        # What has failed leaves the stand-in there, so that it fails again.
+        # After a failure the stand-in stays, so that the next attempt fails too.
         os.replace(wheel, path)
     del _given[path]
 
@@ -187,7 +187,7 @@ def active(load: Callable[[], StandIns | None]) -> Iterator[None]:
 
 
 def _patch() -> bool:
-    """Wrap what downloads and hashes in pip, once.
+    """Wrap the functions of pip that download and hash, once.
 
     :returns: false if any of it is of another shape than the known one
     """
@@ -318,7 +318,7 @@ def _quiet(downloader: Any) -> Any:
 
 
 def _say(name: str, size: int) -> None:
-    """Log what pip would say of a download."""
+    """Log a line in place of pip's line on a download."""
     module: Any = sys.modules["pip._internal.network.download"]
     of_size = f" ({module.format_size(size)})" if size else ""
     _log.info("Using stored %s%s", name, of_size)

@@ -1,4 +1,4 @@
-"""Tell from its files whether an environment's pip is one that links.
+"""Inspect an environment's files: whether its pip is supported and links.
 
 Nothing is imported and nothing is run: it works for any environment, without a pip that
 starts, and in milliseconds.
@@ -46,7 +46,7 @@ class Hook:
     seam: bool
     """Whether pip's installer is of the shape that we know."""
     missing: tuple[str, ...]
-    """What we need and is not there."""
+    """Requirements of pip-linkmode that are missing."""
     started: bool
     """Whether we are there when an interpreter starts."""
     served_from: str | None = None

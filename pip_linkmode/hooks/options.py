@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from pip_linkmode.errors import LinkmodeError, SettingsError
 from pip_linkmode.hooks import downloads, hashes, package
+from pip_linkmode.install.lost import lost_packages
 from pip_linkmode.settings import CHOICES, DEFAULT_STORE, MODES, from_options
 
 if TYPE_CHECKING:
@@ -145,13 +146,21 @@ def _add_options(command: Any) -> None:
             raise pip_error(str(error)) from error
         with _in_force(settings), contextlib.ExitStack() as stack:
             install = sys.modules.get("pip._internal.commands.install")
-            if settings.enabled and isinstance(
-                command, getattr(install, "InstallCommand", ())
-            ):
-                stack.enter_context(downloads.active(_load_stand_ins))
+            if isinstance(command, getattr(install, "InstallCommand", ())):
+                _warn_of_lost_packages(options)
+                if settings.enabled:
+                    stack.enter_context(downloads.active(_load_stand_ins))
             return run(options, args)
 
     command.run = run_with_settings
+
+
+def _warn_of_lost_packages(options: Any) -> None:
+    """Warn of symlinks that lead nowhere, unless pip installs to another place."""
+    elsewhere = ("target_dir", "root_path", "prefix_path")
+    if not any(getattr(options, name, None) for name in elsewhere):
+        for warning in lost_packages():
+            _log.warning("pip-linkmode: %s", warning)
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ MEMBER = "../pip-linkmode-stand-in"
 
 
 class StandIns:
-    """The stand-ins for what is in the stores of one pip command."""
+    """The stand-ins for stored wheels, during one pip command."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -17,6 +17,7 @@ from pip_linkmode.environments.layout import bytecode_targets
 from pip_linkmode.environments.register import register, register_all
 from pip_linkmode.errors import EntryGoneError
 from pip_linkmode.files import is_temporary, mode_of_new_file
+from pip_linkmode.install.lost import why_unreachable
 from pip_linkmode.install.times import renew
 from pip_linkmode.link.placement import Place, by_chain
 from pip_linkmode.link.primitives import Link
@@ -41,7 +42,7 @@ class WheelLinker:
     """Links the wheels of one pip command."""
 
     def __init__(self, settings: Settings, linker: Linker, umask: int) -> None:
-        """Remember what was asked for.
+        """Store the settings.
 
         :param settings: of the command
         :param linker: makes the links
@@ -49,7 +50,9 @@ class WheelLinker:
         """
         self.linker = linker
         self.mounted: set[str] = set()
-        """Stores that are on another file system than what has symlinks to them."""
+        """Stores on another file system than the environment with the symlinks."""
+        self.unreachable: set[str] = set()
+        """Reasons why other users of an environment cannot follow its symlinks."""
         self._settings, self._umask = settings, umask
         self._exclude = {canonicalize_name(name) for name in settings.exclude}
         self._encodings: dict[str, bool] = {}
@@ -65,7 +68,7 @@ class WheelLinker:
     def plan(
         self, entry: Entry, layout: Layout, compiled: Bytecode | None
     ) -> tuple[list[Place], list[str]]:
-        """List what to link, and the RECORD paths of the bytecode among it.
+        """List the links to make, and the RECORD paths of the bytecode among them.
 
         :param entry: the wheel
         :param layout: where its files go
@@ -121,9 +124,9 @@ class WheelLinker:
 
         :param found: the wheel
         :param layout: where its files go
-        :param places: what :meth:`plan` has listed
+        :param places: the result of :meth:`plan`
         :param name: of the project
-        :param created: receives what is created
+        :param created: receives the created files and directories
         :returns: files by primitive
         :raises EntryGoneError: if another process has taken the entry away
         :raises OSError: if a file cannot be linked
@@ -179,10 +182,16 @@ class WheelLinker:
             msg = f"{entry.path} is gone"
             raise EntryGoneError(msg) from error
         if used["symlink"]:
-            ends = (entry.store, layout.site_packages)
-            if len({os.stat(end).st_dev for end in ends}) > 1:
-                self.mounted.add(entry.store)
+            self._examine(entry.store, layout.site_packages)
         return used
+
+    def _examine(self, store: str, site_packages: str) -> None:
+        """Note what would keep programs from following symlinks into a store."""
+        if os.stat(store).st_dev != os.stat(site_packages).st_dev:
+            self.mounted.add(store)
+        reason = why_unreachable(store, site_packages)
+        if reason is not None:
+            self.unreachable.add(reason)
 
     def _register(self, entry: Entry, site_packages: str, mode: str) -> None:
         """Note which environment is going to use an entry.
@@ -197,7 +206,7 @@ class WheelLinker:
             # A store that we may not write to is not ours to clean up either.
             ignored: type[OSError] = PermissionError
         else:
-            # What is temporary need not be known; and it would only be for information.
+            # A temporary environment need not be known; this is only for information.
             users = (
                 [target or site_packages]
                 if not is_temporary(target or site_packages)
@@ -244,7 +253,7 @@ def compile_layout(layout: Layout, created: Rollback) -> list[str]:
     """Compile installed files where they are; return the RECORD paths of the bytecode.
 
     :param layout: where they are
-    :param created: receives what is created
+    :param created: receives the created files and directories
     """
     records = []
     for target, pyc, record in bytecode_targets(layout):
@@ -257,16 +266,16 @@ def compile_layout(layout: Layout, created: Rollback) -> list[str]:
 
 
 def compiles_here(encoding: str) -> bool:
-    """Tell whether this process, as it is now, could compile such a source.
+    """Return whether this process, as it is now, can compile such a source.
 
     pip 26.3 blocks the import of codecs while it installs, and therefore skips sources
-    in encodings that nobody has used before; then so must we.
+    in encodings that were not used before; so pip-linkmode must skip them too.
     """
     if encoding in ("utf-8", "utf-8-sig"):
         return True
     try:
         compile(f"# coding: {encoding}\n".encode("ascii"), "<encoding>", "exec")
-    except Exception:  # pip's BlockedImportError is none of ours
+    except Exception:  # pip's BlockedImportError is not an ImportError
         return False
     return True
 
@@ -274,7 +283,7 @@ def compiles_here(encoding: str) -> bool:
 def compile_in_place(source: str, target: str) -> bool:
     """Compile an installed file where it is, as pip does; say whether it compiles.
 
-    For when there is no store to keep the result in.
+    Used if no store can keep the result.
 
     :param source: absolute path of the ``.py``
     :param target: absolute path of the ``.pyc``

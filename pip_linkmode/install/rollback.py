@@ -1,4 +1,4 @@
-"""Undo what one installation has created."""
+"""Undo the files and directories of one installation."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Rollback:
-    """What one installation has created, to take it back."""
+    """The files and directories that one installation has created."""
 
     files: list[str] = field(default_factory=list)
     directories: list[str] = field(default_factory=list)
 
     def directory(self, path: str) -> None:
-        """Make a directory, and what leads to it, as ``os.makedirs`` does."""
+        """Make a directory and its parents, as ``os.makedirs`` does."""
         try:
             os.mkdir(path)
         except FileExistsError:

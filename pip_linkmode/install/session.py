@@ -1,6 +1,6 @@
 """One installation: find or make the entry, link the bulk, let pip do the rest.
 
-Knows nothing of pip but what its installer is called with: the name of the project, a
+It knows only the arguments of pip's installer: the name of the project, a
 path of a wheel, the directories of the scheme, and the installer itself.
 """
 
@@ -68,7 +68,7 @@ class Session:
         self.summary = Summary(self.settings, self.links)
 
     def __enter__(self) -> Self:
-        """Take part in what pip installs from now on."""
+        """Take part in the installations of pip from now on."""
         with contextlib.ExitStack() as stack:
             is_told = self.settings.is_staging or self.settings.requested == "auto"
             if self.settings.reason and not is_told:
@@ -169,7 +169,7 @@ class Session:
     ) -> LinkedWheel | None:
         """Link the bulk of a wheel and pack its skeleton; ``None`` to leave it to pip.
 
-        What can be refused is looked at before the first file is touched.  If linking
+        Reasons to refuse are checked before the first file is touched.  If linking
         itself fails, pip gets the wheel: either it succeeds, or the error is its own.
         """
         reason, replace = "its store entry keeps changing", False
@@ -218,12 +218,12 @@ class Session:
         return None
 
     def _trouble(self, error: Exception) -> str:
-        """Say in one sentence why a store is of no use."""
+        """Return a sentence with the reason why a store cannot be used."""
         stores = os.pathsep.join(self.settings.stores)
         reason = error.strerror if isinstance(error, OSError) else str(error)
         return (
             f"the store {stores} cannot be used: {reason or type(error).__name__}; "
-            "what is not in it is installed by pip alone"
+            "wheels that are not in it are installed by pip alone"
         )
 
     @staticmethod

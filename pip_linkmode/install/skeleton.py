@@ -1,6 +1,6 @@
 """The small wheel that pip still installs itself, and the RECORD in it.
 
-What a wheel's installation consists of is divided in two.  The bulk is *linked* from
+The installation of a wheel is divided in two.  The bulk is *linked* from
 the store.  The rest (metadata that pip reads or writes, scripts, which pip rewrites) is
 packed into a *skeleton*, a wheel of a few kilobytes that is handed to pip's own
 installer.  The skeleton's RECORD has a row for every file, as pip would have written
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 _SPECIAL = re.compile(r'[",\r\n]')
-"""What the csv module quotes."""
+"""Characters that the csv module quotes."""
 
 
 def record(text: str, layout: Layout, bytecode: Sequence[str]) -> str:
@@ -48,7 +48,7 @@ def record(text: str, layout: Layout, bytecode: Sequence[str]) -> str:
             raise WheelDeclinedError(msg)
         # As in pip, a second row of the same path is left as it is.
         row[0] = linked.pop(row[0], row[0])
-    # Files that the wheel's RECORD does not list, and what was compiled.
+    # Files that the wheel's RECORD does not list, and bytecode.
     rows += [[path, "", ""] for path in (*linked.values(), *bytecode)]
     buffer = io.StringIO(newline="")
     csv.writer(buffer).writerows(rows)
@@ -62,7 +62,7 @@ def record(text: str, layout: Layout, bytecode: Sequence[str]) -> str:
 def pack(path: str, entry: Entry, layout: Layout, bytecode: Sequence[str]) -> None:
     """Write the skeleton.
 
-    :param path: where to write it; what is there is replaced
+    :param path: where to write it; an existing file is replaced
     :param bytecode: RECORD paths of the ``.pyc`` files
     :raises WheelDeclinedError: if the RECORD cannot be passed on unchanged
     """

@@ -1,4 +1,4 @@
-"""What the user sees: messages and the summary line."""
+"""Messages for the user, and the summary line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _log = logging.getLogger("pip_linkmode")
 
 
 class _Printable(logging.Filter):
-    """Escapes what would control the terminal, in each message of pip-linkmode."""
+    """Escapes control characters in each message of pip-linkmode."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = printable(record.getMessage()), None
@@ -53,7 +53,7 @@ class LinkedWheel:
 
 
 class Summary:
-    """What one pip command has linked, and what of it was said."""
+    """The counts of one pip command, and the warnings that were printed."""
 
     def __init__(self, settings: Settings, links: WheelLinker) -> None:
         """Begin to count.
@@ -77,7 +77,7 @@ class Summary:
     def warn(self, describe_error: str, kind: object = None) -> None:
         """Warn, once.
 
-        :param kind: of what else this is one more case, which need not be told
+        :param kind: a key; one warning of each kind is printed
         """
         if (kind or describe_error) not in self._said:
             self._said.add(kind or describe_error)
@@ -85,7 +85,7 @@ class Summary:
 
     @staticmethod
     def verbose(message: str, *args: object) -> None:
-        """Say something that only ``-v`` shows."""
+        """Log a message that only ``-v`` shows."""
         _log.log(_VERBOSE, message, *args)
 
     def count(self, name: str, linked: LinkedWheel | None) -> None:
@@ -129,7 +129,7 @@ class Summary:
         return f"{self.left_to_pip} by pip alone (-v tells why)"
 
     def report(self) -> None:
-        """Say in one line what was done, if anything was."""
+        """Log the summary line, if anything was installed."""
         if not self.wheels:
             if self.left_to_pip:
                 _log.info("Linked nothing; %s", self._alone())
@@ -158,13 +158,15 @@ class Summary:
         _log.info("%s", line + "".join(self._not_shared()))
 
     def _not_shared(self) -> Iterator[str]:
-        """List what to add to the summary; who asked for a link is warned."""
+        """Yield additions to the summary; warn if a link was requested."""
         requested = self._settings.requested
         if self._settings.is_staging:
             yield f"; {self._settings.reason}"
         for store in sorted(self._links.mounted):
             where = f"{store} ({file_system(store)})"
             yield f"; the links dangle while {where} is not mounted"
+        for reason in sorted(self._links.unreachable):
+            yield f"; {reason}"
         for reason, files in self._links.linker.exceptions.items():
             if requested in _LINKS:
                 self.warn(f"{files:,} files without a {requested}: {reason}")

@@ -1,7 +1,7 @@
 """Fill a store without installing anything.
 
 pip itself finds, downloads and builds the wheels, for whichever interpreter they are to
-be; what is done with them after that is what an installation would do.
+be; afterwards they are prepared as by an installation.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ class FilledWheel:
 
 @dataclass
 class FillReport:
-    """What came of it."""
+    """The result of filling a store."""
 
     interpreter: str
-    """Whose bytecode it is: the name of its directories in the store."""
+    """The interpreter tag: the name of the bytecode directories in the store."""
     wheels: list[FilledWheel] = field(default_factory=list)
     declined: dict[str, str] = field(default_factory=dict)
     """By file name of the wheel, why pip has to install it alone."""
@@ -65,7 +65,7 @@ def of_python(python: str | None) -> Interpreter:
     """Return the interpreter that wheels and bytecode are to be for.
 
     :param python: its path or name, or an environment; the running one if ``None``
-    :raises SettingsError: if it is none
+    :raises SettingsError: if it is not an interpreter
     """
     if python is None:
         return Interpreter.running()
@@ -74,7 +74,7 @@ def of_python(python: str | None) -> Interpreter:
         found = query_interpreter(os.path.abspath(path)) if path else None
         if found is not None:
             return found
-    msg = f"{python} is no interpreter and no environment; set --python to one"
+    msg = f"{python} is neither an interpreter nor an environment"
     raise SettingsError(msg)
 
 
@@ -97,7 +97,7 @@ def gather(
     constraints: Iterable[str] = (),
     python: str | None = None,
 ) -> list[str]:
-    """Let pip get the wheels of some requirements, and of what they need.
+    """Let pip get the wheels of requirements and of their dependencies.
 
     pip's messages go to the standard error stream.
 
@@ -121,7 +121,7 @@ def gather(
         check=False,
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
-        # What is only needed to build them is not to come into the store.
+        # Build requirements must not come into the store.
         env={**os.environ, "PIP_LINK_MODE": "off"},
     ).returncode
     if code:
@@ -138,12 +138,12 @@ def fill(
 ) -> FillReport:
     """Unpack and compile wheels into the first store that is writable.
 
-    :param stores: in the order of look-up; what one of them has is not unpacked again
+    :param stores: in the order of look-up; a stored wheel is not unpacked again
     :param wheels: absolute paths
-    :param interpreter: who compiles
+    :param interpreter: compiles
     :param on_progress: called after each wheel
     :raises FillRefusedError: if no store takes anything
-    :raises StoreRefusedError: if a store does not keep what is written to it
+    :raises StoreRefusedError: if a store does not keep written files
     :raises OSError: if a wheel cannot be read, or the store not be written
     """
     umask = current_umask()

@@ -28,7 +28,7 @@ _CHUNK = 32
 def jobs(
     directory: str, sources: Mapping[str, str], *, checked_hash: bool
 ) -> list[tuple[str, str, str, bool]]:
-    """List what to compile, as arguments of ``compile_one``, and make directories.
+    """List the arguments of ``compile_one``, and make the directories.
 
     :param directory: an empty directory of one's own
     :param sources: absolute path by path in the wheel
@@ -50,7 +50,7 @@ def finish(
 
     :param directory: where it was compiled to
     :param sources: paths in the wheel
-    :param compiled: what ``compile_one`` says of each
+    :param compiled: the result of ``compile_one`` for each
     :raises OSError: if it cannot be written
     """
     files = dict(zip(sources, compiled, strict=True))

@@ -70,7 +70,7 @@ class Workers:
         """Have one job done.
 
         :param job: see :mod:`pip_linkmode.prepare.worker`
-        :returns: what comes of it; its errors are those of the job, and
+        :returns: its result; its errors are those of the job, and
             :exc:`WorkersError`
         """
         return self._threads.submit(self._do, json.dumps(job))
@@ -142,7 +142,7 @@ def _start(interpreter: Interpreter) -> subprocess.Popen[str]:
     if not interpreter.executable:
         msg = "it is not known which interpreter this is"
         raise WorkersError(msg)
-    # It has to understand by a path what we do.
+    # It must decode paths as this process does.
     utf8 = "utf8" if sys.getfilesystemencoding() == "utf-8" else "utf8=0"
     flags = ["-I", "-S", "-B", "-W", "ignore", *interpreter.options, "-X", utf8]
     code = _PROGRAM.format(init=ascii(init), package=ascii(package))

@@ -109,7 +109,7 @@ class Preparer:
         :param pycompile: whether bytecode is wanted
         :param write_store: gets new entries; by default, the first that can
         :param count: how many worker interpreters to use; by default, one for each core
-        :param interpreter: who compiles; by default, the running one
+        :param interpreter: compiles; by default, the running one
         :param wheel_files: the wheels; by default, files whose bytes must be hashed
         """
         self._wheel_files = wheel_files or LocalWheels()
@@ -147,7 +147,7 @@ class Preparer:
         """Return a wheel's entry and bytecode, sound as of now.
 
         :param wheel: absolute path of the wheel
-        :param replace: unpack it anew, because its entry has turned out to be damaged
+        :param replace: unpack it again, since its entry is damaged
         :raises EntryDamagedError: if it is not sound; ask again with *replace*
         :raises WheelDeclinedError: if pip has to judge this wheel
         :raises StoreRefusedError: if the store is not fit to hold it
@@ -180,7 +180,7 @@ class Preparer:
                     )
                 return PreparedWheel(entry, compiled, taken.fresh)
         if taken.fresh and not isinstance(problem, EntryGoneError):
-            msg = f"the store does not keep what is written to it: {problem}"
+            msg = f"the store does not keep written files: {problem}"
             raise StoreRefusedError(msg)
         raise problem
 
@@ -217,8 +217,8 @@ class Preparer:
             msg = f"the entry of {os.path.basename(wheel)} is gone"
             raise EntryGoneError(msg)
         if self._write_store is None:
-            what = "is damaged" if replace else "is in none of the stores"
-            msg = f"it {what}, and they are read-only"
+            state = "is damaged" if replace else "is in none of the stores"
+            msg = f"it {state}, and they are read-only"
             raise WheelDeclinedError(msg)
         with self._write_store.staging() as staged:
             files = os.path.join(staged, FILES)

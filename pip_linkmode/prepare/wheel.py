@@ -1,4 +1,4 @@
-"""Wheels: which of them can be stored, and what is in them.
+"""Wheels: decide which can be stored, and unpack them.
 
 A wheel is stored only if it is of the plain shape that nearly all are.  Whatever is odd
 in it (a path that escapes, a member twice, a broken zip, a version from the future) is
@@ -39,7 +39,7 @@ except ImportError:  # pragma: no cover  # a Python built without liblzma
 # of codecs too, once installation has begun.
 codecs.lookup("cp437")
 _ENTRY_POINT = re.compile(r"[^=\[\s#;][^=]*=\s*[\w.]+\s*(:\s*[\w.]+\s*)?(\[.*\]\s*)?$")
-# What pip makes a script of, and nothing that it refuses to when all else is installed
+# Entry points of which pip makes a script, without those that it refuses late
 # (distlib ``ENTRY_RE``, pip ``_raise_for_invalid_entrypoint``).
 _SCRIPT = re.compile(
     r"\w[\w.+-]*\s*=\s*\w+(\.\w+)*:\w+(\.\w+)*\s*(\[\s*[\w-]+(,\s*\w+)*\s*\]\s*)?$"
@@ -94,7 +94,7 @@ def _is_executable(info: zipfile.ZipInfo) -> bool:
 
 
 def _metadata(archive: zipfile.ZipFile, names: set[str]) -> dict[str, Any]:
-    """Check what pip checks before it writes the first file, and describe the wheel.
+    """Do the checks that pip does before the first file, and describe the wheel.
 
     pip refuses some wheels before it has touched the environment (``parse_wheel``,
     ``get_wheel_distribution``).  Linking comes first, so such a wheel must not be
@@ -151,7 +151,7 @@ def _check_data(path: str, dist_info: str) -> None:
         msg = f"{path!r} belongs to no scheme"
         raise WheelDeclinedError(msg)
     if dist_info in below.split("/"):
-        # pip opens some of what is there for writing, after it was linked.
+        # pip opens some of these files for writing, after they were linked.
         msg = f"{path!r} is metadata that comes another way"
         raise WheelDeclinedError(msg)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 _FOREIGN = re.compile(rb"(\A\xef\xbb\xbf)|[\x80-\xff]")
-"""What is not ASCII, but for a byte order mark."""
+"""Bytes that are not ASCII, except a byte order mark."""
 _HEADER = 16
 """Bytes before the code in a ``.pyc`` (:pep:`552`)."""
 
@@ -42,7 +42,7 @@ def compile_one(
 
     :param source: absolute path of the ``.py``
     :param target: absolute path of the ``.pyc``
-    :param name: what stands in the code as ``co_filename``
+    :param name: the ``co_filename`` of the code
     :param checked_hash: whether the source's hash validates the ``.pyc`` (:pep:`552`)
     :returns: size, mtime in ns and mode of the ``.pyc``, and the source's encoding;
         ``None`` if it does not compile
@@ -69,7 +69,7 @@ def compile_one(
             # Written a moment ago, by this process.
             marshal.loads(memoryview(file.read())[_HEADER:])  # noqa: S302  # as above
         except (EOFError, TypeError, ValueError) as error:
-            # A short write is no error to CPython before 3.13.1 (gh-126606).
+            # A short write is not an error to CPython before 3.13.1 (gh-126606).
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target) from error
     # Whole seconds: squashfs and tar keep no more.
     mtime_ns = int(time.time()) * 10**9

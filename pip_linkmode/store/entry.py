@@ -7,9 +7,9 @@ and ``files``, a list of ``[path, size, sha256, mode]``.
 
 An entry may also be *adopted*: made not of a wheel but of the files of an installed
 distribution, those that are as its RECORD has them.  Then ``wheel`` is empty, and
-:func:`adopted_digest` stands in the place of the wheel's.  What pip writes into each
-environment anew is not in it, but for copies of ``METADATA``, ``WHEEL`` and ``RECORD``;
-and what was installed outside of site-packages is under ``<name>-<version>.data/data``.
+:func:`adopted_digest` replaces the wheel's.  Files that pip writes into each
+environment are not in it, except copies of ``METADATA``, ``WHEEL`` and ``RECORD``;
+files installed outside of site-packages are under ``<name>-<version>.data/data``.
 """
 
 from __future__ import annotations
@@ -93,10 +93,10 @@ class Entry:
 def adopted_digest(dist_info: str, files: Iterable[StoredFile]) -> str:
     """Return the key of an entry that is adopted.
 
-    It is the digest of a text that is no wheel, so it is no wheel's digest.
+    It is computed over a JSON text, so it never equals the digest of a wheel.
 
     :param dist_info: name of the dist-info directory
-    :param files: what is shared; without what differs between environments
+    :param files: shared files, without those that differ between environments
     """
     rows = sorted([file.path, file.sha256, file.mode] for file in files)
     text = json.dumps(["pip-linkmode adopted", 1, dist_info, rows])
@@ -134,7 +134,7 @@ def _refuse_impossible(
 
 
 def load_entry(path: str, store: str, sha256: str) -> Entry | None:
-    """Read a manifest; ``None`` if there is no entry.
+    """Read a manifest; ``None`` if the entry does not exist.
 
     :raises EntryDamagedError: if it is not a manifest that this version has written
     """

@@ -26,7 +26,7 @@ IMPOSSIBLE = (
     TypeError,
     ValueError,
 )
-"""What reading a manifest that we have not written can raise."""
+"""Exceptions of reading a manifest that another program has written."""
 _LARGEST = 256 << 20
 """Bytes; a file of a wheel takes about 150."""
 _USE_SECONDS = 60 * 60
@@ -34,11 +34,11 @@ GONE = (
     *(errno.ENOENT, errno.ENOTDIR, errno.ELOOP),
     getattr(errno, "ESTALE", errno.ENOENT),
 )
-"""What an entry has that was replaced, by another host too (:manpage:`nfs(5)`)."""
+"""Errors of an entry that was replaced, by another host too (:manpage:`nfs(5)`)."""
 
 
 def use(directory: str) -> None:
-    """Note that what has a manifest was used now; its files keep their time.
+    """Note that an entry or bytecode was used now; its files keep their time.
 
     Nothing is written more than once an hour, and nothing if it cannot be.
 
@@ -68,7 +68,7 @@ def assert_present(directory: str) -> None:
 
 
 def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
-    """Compare files with what a manifest says of them.
+    """Compare files with their manifest.
 
     :param base: absolute path of a directory
     :param files: path below it, size in bytes, mtime in ns, and permission bits
@@ -77,8 +77,8 @@ def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
     directories = {""}
     path = ""
     try:
-        # What another user owns, after a chown of an environment with hard links, that
-        # user can change without a trace.
+        # After a chown of an environment with hard links, another user owns the file
+        # and can change it without a trace.
         owner = os.lstat(base)
         if not stat.S_ISDIR(owner.st_mode):
             msg = f"{base} is not a directory"
@@ -126,7 +126,7 @@ def check_unpacked(directory: str, manifest: Mapping[str, Any]) -> None:
 
 
 def write_manifest(path: str, manifest: dict[str, Any]) -> None:
-    """Write a manifest that nobody else can change, whatever the umask says.
+    """Write a manifest that only its owner can change, whatever the umask is.
 
     :param path: absolute path, must not exist
     :raises OSError: if it cannot be written
@@ -140,12 +140,12 @@ def write_manifest(path: str, manifest: dict[str, Any]) -> None:
 
 
 def read_manifest(path: str) -> Any:
-    """Read a manifest that nobody else can have changed.
+    """Read a manifest that no other user can have changed.
 
     :param path: absolute path; a link is not followed
     :raises EntryDamagedError: if others can write to it
     :raises OSError: if it cannot be read
-    :raises ValueError: if it is no JSON
+    :raises ValueError: if it is not JSON
     """
     flags = os.O_RDONLY
     for name in ("O_NOFOLLOW", "O_NONBLOCK"):  # a pipe would be waited for
@@ -167,7 +167,7 @@ def read_manifest(path: str) -> Any:
 
 @contextlib.contextmanager
 def lstat_below(directory: str) -> Iterator[Callable[[str], os.stat_result]]:
-    """Give an ``lstat`` for paths below a directory, which need not be walked to anew.
+    """Give an ``lstat`` for paths below a directory, which need not be resolved again.
 
     :param directory: absolute path; a link is not followed
     :raises OSError: if it cannot be opened

@@ -184,7 +184,7 @@ class Store:
         :raises OSError: if the store cannot be changed
         """
         final = self.path(os.path.basename(away))
-        # Without a manifest it is no entry, but bytecode that came too late.
+        # Without a manifest it is bytecode that came too late, not an entry.
         whole = os.path.lexists(os.path.join(final, MANIFEST))
         self.publish(away, final, replace=os.path.lexists(final) and not whole)
 

@@ -27,10 +27,10 @@ def is_shared(root: str, status: os.stat_result, *, trust_group: bool) -> bool:
         msg = f"the store {root} belongs to another user{hint if is_a_groups else ''}"
         raise StoreRefusedError(msg)
     if status.st_mode & (stat.S_IWOTH if shared else stat.S_IWOTH | stat.S_IWGRP):
-        what = hint if is_a_groups and not status.st_mode & stat.S_IWOTH else ""
-        msg = f"the store {root} can be written to by others{what}"
+        remedy = hint if is_a_groups and not status.st_mode & stat.S_IWOTH else ""
+        msg = f"the store {root} can be written to by others{remedy}"
         raise StoreRefusedError(msg)
-    # What a group had once is not private again because its root is.
+    # Parts that a group could write are not private because the root is.
     for part in () if shared else PARTS:
         with contextlib.suppress(FileNotFoundError):
             if os.lstat(os.path.join(root, part)).st_mode & 0o022:

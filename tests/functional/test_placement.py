@@ -81,3 +81,34 @@ def test_served_files_are_really_below_the_served_directory(
         assert (served / name).stat().st_nlink == 2
     # compileall replaces a file that is not a symlink.
     environment.run("-m", "compileall", "-q", "-f", str(served))
+
+
+def test_lost_store_is_reported_before_pip_resolves(bed: Bed, tmp_path: Path) -> None:
+    """Else ``import pkg`` gives an empty package, and pip is satisfied."""
+    files: dict[str, bytes | str] = {"pkg/__init__.py": "x = 1\n"}
+    wheel = make_wheel(tmp_path / "wheels", "pkg", files=files)
+    store = tmp_path / "store"
+    env = {
+        "PIP_LINK_MODE": "symlink",
+        "PIP_LINK_STORE": str(store),
+        "PIP_FIND_LINKS": str(wheel.parent),
+        "PIP_NO_INDEX": "1",
+    }
+    environment = bed.environment(tmp_path / "environment", shim=True)
+    assert environment.pip("install", "pkg", env=env).stderr == ""
+    store.rename(tmp_path / "moved")
+    result = environment.pip("install", "pkg", env=env)
+    assert "already satisfied" in result.stdout
+    warning = f"1 package of this environment is a symlink into {store}, which does not"
+    assert warning in result.stderr
+    # The command of the warning, as a shell runs it.
+    for command in result.stderr.partition("or run: ")[2].strip().split(" && "):
+        if "freeze" in command:
+            frozen = environment.pip("freeze", "--exclude", "pip-linkmode", env=env)
+            listed = [one for one in frozen.stdout.splitlines() if "pkg" in one]
+            (tmp_path / "lost.txt").write_text("\n".join(listed))
+        else:
+            arguments = command.strip().partition(" -m pip ")[2].split()
+            environment.pip(*arguments, env=env, cwd=tmp_path)
+    assert environment.run("-c", "import pkg; print(pkg.x)").stdout == "1\n"
+    assert environment.pip("install", "pkg", env=env).stderr == ""

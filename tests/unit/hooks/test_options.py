@@ -618,3 +618,24 @@ def test_mode_that_there_is_no_store_for_is_told(
     options_module._Process.settings = settings
     assert install("wheel")[0] == "stock"
     assert "pip-linkmode: there is no store" in caplog.text
+
+
+# --- packages of a lost store ---------------------------------------------------------
+
+
+def test_lost_packages_are_reported_before_pip_resolves(
+    pip: dict[str, Any],
+    command: Requirement,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(options_module, "lost_packages", lambda: iter(["lost"]))
+    command.main("package")  # as pip download
+    assert caplog.messages == []
+    pip[COMMAND].InstallCommand = type(command)
+    command.main("--target", "elsewhere", "package")
+    assert caplog.messages == []
+    for mode in ("auto", "off"):
+        caplog.clear()
+        command.main(f"--link-mode={mode}", "package")
+        assert caplog.messages == ["pip-linkmode: lost"]
