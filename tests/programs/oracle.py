@@ -192,14 +192,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = _PATIENCE) -> Any:
+def wait_for(
+    condition: Callable[[], Any], seconds: float = _PATIENCE, *, fail: bool = True
+) -> Any:
     """Return the first value of a condition that is true.
 
+    :param fail: if not, return the last value when the time is over
     :raises TimeoutError: if all values within that time are false
     """
     end = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > end:
+            if not fail:
+                return value
             message = f"{condition} still false after {seconds} s"
             raise TimeoutError(message)
         time.sleep(0.05)
@@ -220,6 +225,16 @@ def digests(directory: Path, pattern: str = "**/*") -> dict[str, str]:
         for path in sorted(directory.glob(pattern))
         if path.is_file()
     }
+
+
+def spread(root: Path, count: int) -> list[str]:
+    """Return that many files below a directory, of all kinds that are there."""
+    paths = sorted(
+        (path for path in root.rglob("*") if path.is_file()),
+        key=lambda path: (path.suffix, path.as_posix()),
+    )
+    step = max(1, len(paths) // count)
+    return [path.relative_to(root).as_posix() for path in paths[::step]][:count]
 
 
 Observation = Any
