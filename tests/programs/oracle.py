@@ -55,7 +55,8 @@ OLDER = ("django-debug-toolbar==7.1.1", "pybind11==3.0.0")
 """Versions that the tests upgrade from."""
 
 _OWN = ("pip", "pip_linkmode", "wrapt", "packaging")
-_PATIENCE = 60
+PATIENCE = 60
+"""Seconds in which a program must have started, on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def free_port() -> int:
 
 
 def wait_for(
-    condition: Callable[[], Any], seconds: float = _PATIENCE, *, fail: bool = True
+    condition: Callable[[], Any], seconds: float = PATIENCE, *, fail: bool = True
 ) -> Any:
     """Return the first value of a condition that is true.
 
