@@ -167,7 +167,10 @@ def serving(
         if process.poll() is not None:
             message = f"the server has ended: {log.read_text(errors='replace')}"
             raise AssertionError(message)
-        return port(log.read_text(errors="replace"))
+        found = port(log.read_text(errors="replace"))
+        with socket.socket() as probe:
+            listens = found and probe.connect_ex(("127.0.0.1", found)) == 0
+        return found if listens else None
 
     try:
         yield Server(process, log, wait_for(started))
