@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pip_linkmode.environments.caches import is_there_now
 from pip_linkmode.environments.identity import link_identity, location
-from pip_linkmode.environments.registry import NAME, SYMLINK
+from pip_linkmode.environments.registry import NAME, SYMLINK, create_marker
 from pip_linkmode.files import is_on_one_host, make_directory
 from pip_linkmode.store.layout import DIRECTORY
 
@@ -80,8 +80,7 @@ def register_all(
         _introduce(directory, site_packages)
     link_identity(directory, site_packages)
     for marker in missing:
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+        create_marker(marker)
     if mode == SYMLINK[1:]:
         for path in (os.path.join(directory, NAME), directory):
             _sync(path)

@@ -46,7 +46,7 @@ from pip_linkmode.environments.identity import (
     location,
 )
 from pip_linkmode.files import open_regular, read_limited, refresh_listing
-from pip_linkmode.store.layout import DIRECTORY
+from pip_linkmode.store.layout import DIGEST, DIRECTORY
 from pip_linkmode.store.manifest import IMPOSSIBLE
 
 if TYPE_CHECKING:
@@ -166,6 +166,38 @@ class Registration:
         for sha256 in sha256s:
             os.unlink(self.marker(sha256))
 
+    def forget_uses(self, sha256s: Iterable[str]) -> None:
+        """Forget that entries were linked, except by symlinks.
+
+        :raises OSError: if the store cannot be changed
+        """
+        for sha256, path in self._uses():
+            if sha256 in sha256s:
+                os.unlink(path)
+
+    def move_use(self, old: str, new: str) -> None:
+        """Note that files of one entry belong to another one, too; forget the first.
+
+        Symlinks lead to the first one still.
+
+        :param old: sha256 of the first entry
+        :param new: sha256 of the other
+        :raises OSError: if the store cannot be changed
+        """
+        for sha256, path in self._uses():
+            if sha256 == old:
+                mode = path.rpartition(".")[2]
+                create_marker(os.path.join(self.directory, f"{new}.{mode}"))
+                os.unlink(path)
+
+    def _uses(self) -> list[tuple[str, str]]:
+        """Return the markers of links that are not symlinks, by sha256."""
+        return [
+            (name.partition(".")[0], os.path.join(self.directory, name))
+            for name in os.listdir(self.directory)
+            if len(name.partition(".")[0]) == DIGEST and not name.endswith(SYMLINK)
+        ]
+
     def is_of(self, site_packages: str) -> bool:
         """Return whether it was made for a directory, by any of its paths.
 
@@ -188,6 +220,15 @@ class Registration:
                 else:
                     os.unlink(path)
             os.rmdir(self.directory)
+
+
+def create_marker(path: str) -> None:
+    """Create a marker, unless it exists.
+
+    :raises OSError: if the store cannot be changed
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
 
 
 def states(known: Sequence[Registration]) -> list[State]:

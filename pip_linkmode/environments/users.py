@@ -164,6 +164,32 @@ def forget_symlinks(store: Store, site_packages: str, linked: set[str]) -> None:
                     )
 
 
+def forget_uses(store: Store, site_packages: str, left: set[str]) -> None:
+    """Forget entries that an environment has left, as far as no symlink leads there.
+
+    :param site_packages: absolute path of its site-packages directory
+    :param left: entries of which it has another one now, by sha256
+    :raises RecordInvalidError: if it cannot be told which symlinks are left
+    :raises OSError: likewise, or if the store cannot be changed
+    """
+    forget_symlinks(store, site_packages, left)
+    for registration in registrations(store.root):
+        if registration.is_of(site_packages) and registration.state() == "present":
+            registration.forget_uses(left)
+
+
+def move_uses(store: str, old: str, new: str) -> None:
+    """Note that environments with files of one entry have files of another one.
+
+    :param store: absolute path of the store
+    :param old: sha256 of the entry whose inodes the other one has taken over
+    :param new: sha256 of the other
+    :raises OSError: if the store cannot be changed
+    """
+    for registration in registrations(store):
+        registration.move_use(old, new)
+
+
 def entries_of_symlinks(store: str, site_packages: str) -> set[str]:
     """Return the entries to which symlinks of an environment lead, by sha256.
 

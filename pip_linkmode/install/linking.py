@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 from pip_linkmode.environments.layout import bytecode_targets
 from pip_linkmode.environments.register import register, register_all
+from pip_linkmode.environments.users import move_uses
 from pip_linkmode.errors import EntryGoneError
 from pip_linkmode.files import is_temporary, mode_of_new_file
 from pip_linkmode.install.lost import why_unreachable
@@ -138,6 +139,9 @@ class WheelLinker:
         for directory in sorted(directories):
             created.directory(directory)
         self._register(entry, layout.site_packages, mode)
+        if found.replaced is not None:
+            with contextlib.suppress(OSError):  # then the old entry stays for longer
+                move_uses(entry.store, found.replaced, entry.sha256)
         used: Counter[str] = Counter()
         try:
             for store, chosen in _by_store(found, places):

@@ -9,7 +9,6 @@ import os
 import re
 import stat
 import sys
-from typing import NoReturn
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -17,6 +16,7 @@ from packaging.version import InvalidVersion, Version
 from pip_linkmode.environments.distribution import distributions
 from pip_linkmode.environments.environment import Environment
 from pip_linkmode.errors import EnableRefusedError
+from pip_linkmode.store.parents import weak_directory
 
 NAME = "pip-linkmode"
 _OLDEST_PIP = Version("22.3")
@@ -84,33 +84,36 @@ def check_trusted(name: str, directory: str | None, site_packages: str) -> None:
             f"Run: {sys.executable} -m pip install {name}"
         )
         raise EnableRefusedError(msg)
-    owners = {0, os.stat(site_packages).st_uid}
-    package = os.path.realpath(os.path.join(directory, name.replace("-", "_")))
-    inside = [
-        os.path.join(parent, one)
-        for parent, _, files in os.walk(package)
-        for one in ("", *files)
-    ]
-    for path in inside:
-        if not _is_trusted(os.stat(path), owners):
-            _refuse(path, name)
-    below, path = package, os.path.dirname(package)
-    while path != below:
-        status = os.stat(path)
-        # In a directory like /tmp users cannot rename the files of others.
-        is_sticky = status.st_mode & stat.S_ISVTX and os.stat(below).st_uid in owners
-        if not _is_trusted(status, owners) and not is_sticky:
-            _refuse(path, name)
-        below, path = path, os.path.dirname(path)
+    if not hasattr(os, "geteuid"):  # pragma: no cover  # Windows
+        return
+    owner = os.stat(site_packages).st_uid
+    package = os.path.join(directory, name.replace("-", "_"))
+    for parent, _, files in os.walk(package):
+        weak = weak_directory(os.path.join(parent, "__init__.py"), owners=[owner])
+        if weak is not None:
+            msg = (
+                f"another user can change {name}: {weak.path} {weak.reason}. "
+                f"Run: `{weak.remedy}`"
+            )
+            raise EnableRefusedError(msg)
+        trusted = os.stat(parent)
+        for path in (os.path.join(parent, file) for file in files):
+            # A link that leads nowhere, as of an editor, is not loaded.
+            if os.path.exists(path) and not _is_as_safe(
+                os.stat(path), trusted, {0, os.geteuid(), owner}
+            ):
+                msg = f"another user can change {name}: {path} is writable by others"
+                raise EnableRefusedError(msg)
 
 
-def _is_trusted(status: os.stat_result, owners: set[int]) -> bool:
-    return status.st_uid in owners and not status.st_mode & 0o022
-
-
-def _refuse(path: str, name: str) -> NoReturn:
-    msg = f"another user can change {path}, so {name} is not loaded from there"
-    raise EnableRefusedError(msg)
+def _is_as_safe(
+    status: os.stat_result, trusted: os.stat_result, owners: set[int]
+) -> bool:
+    """Return whether only users that can write to a trusted directory can to a file."""
+    if status.st_uid not in {*owners, trusted.st_uid} or status.st_mode & stat.S_IWOTH:
+        return False
+    groups = {trusted.st_gid} if trusted.st_mode & stat.S_IWGRP else set()
+    return not status.st_mode & stat.S_IWGRP or status.st_gid in groups
 
 
 def problems_of_pip(site_packages: str) -> list[str]:

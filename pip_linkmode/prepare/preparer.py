@@ -25,6 +25,7 @@ from pip_linkmode.errors import (
 from pip_linkmode.files import file_digest
 from pip_linkmode.prepare.compiler import compile_sources, ensure_bytecode
 from pip_linkmode.prepare.pool import Workers, WorkersError
+from pip_linkmode.prepare.takeover import adopted_entries, take_over
 from pip_linkmode.prepare.wheel import unpack
 from pip_linkmode.store.claims import claim_mtime
 from pip_linkmode.store.layout import BYTECODE, FILES
@@ -47,6 +48,8 @@ class StoredWheel(NamedTuple):
     sha256: str
     fresh: bool
     """Whether it was unpacked just now."""
+    replaced: str | None = None
+    """The adopted entry whose files its entry has taken over, by sha256."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class PreparedWheel:
     """``None`` if it is not wanted, or cannot be kept."""
     fresh: bool
     """Whether the wheel was unpacked just now."""
+    replaced: str | None = None
+    """The adopted entry whose files the entry has taken over, by sha256."""
 
 
 class WheelFiles(Protocol):
@@ -178,7 +183,7 @@ class Preparer:
                     compiled = ensure_bytecode(
                         self._workers, store, entry, self._write_store
                     )
-                return PreparedWheel(entry, compiled, taken.fresh)
+                return PreparedWheel(entry, compiled, taken.fresh, taken.replaced)
         if taken.fresh and not isinstance(problem, EntryGoneError):
             msg = f"the store does not keep written files: {problem}"
             raise StoreRefusedError(msg)
@@ -223,12 +228,19 @@ class Preparer:
         with self._write_store.staging() as staged:
             files = os.path.join(staged, FILES)
             project = os.path.basename(wheel).partition("-")[0]
-            now = int(time.time())
-            mtime = claim_mtime(self._write_store, project, sha256, now)
+            adopted = adopted_entries(self._write_store, project, sha256)
+            mtime, replaced = 0, None
+            if not adopted:
+                now = int(time.time())
+                mtime = claim_mtime(self._write_store, project, sha256, now)
             manifest = self._unpack(wheel, files, mtime)
             if manifest.pop("wheel_sha256") != sha256:
                 msg = f"{wheel} was changed while it was read"
                 raise EntryDamagedError(msg)
+            if adopted:
+                replaced = take_over(
+                    self._write_store, project, sha256, files, manifest, adopted
+                )
             paths = (path for path, *_ in manifest["files"])
             sources = compiled_sources(paths, manifest["dist_info"])
             if self._pycompile and sources:
@@ -237,7 +249,7 @@ class Preparer:
                 compile_sources(self._workers, files, sources, directory)
             manifest["wheel"] = os.path.basename(wheel)
             self._write_store.publish_entry(staged, sha256, manifest, replace=replace)
-        return StoredWheel(sha256, fresh=True)
+        return StoredWheel(sha256, fresh=True, replaced=replaced)
 
     def _unpack(self, wheel: str, directory: str, mtime: int) -> dict[str, Any]:
         try:

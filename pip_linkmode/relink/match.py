@@ -85,6 +85,18 @@ class Matcher:
         """Remove an entry that is gone."""
         self._entries[match.entry.dist_info].remove((match.store, match.entry))
 
+    def others(self, store: Store, sha256s: Collection[str]) -> set[str]:
+        """Return the other entries of the distributions of some entries.
+
+        :param sha256s: of entries of the store
+        """
+        found = set()
+        for entries in self._entries.values():
+            here = {entry.sha256 for one, entry in entries if one == store}
+            if not here.isdisjoint(sha256s):
+                found |= here.difference(sha256s)
+        return found
+
     def find(
         self, member: InstalledDistribution, members: Sequence[InstalledDistribution]
     ) -> Match | None:

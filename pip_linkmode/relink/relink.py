@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from pip_linkmode.environments.users import forget_symlinks
+from pip_linkmode.environments.users import forget_symlinks, forget_uses
 from pip_linkmode.errors import (
     EntryDamagedError,
     EntryGoneError,
@@ -118,7 +118,7 @@ class Relinking:
                         self._relink_distribution(member, members)
                     on_progress(member.bytes)
             for environment in self._environments:
-                self._forget_symlinks(environment)
+                self._forget(environment)
         return self.report
 
     def _enter(
@@ -219,14 +219,18 @@ class Relinking:
         actions = self._planner.plan(member, match, pycs, owner)
         self._hands.apply(member, match, actions)
 
-    def _forget_symlinks(self, environment: RelinkedEnvironment) -> None:
-        """Forget that entries were linked by symlinks that are replaced now."""
+    def _forget(self, environment: RelinkedEnvironment) -> None:
+        """Forget symlinks that were replaced, and entries that were left."""
+        site_packages = environment.site_packages
         for store in environment.stores:
             linked = environment.linked[store.root]
-            if linked and self._mode != "symlink":
-                # A needless note keeps an entry, and does no other harm.
-                with contextlib.suppress(OSError, RecordInvalidError):
-                    forget_symlinks(store, environment.site_packages, linked)
+            # A needless note keeps an entry, and does no other harm.
+            with contextlib.suppress(OSError, RecordInvalidError):
+                if linked and self._mode != "symlink":
+                    forget_symlinks(store, site_packages, linked)
+                left = self._matcher.others(store, linked)
+                if left:
+                    forget_uses(store, site_packages, left)
 
 
 def _owner(path: str) -> tuple[int, int] | None:

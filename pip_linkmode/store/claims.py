@@ -23,7 +23,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from pip_linkmode.files import TEMPORARY
-from pip_linkmode.store.layout import PROJECTS
+from pip_linkmode.store.layout import DIGEST, PROJECTS
 from pip_linkmode.store.staging import refuse_link
 
 if TYPE_CHECKING:
@@ -68,6 +68,35 @@ def claim_mtime(store: Store, project: str, sha256: str, wanted: int) -> int:
         if second not in taken and _create(os.path.join(directory, str(second)))
     )
     return _publish(directory, sha256, mtime)
+
+
+def has_mtime(store: Store, project: str, sha256: str) -> bool:
+    """Return whether the mtime of a wheel was chosen, in this or a related store.
+
+    :param project: name, in any spelling
+    """
+    roots = {store.root, *store.related_stores}
+    return any(_second_of(_directory(root, project), sha256) for root in roots)
+
+
+def share_mtime(store: Store, project: str, sha256: str, mtime: int) -> int:
+    """Give a wheel the mtime of an entry with the same files.
+
+    :returns: the mtime of the wheel: another one if another process was first
+    :raises OSError: if the store cannot be written
+    """
+    return _publish(_directory(store.root, project), sha256, mtime)
+
+
+def claimants(store: Store, project: str) -> list[str]:
+    """Return the keys of the entries of a project that have claimed a second.
+
+    The entries may be gone.
+    """
+    with contextlib.suppress(OSError):
+        names = os.listdir(_directory(store.root, project))
+        return [name for name in sorted(names) if len(name) == DIGEST]
+    return []
 
 
 def _directory(root: str, project: str) -> str:

@@ -55,7 +55,8 @@ OLDER = ("django-debug-toolbar==7.1.1", "pybind11==3.0.0")
 """Versions that the tests upgrade from."""
 
 _OWN = ("pip", "pip_linkmode", "wrapt", "packaging")
-_PATIENCE = 60
+PATIENCE = 60
+"""Seconds in which a program must have started, on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,10 @@ def serving(
         if process.poll() is not None:
             message = f"the server has ended: {log.read_text(errors='replace')}"
             raise AssertionError(message)
-        return port(log.read_text(errors="replace"))
+        found = port(log.read_text(errors="replace"))
+        with socket.socket() as probe:
+            listens = found and probe.connect_ex(("127.0.0.1", found)) == 0
+        return found if listens else None
 
     try:
         yield Server(process, log, wait_for(started))
@@ -192,14 +196,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = _PATIENCE) -> Any:
+def wait_for(
+    condition: Callable[[], Any], seconds: float = PATIENCE, *, fail: bool = True
+) -> Any:
     """Return the first value of a condition that is true.
 
+    :param fail: if not, return the last value when the time is over
     :raises TimeoutError: if all values within that time are false
     """
     end = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > end:
+            if not fail:
+                return value
             message = f"{condition} still false after {seconds} s"
             raise TimeoutError(message)
         time.sleep(0.05)
@@ -220,6 +229,16 @@ def digests(directory: Path, pattern: str = "**/*") -> dict[str, str]:
         for path in sorted(directory.glob(pattern))
         if path.is_file()
     }
+
+
+def spread(root: Path, count: int) -> list[str]:
+    """Return that many files below a directory, of all kinds that are there."""
+    paths = sorted(
+        (path for path in root.rglob("*") if path.is_file()),
+        key=lambda path: (path.suffix, path.as_posix()),
+    )
+    step = max(1, len(paths) // count)
+    return [path.relative_to(root).as_posix() for path in paths[::step]][:count]
 
 
 Observation = Any

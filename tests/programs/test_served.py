@@ -6,7 +6,6 @@ directory (jupyterlab/jupyterlab#19767, Comfy-Org/ComfyUI#2902, Kludex/starlette
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,11 +17,11 @@ from tests.programs.oracle import (
     assert_used,
     printed_port,
     serving,
+    spread,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = pytest.mark.index
 
@@ -70,50 +69,6 @@ asyncio.run(server.serve([listener]))
 """
 
 
-def spread(root: Path, count: int) -> list[str]:
-    """Return that many files below a directory, of all kinds that are there."""
-    paths = sorted(
-        (path for path in root.rglob("*") if path.is_file()),
-        key=lambda path: (path.suffix, path.as_posix()),
-    )
-    step = max(1, len(paths) // count)
-    return [path.relative_to(root).as_posix() for path in paths[::step]][:count]
-
-
-def jupyterlab(program: Program) -> dict[str, Any]:
-    program.install("jupyterlab")
-    share = program.path / "share" / "jupyter"
-    page = share / "labextensions" / "jupyterlab_pygments" / "static"
-    server = program.site_packages / "jupyter_server" / "static"
-    paths = [
-        *(f"/static/lab/{path}" for path in spread(share / "lab" / "static", 26)),
-        *(f"/static/{path}" for path in spread(server, 10)),
-        *(f"/lab/extensions/jupyterlab_pygments/static/{p}" for p in spread(page, 4)),
-        "/lab/api/themes/@jupyterlab/theme-dark-extension/index.css",
-        "/kernelspecs/python3/logo-svg.svg?token=secret",
-        "/lab/api/translations/default?token=secret",
-    ]
-    assert len(paths) >= 40
-    runtime = program.private / "home" / ".local" / "share" / "jupyter" / "runtime"
-
-    def port(_: str) -> int | None:
-        try:
-            (found,) = runtime.glob("jpserver-*.json")
-            return int(json.loads(found.read_bytes())["port"])
-        except ValueError:  # not there, or half written
-            return None
-
-    options = (
-        *("--no-browser", "--allow-root"),
-        *("--ServerApp.ip=127.0.0.1", "--ServerApp.port=0"),
-        "--IdentityProvider.token=secret",
-    )
-    with serving(program, "-m", "jupyterlab", *options, port=port) as running:
-        status, body = running.get("/lab?token=secret")
-        assert (status, b"jupyter-config-data" in body) == (200, True)
-        return running.fetch(paths)
-
-
 def comfyui(program: Program) -> dict[str, Any]:
     program.install("aiohttp")
     program.install("--no-deps", "comfyui-frontend-package")
@@ -141,7 +96,7 @@ def starlette(program: Program) -> dict[str, Any]:
         return server.fetch(paths)
 
 
-@pytest.mark.parametrize("program", [jupyterlab, comfyui, starlette])
+@pytest.mark.parametrize("program", [comfyui, starlette])
 def test_server_answers_as_from_the_environment_of_stock_pip(
     lab: Lab, mode: str, program: Callable[[Program], dict[str, Any]]
 ) -> None:

@@ -21,6 +21,7 @@ from pip_linkmode.maintenance.enable import (
     site_packages_of,
     unserved,
 )
+from pip_linkmode.store import parents
 from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
@@ -239,13 +240,32 @@ def test_enable_refuses_to_load_what_is_missing(bench: Bench, name: str) -> None
 @pytest.mark.parametrize("path", ["", "pip_linkmode", "wrapt", "packaging/__init__.py"])
 @pytest.mark.parametrize("bits", [0o020, 0o002])
 def test_enable_refuses_code_that_others_can_change(
-    bench: Bench, path: str, bits: int
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, path: str, bits: int
 ) -> None:
+    monkeypatch.setattr(parents, "_is_alone_in", lambda _: False)
     place = bench.root / "running" / path
     place.chmod(place.stat().st_mode | bits)
-    assert f"another user can change {place}" in bench.refusal()
+    refusal = bench.refusal()
+    assert refusal.startswith("another user can change ")
+    assert str(place) in refusal
     place.chmod(place.stat().st_mode & ~bits)
     assert bench.enable().outcome == "enabled"
+
+
+def test_enable_trusts_a_group_that_has_no_other_members(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the umask of many systems makes it for the own group of each user."""
+    monkeypatch.setattr(parents, "_is_alone_in", lambda _: True)
+    places = [bench.root / "running", *(bench.root / "running").rglob("*")]
+    for place in places:
+        place.chmod(place.stat().st_mode | 0o020)
+    assert bench.enable().refused is None
+
+
+def test_enable_passes_over_a_link_that_leads_nowhere(bench: Bench) -> None:
+    (bench.root / "running" / "wrapt" / ".#lock").symlink_to("nowhere")
+    assert bench.enable().refused is None
 
 
 def test_enable_allows_a_parent_like_the_temporary_directory(bench: Bench) -> None:
@@ -258,10 +278,11 @@ def test_enable_allows_a_parent_like_the_temporary_directory(bench: Bench) -> No
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root"
 )
-def test_enable_refuses_code_of_another_user(bench: Bench) -> None:
-    owned = bench.root / "running" / "wrapt"
+@pytest.mark.parametrize("path", ["wrapt", "wrapt/__init__.py"])
+def test_enable_refuses_code_of_another_user(bench: Bench, path: str) -> None:
+    owned = bench.root / "running" / path
     os.chown(owned, 65534, 65534)
-    assert f"another user can change {owned}" in bench.refusal()
+    assert str(owned) in bench.refusal()
     # It is no other user's if the environment is theirs as well.
     os.chown(bench.site_packages, 65534, 65534)
     assert bench.enable().outcome == "enabled"
@@ -530,6 +551,8 @@ def test_next_command_repairs_what_a_killed_one_has_left(
         there = set(bench.tree())
         # A start file never runs without its module.
         assert not there & {START_FILES[0], START_FILES[2]} or START_FILES[1] in there
+        early = {"pip_linkmode.pth", "pip_linkmode.start"}
+        assert not there & early or "pip_linkmode/__init__.py" in there
         assert getattr(bench, then)().refused is None
         assert set(bench.tree()) == (whole if then == "enable" else without)
         bench.disable()

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pip_linkmode.environments import registry
+from pip_linkmode.prepare.preparer import Preparer
 from pip_linkmode.relink import apply as apply_module
 from pip_linkmode.relink.forecast import Forecast
 from pip_linkmode.relink.relink import Relinking
@@ -118,6 +120,20 @@ class Bench:
             for source in Path(self.store.root).glob("v1/wheels/**/*")
             if source.is_file()
         )
+
+
+def unpack(bench: Bench, umask: int = 0o022) -> Entry:
+    preparer = Preparer([bench.store], umask=umask, pycompile=True, count=1)
+    try:
+        return preparer.prepare(str(bench.wheel)).entry
+    finally:
+        preparer.stop()
+
+
+def noted(bench: Bench) -> tuple[set[str], set[str]]:
+    """Return what an environment uses, and what of it by symlinks, as is noted."""
+    (one,) = registry.registrations(bench.store.root)
+    return one.entries(), one.entries(depends=True)
 
 
 def works(monkeypatch: pytest.MonkeyPatch, ways: dict[str, str | None]) -> None:

@@ -22,7 +22,6 @@ from pip_linkmode.files import TEMPORARY, locked
 from pip_linkmode.link import placement
 from pip_linkmode.link.filesystems import Extent
 from pip_linkmode.link.primitives import PRIMITIVES, Link
-from pip_linkmode.prepare.preparer import Preparer
 from pip_linkmode.relink import adopt
 from pip_linkmode.relink import apply as apply_module
 from pip_linkmode.relink import plan as plan_module
@@ -43,6 +42,8 @@ from tests.unit.relink.conftest import (
     Bench,
     assert_valid_bytecode,
     content,
+    noted,
+    unpack,
     works,
 )
 
@@ -128,14 +129,6 @@ def test_later_ones_too(bench: Bench, site_packages: Path) -> None:
     other = bench.environment("two")
     assert bench.relink(other).adopted == []
     assert (site_packages / BIG).samefile(other / BIG)
-
-
-def unpack(bench: Bench) -> Entry:
-    preparer = Preparer([bench.store], umask=0o022, pycompile=True, count=1)
-    try:
-        return preparer.prepare(str(bench.wheel)).entry
-    finally:
-        preparer.stop()
 
 
 def test_wheel_that_is_in_the_store_is_used(bench: Bench, site_packages: Path) -> None:
@@ -1402,12 +1395,6 @@ def depending(bench: Bench, site_packages: Path) -> Entry:
     (entry,) = bench.entries()
     assert noted(bench) == ({entry.sha256}, {entry.sha256})
     return entry
-
-
-def noted(bench: Bench) -> tuple[set[str], set[str]]:
-    """Return what an environment uses, and what of it by symlinks, as is noted."""
-    (one,) = registry.registrations(bench.store.root)
-    return one.entries(), one.entries(depends=True)
 
 
 def test_symlinks_that_were_replaced_are_forgotten(
