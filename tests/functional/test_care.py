@@ -134,7 +134,7 @@ def test_pip_that_links_says_so(house: House) -> None:
     assert store["entries"] == 1
     assert store["modes"]["symlink"] is None
     text = house.run(environment, "status").stdout
-    assert f"pip {NEWEST}, links what it installs" in text
+    assert f"pip {NEWEST}, links the wheels that it installs" in text
     assert "(set by PIP_LINK_MODE)" in text
 
 
@@ -414,7 +414,7 @@ def test_damaged_entry_that_nobody_depends_on_is_set_aside(house: House) -> None
     environment = house.environment("e", "hardlink", "one")
     damage(environment)
     (found,) = house.data(environment, "verify", "--repair", code=1)["damages"]
-    assert "made anew" in found["outcome"]
+    assert "recreates it" in found["outcome"]
     assert house.entries() == []
     house.install(environment, "hardlink", "one")
     assert house.data(environment, "verify")["damages"] == []
