@@ -27,7 +27,8 @@ class _Printable(logging.Filter):
     """Escapes control characters in each message of pip-linkmode."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = printable(record.getMessage()), None
+        # pip asserts that they are a tuple (``_internal/utils/logging.py``, ``emit``).
+        record.msg, record.args = printable(record.getMessage()), ()
         return True
 
 

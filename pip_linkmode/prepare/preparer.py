@@ -49,7 +49,7 @@ class StoredWheel(NamedTuple):
     fresh: bool
     """Whether it was unpacked just now."""
     replaced: str | None = None
-    """The adopted entry whose files its entry has taken over, by sha256."""
+    """The adopted entry that gave its files to the new entry, by sha256."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class PreparedWheel:
     fresh: bool
     """Whether the wheel was unpacked just now."""
     replaced: str | None = None
-    """The adopted entry whose files the entry has taken over, by sha256."""
+    """The adopted entry that gave its files to the entry, by sha256."""
 
 
 class WheelFiles(Protocol):
@@ -115,7 +115,7 @@ class Preparer:
         :param write_store: gets new entries; by default, the first that can
         :param count: how many worker interpreters to use; by default, one for each core
         :param interpreter: compiles; by default, the running one
-        :param wheel_files: the wheels; by default, files whose bytes must be hashed
+        :param wheel_files: the wheels; by default, files that must be hashed
         """
         self._wheel_files = wheel_files or LocalWheels()
         self._stores = stores
