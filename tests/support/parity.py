@@ -34,7 +34,7 @@ _NOISE = re.compile(
     r"|\d+(\.\d+)? ?([kMG]?B/s|m?s)\b"  # speeds and durations
     r"|\d+:\d\d:\d\d"
 )
-_FETCHED = re.compile(r"^(\s*)(Downloading|Using cached|Using stored) ")
+_FETCHED = re.compile(r"^(\s*)(Downloading|Using cached|Using stored) (\S*/)?")
 _TEXT_LIMIT = 100_000
 
 
