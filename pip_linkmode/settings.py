@@ -60,6 +60,8 @@ class Settings:
     """The directory of ``--target``, to which pip moves the installed files."""
     destination: str = sys.prefix
     """A directory on the file system that is installed to; need not exist."""
+    dry_run: bool = False
+    """Whether the command only resolves, so that build environments store nothing."""
     trust_group: bool = False
     """Whether stores are used that the members of their group can write to."""
 
@@ -79,7 +81,7 @@ class Settings:
         Symlinks would have to be registered; and the reason for another mode would be
         printed twice.
         """
-        mode = "off" if not self.stores else self.mode
+        mode = "off" if self.dry_run or not self.stores else self.mode
         mode = "auto" if mode == "symlink" else mode
         return replace(
             self,
@@ -175,6 +177,7 @@ def from_options(options: Options) -> Settings:
         is_staging=is_staging,
         target=target,
         destination=target or _destination(options),
+        dry_run=bool(getattr(options, "dry_run", False)),
         trust_group=bool(getattr(options, "link_trust_group", False)),
     )
 

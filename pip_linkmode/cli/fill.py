@@ -11,7 +11,8 @@ from pip_linkmode.cli.command import OK, PROBLEM, Command, Result, as_data, make
 from pip_linkmode.cli.console import interpreter, table
 from pip_linkmode.cli.progress import Progress
 from pip_linkmode.errors import FillRefusedError, SettingsError
-from pip_linkmode.maintenance.fill import fill, gather, of_python, wheels_in
+from pip_linkmode.maintenance.fill import fill, of_python
+from pip_linkmode.maintenance.gather import Wanted, gather, wheels_in
 from pip_linkmode.pip_config import effective_settings
 from pip_linkmode.text import plural
 
@@ -59,33 +60,35 @@ def _fill(options: argparse.Namespace) -> Result:
     stores = make_stores(effective_settings(sys.prefix, options.link_store))
     wheels: list[str] = []
     requirements = []
-    for wanted in options.wanted:
-        found = wheels_in(wanted)
+    for argument in options.wanted:
+        found = wheels_in(argument)
         # As for pip, a bare name is a project's, whatever is called so here.
-        is_path = os.path.basename(wanted) != wanted
-        if not found and is_path and os.path.isdir(wanted):
-            msg = f"there are no wheels in {wanted}; pip wheel makes them"
+        is_path = os.path.basename(argument) != argument
+        if not found and is_path and os.path.isdir(argument):
+            msg = f"there are no wheels in {argument}; pip wheel makes them"
             raise FillRefusedError(msg)
         wheels += found
-        requirements += [] if found else [wanted]
+        requirements += [] if found else [argument]
     asks_pip = bool(requirements or options.requirement)
     if options.constraint and not asks_pip:
         msg = "--constraint says nothing of wheels that are there; name a requirement"
         raise SettingsError(msg)
+    stored: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="pip-linkmode-") as directory:
         if asks_pip:
-            wheels += gather(
-                directory,
+            wanted = Wanted(
                 requirements,
                 options.requirement,
                 options.constraint,
                 python.executable if options.python else None,
             )
+            found, stored = gather(directory, wanted, stores)
+            wheels += found
         if not wheels:
             msg = "nothing is named that could be put into a store"
             raise SettingsError(msg)
         with Progress("Filling the store", len(wheels)) as progress:
-            report = fill(stores, wheels, python, progress.advance)
+            report = fill(stores, wheels, python, progress.advance, stored)
     code = PROBLEM if report.declined else OK
     return Result(as_data(report), "\n".join(_fill_lines(report)), code)
 

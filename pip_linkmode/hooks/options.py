@@ -200,6 +200,8 @@ def _with_session(stock: Callable[..., Any], *, report: bool) -> Callable[..., A
             return stock(*args, **kwargs)
         if not report:
             settings = settings.for_build_environment()
+            if not settings.enabled:
+                return stock(*args, **kwargs)
         with contextlib.ExitStack() as stack:
             pycompile = kwargs.get("pycompile", True)
             session = None

@@ -6,11 +6,8 @@ be; afterwards they are prepared as by an installation.
 
 from __future__ import annotations
 
-import glob
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,10 +19,10 @@ from pip_linkmode.errors import (
 )
 from pip_linkmode.files import current_umask
 from pip_linkmode.interpreters import Interpreter, query_interpreter
-from pip_linkmode.prepare.preparer import Preparer
+from pip_linkmode.prepare.preparer import LocalWheels, Preparer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pip_linkmode.prepare.preparer import PreparedWheel
     from pip_linkmode.store.store import Store
@@ -78,56 +75,17 @@ def of_python(python: str | None) -> Interpreter:
     raise SettingsError(msg)
 
 
-def wheels_in(path: str) -> list[str]:
-    """Return the wheels that a path means: itself, or those in it.
+class _StoredWheels(LocalWheels):
+    """Wheels of which some are in a store, and not at their paths."""
 
-    :param path: of a wheel or a directory
-    :returns: absolute paths; none if it is something else
-    """
-    path = os.path.abspath(path)
-    if os.path.isdir(path):
-        return sorted(glob.glob(os.path.join(glob.escape(path), "*.whl")))
-    return [path] if path.endswith(".whl") and os.path.isfile(path) else []
+    def __init__(self, stored: Mapping[str, str]) -> None:
+        self._stored = stored
 
+    def digest(self, path: str) -> str | None:
+        return self._stored.get(path)
 
-def gather(
-    directory: str,
-    wanted: Iterable[str],
-    files: Iterable[str] = (),
-    constraints: Iterable[str] = (),
-    python: str | None = None,
-) -> list[str]:
-    """Let pip get the wheels of requirements and of their dependencies.
-
-    pip's messages go to the standard error stream.
-
-    :param directory: absolute path of the directory that the wheels come into
-    :param wanted: requirements
-    :param files: paths of requirement files
-    :param constraints: paths of constraint files
-    :param python: absolute path of an interpreter; the running one if ``None``
-    :returns: absolute paths of the wheels
-    :raises FillRefusedError: if pip cannot get one
-    """
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    if python is not None:
-        command += ["--python", python]
-    command += ["wheel", "--wheel-dir", directory]
-    for option, paths in (("-r", files), ("-c", constraints)):
-        for path in paths:
-            command += [option, path]
-    code = subprocess.run(
-        [*command, "--", *wanted],
-        check=False,
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr,
-        # Build requirements must not come into the store.
-        env={**os.environ, "PIP_LINK_MODE": "off"},
-    ).returncode
-    if code:
-        msg = f"pip wheel could not get the wheels: exit code {code}"
-        raise FillRefusedError(msg)
-    return wheels_in(directory)
+    def is_stand_in(self, path: str) -> bool:
+        return path in self._stored
 
 
 def fill(
@@ -135,6 +93,7 @@ def fill(
     wheels: Sequence[str],
     interpreter: Interpreter,
     on_progress: Callable[[], object] = lambda: None,
+    stored: Mapping[str, str] | None = None,
 ) -> FillReport:
     """Unpack and compile wheels into the first store that is writable.
 
@@ -142,6 +101,7 @@ def fill(
     :param wheels: absolute paths
     :param interpreter: compiles
     :param on_progress: called after each wheel
+    :param stored: sha256 by path of wheels that are in a store, not at their paths
     :raises FillRefusedError: if no store takes anything
     :raises StoreRefusedError: if a store does not keep written files
     :raises OSError: if a wheel cannot be read, or the store not be written
@@ -155,7 +115,13 @@ def fill(
         msg = f"the store {roots} {why}"
         raise FillRefusedError(msg)
     report = FillReport(interpreter.name)
-    preparer = Preparer(stores, umask=umask, pycompile=True, interpreter=interpreter)
+    preparer = Preparer(
+        stores,
+        umask=umask,
+        pycompile=True,
+        interpreter=interpreter,
+        wheel_files=_StoredWheels(stored or {}),
+    )
     try:
         preparer.start(wheels)
         for wheel in wheels:

@@ -34,7 +34,10 @@ _NOISE = re.compile(
     r"|\d+(\.\d+)? ?([kMG]?B/s|m?s)\b"  # speeds and durations
     r"|\d+:\d\d:\d\d"
 )
-_FETCHED = re.compile(r"^(\s*)(Downloading|Using cached|Using stored) ")
+_FETCHED = re.compile(r"^(\s*)(Downloading|Using cached|Using stored) (\S*/)?")
+_FETCHED_LATE = re.compile(
+    r"(Installing collected packages: .*\n)(?: *(?:Downloading|Using cached) .*\n)+"
+)
 _TEXT_LIMIT = 100_000
 
 
@@ -199,6 +202,8 @@ def blocks(root: Path) -> int:
 
 
 def _comparable(output: str) -> list[str]:
+    # An entry that is lost after its stand-in was made: the real download says so.
+    output = _FETCHED_LATE.sub(r"\1", output)
     return [
         _FETCHED.sub(r"\1Fetching ", _NOISE.sub("*", line))
         for line in output.splitlines()

@@ -12,10 +12,12 @@ import pytest
 
 from pip_linkmode.cli.main import main
 from pip_linkmode.interpreters import Interpreter
-from pip_linkmode.maintenance.fill import fill, gather
+from pip_linkmode.maintenance.fill import fill
+from pip_linkmode.maintenance.gather import Wanted, gather
 from pip_linkmode.store.store import Store
 from tests.compat.matrix import pythons
 from tests.functional.projects import make_project, make_sdist
+from tests.support.index import Index
 from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
@@ -314,11 +316,71 @@ def test_what_is_needed_only_to_build_is_not_in_the_store(
     """The pip that builds may be one that links."""
     seen = []
 
-    def run(*_: object, env: dict[str, str], **__: object) -> Any:
-        seen.append(env)
+    def run(command: list[str], *, env: dict[str, str], **_: object) -> Any:
+        seen.append((command[4], "--dry-run" in command, env["PIP_LINK_MODE"]))
         return subprocess.CompletedProcess([], 0)
 
     monkeypatch.setenv("PIP_LINK_MODE", "symlink")
     monkeypatch.setattr(subprocess, "run", run)
-    gather(str(tmp_path), ["package"])
-    assert [env["PIP_LINK_MODE"] for env in seen] == ["off"]
+    gather(str(tmp_path), Wanted(["package"]), [])
+    # Nothing is stored of a run that is dry, of its builds neither.
+    assert seen == [("install", True, "auto"), ("wheel", False, "off")]
+
+
+def on_index(command: Command, index: Index) -> None:
+    del command.variables["PIP_NO_INDEX"], command.variables["PIP_FIND_LINKS"]
+    command.variables["PIP_INDEX_URL"] = index.url
+    command.variables["PIP_TRUSTED_HOST"] = index.host
+
+
+def test_stored_wheels_are_not_downloaded(
+    command: Command, wheel: Path, tmp_path: Path
+) -> None:
+    """The pip that runs this has no hooks: it downloads metadata."""
+    other = make_wheel(tmp_path / "others", "other", metadata="Requires-Dist: package")
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("other\n")
+    with Index([wheel, other]) as index:
+        on_index(command, index)
+        text, _ = command("package")
+        assert text.splitlines()[-1] == "Unpacked 1 wheel; 0 were there before"
+        index.requests.clear()
+        text, _ = command("-r", requirements)
+        assert text.splitlines()[-1] == "Unpacked 1 wheel; 1 were there before"
+        assert index.asked_for([".whl"]) == [f"/files/{other.name}"]
+        index.requests.clear()
+        text, _ = command("-r", requirements)
+        assert text.splitlines()[-1] == "Unpacked 0 wheels; 2 were there before"
+        assert index.asked_for([".whl"]) == []
+
+
+def test_damaged_entries_are_downloaded(command: Command, wheel: Path) -> None:
+    with Index([wheel]) as index:
+        on_index(command, index)
+        command("package")
+        (data,) = command.store.glob("v1/wheels/*/*/files/package/data")
+        data.unlink()
+        text, _ = command("package")
+        assert text.splitlines()[-1] == "Unpacked 1 wheel; 0 were there before"
+        assert data.read_text() == "data"
+        (manifest,) = command.store.glob("v1/wheels/*/*/manifest.json")
+        manifest.write_text("{}")
+        command("package")
+        assert data.read_text() == "data"
+
+
+@pytest.mark.parametrize("line", ["package --hash=sha256:{}", "package @ {url}"])
+def test_where_a_pin_says_too_little_all_are_asked_for(
+    command: Command, wheel: Path, tmp_path: Path, line: str
+) -> None:
+    with Index([wheel]) as index:
+        on_index(command, index)
+        digest = index.files[wheel.name].hashes["sha256"]
+        line = line.format(digest, url=index.file_url(wheel.name))
+        line = line.replace("package --", "package==1.0 --")
+        requirements = tmp_path / "requirements.txt"
+        requirements.write_text(f"# package\n{line}\n")
+        text, _ = command("-r", requirements)
+        assert text.splitlines()[-1] == "Unpacked 1 wheel; 0 were there before"
+        text, _ = command("-r", requirements)
+        assert text.splitlines()[-1] == "Unpacked 0 wheels; 1 were there before"
