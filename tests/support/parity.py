@@ -204,10 +204,16 @@ def blocks(root: Path) -> int:
 def _comparable(output: str) -> list[str]:
     # An entry that is lost after its stand-in was made: the real download says so.
     output = _FETCHED_LATE.sub(r"\1", output)
-    return [
+    lines = [
         _FETCHED.sub(r"\1Fetching ", _NOISE.sub("*", line))
         for line in output.splitlines()
         if not _OWN_LINE.match(line) and not _PROGRESS_BAR.search(line)
+    ]
+    # A stand-in that does not do is followed by the download, both under one name.
+    return [
+        line
+        for line, before in zip(lines, ["", *lines], strict=False)
+        if line != before or "Fetching " not in line
     ]
 
 
