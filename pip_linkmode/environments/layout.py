@@ -1,13 +1,8 @@
-"""The small wheel that pip still installs itself, and the RECORD in it.
+"""Decide where each file of a wheel goes in an environment.
 
-The installation of a wheel is divided in two.  The bulk is *linked* from
-the store.  The rest (metadata that pip reads or writes, scripts, which pip rewrites) is
-packed into a *skeleton*, a wheel of a few kilobytes that is handed to pip's own
-installer.  The skeleton's RECORD has a row for every file, as pip would have written
-it, and pip passes rows through whose files it has not seen (pip
-``_internal/operations/install/wheel.py``, ``get_csv_rows_for_installed``).
-
-Destinations follow ``_install_wheel`` there, to the letter.
+The bulk is linked; metadata and scripts are left to the skeleton
+(:mod:`pip_linkmode.install.skeleton`).  Destinations follow pip's ``_install_wheel``
+(``_internal/operations/install/wheel.py``) to the letter.
 """
 
 from __future__ import annotations

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from pip_linkmode.store.bytecode import Bytecode
     from pip_linkmode.store.entry import Entry
 
-_LINKS = ("clone", "hardlink", "symlink")
+LINKS = ("clone", "hardlink", "symlink")
+"""Primitives that share a file, and write no bytes."""
 
 
 class WheelLinker:
@@ -64,7 +65,7 @@ class WheelLinker:
     @property
     def bytes_shared(self) -> int:
         """How many bytes were linked, not copied, until now."""
-        return sum(self.linker.bytes[primitive] for primitive in _LINKS)
+        return sum(self.linker.bytes[primitive] for primitive in LINKS)
 
     def plan(
         self, entry: Entry, layout: Layout, compiled: Bytecode | None

@@ -6,8 +6,6 @@ packed into a *skeleton*, a wheel of a few kilobytes that is handed to pip's own
 installer.  The skeleton's RECORD has a row for every file, as pip would have written
 it, and pip passes rows through whose files it has not seen (pip
 ``_internal/operations/install/wheel.py``, ``get_csv_rows_for_installed``).
-
-Destinations follow ``_install_wheel`` there, to the letter.
 """
 
 from __future__ import annotations

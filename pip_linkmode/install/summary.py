@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pip_linkmode.files import file_system
+from pip_linkmode.install.linking import LINKS
 from pip_linkmode.text import printable, size
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ class _Printable(logging.Filter):
 _log.addFilter(_Printable())
 _VERBOSE = 15
 """pip's level of ``-v`` (``_internal/utils/_log.py``)."""
-_LINKS = ("clone", "hardlink", "symlink")
 
 
 @dataclass
@@ -100,7 +100,7 @@ class Summary:
             return
         used = linked.used
         # One symlink is enough to depend on the store.
-        mode = max((*_LINKS, "copy"), key=lambda primitive: used[primitive])
+        mode = max((*LINKS, "copy"), key=lambda primitive: used[primitive])
         mode = "symlink" if used["symlink"] else mode
         if used[mode]:
             self.wheels[mode] += 1
@@ -116,7 +116,7 @@ class Summary:
             linked.entry.version,
             ", ".join(
                 f"{used[one]:,} {'empty' if one == 'empty' else f'files by {one}'}"
-                for one in (*_LINKS, "copy", "empty")
+                for one in (*LINKS, "copy", "empty")
                 if used[one]
             ),
             "; unpacked for the first time" if linked.fresh else "",
@@ -169,7 +169,7 @@ class Summary:
         for reason in sorted(self._links.unreachable):
             yield f"; {reason}"
         for reason, files in self._links.linker.exceptions.items():
-            if requested in _LINKS:
+            if requested in LINKS:
                 self.warn(f"{files:,} files without a {requested}: {reason}")
             yield f"; {files:,} files not shared: {reason}"
         refusals = self._links.linker.refusals.values()
