@@ -53,6 +53,8 @@ def test_messages_of_an_installation_are_escaped(
     with caplog.at_level(logging.WARNING, "pip_linkmode"):
         summary._log.warning("%s", LinkmodeError(ESCAPE))
     assert caplog.messages == [printable(ESCAPE)]
+    # The handler of pip 22.3 to 23.x asserts it (``_internal/utils/logging.py``).
+    assert [record.args for record in caplog.records] == [()]
 
 
 def command(house: House, redirection: str) -> subprocess.CompletedProcess[str]:
