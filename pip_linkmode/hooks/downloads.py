@@ -282,8 +282,8 @@ def _checking(stock: Callable[..., None]) -> Callable[..., None]:
     def check_against_path(self: Any, path: str) -> None:
         stand_in = _given.get(path)
         if stand_in is not None:
-            allowed = self._allowed
-            if [*allowed] == ["sha256"] and stand_in.sha256 in allowed["sha256"]:
+            # pip accepts a file by any of its digests (utils/hashes.py:89 of 25.3).
+            if stand_in.sha256 in self._allowed.get("sha256", ()):
                 return
             _fetch(path, stand_in)
         stock(self, path)

@@ -35,9 +35,6 @@ _NOISE = re.compile(
     r"|\d+:\d\d:\d\d"
 )
 _FETCHED = re.compile(r"^(\s*)(Downloading|Using cached|Using stored) (\S*/)?")
-_FETCHED_LATE = re.compile(
-    r"(Installing collected packages: .*\n)(?: *(?:Downloading|Using cached) .*\n)+"
-)
 _TEXT_LIMIT = 100_000
 
 
@@ -202,19 +199,20 @@ def blocks(root: Path) -> int:
 
 
 def _comparable(output: str) -> list[str]:
-    # An entry that is lost after its stand-in was made: the real download says so.
-    output = _FETCHED_LATE.sub(r"\1", output)
     lines = [
         _FETCHED.sub(r"\1Fetching ", _NOISE.sub("*", line))
         for line in output.splitlines()
         if not _OWN_LINE.match(line) and not _PROGRESS_BAR.search(line)
     ]
-    # A stand-in that does not do is followed by the download, both under one name.
-    return [
-        line
-        for line, before in zip(lines, ["", *lines], strict=False)
-        if line != before or "Fetching " not in line
-    ]
+    # A stand-in that does not do is followed by the download, which says so again.
+    fetched = set()
+    kept = []
+    for line in lines:
+        if line.lstrip() not in fetched:
+            kept.append(line)
+        if "Fetching " in line:
+            fetched.add(line.lstrip())
+    return kept
 
 
 def _text_differences(stock: Path, linked: Path, outcome: Outcome) -> list[str]:
