@@ -180,11 +180,7 @@ class Linker:
             try:
                 self._replace(primitive, link)
                 if key not in self._proven:
-                    if not is_as_asked(primitive, link):
-                        os.unlink(link.target)
-                        raise OSError(  # handled as any refusal
-                            errno.ENOTSUP, f"the result is not a {primitive}"
-                        )
+                    _examine(primitive, link)
                     self._proven.add(key)
             except OSError as error:
                 if index == last or error.errno not in REFUSED:
@@ -210,6 +206,19 @@ class Linker:
             os.unlink(link.target)
             self._replaced.add(link.target)
             self.primitives[primitive](link)
+
+
+def _examine(primitive: str, link: Link) -> None:
+    """Remove a link that is not the one asked for.
+
+    :raises OSError: as for any refusal, or because its source was taken away
+    """
+    try:
+        if not is_as_asked(primitive, link):
+            raise OSError(errno.ENOTSUP, f"the result is not a {primitive}")
+    except OSError:
+        os.unlink(link.target)
+        raise
 
 
 def _only_this_file(error: OSError, link: Link) -> bool:

@@ -144,6 +144,8 @@ def is_as_asked(primitive: str, link: Link) -> bool:
 
     BeeGFS fakes hard links.  sshfs and mounts with ``nosymfollow`` make symlinks that
     cannot be followed (``EPERM``, ``ELOOP``).
+
+    :raises OSError: if the source was taken away, and the link proves nothing
     """
     try:
         if primitive == "hardlink":
@@ -152,6 +154,7 @@ def is_as_asked(primitive: str, link: Link) -> bool:
             return os.path.samestat(os.lstat(link.source), os.stat(link.target))
         return os.lstat(link.target).st_size == link.size
     except OSError:
+        os.lstat(link.source)
         return False
 
 

@@ -22,10 +22,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pip_linkmode.errors import EntryDamagedError
+from pip_linkmode.errors import EntryDamagedError, EntryGoneError
 from pip_linkmode.files import file_stamp
 from pip_linkmode.store.layout import FILES, MANIFEST
 from pip_linkmode.store.manifest import (
+    GONE,
     IMPOSSIBLE,
     check_files,
     read_manifest,
@@ -69,9 +70,18 @@ class Entry:
         return f"{self.path}/{FILES}/{path}"
 
     def read(self, path: str) -> bytes:
-        """Return the content of a file, named by its path in the wheel."""
-        with open(self.source(path), "rb") as file:
-            return file.read()
+        """Return the content of a file, named by its path in the wheel.
+
+        :raises EntryGoneError: if another process has taken the entry away
+        """
+        try:
+            with open(self.source(path), "rb") as file:
+                return file.read()
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            msg = f"{self.source(path)} is gone"
+            raise EntryGoneError(msg) from error
 
     @cached_property
     def sources(self) -> tuple[str, ...]:

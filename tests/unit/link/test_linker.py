@@ -360,6 +360,22 @@ def test_hardlink_does_not_follow_what_was_planted(real: Link, source: Path) -> 
     assert source.stat().st_nlink == 1
 
 
+def test_source_that_is_taken_away_refuses_no_primitive(
+    real: Link, source: Path
+) -> None:
+    """A clean-up comes between the link and the look at it."""
+
+    def take_away(link: Link) -> None:
+        primitives_module.symlink(link)
+        source.unlink()
+
+    linker = Linker({**primitives_module.PRIMITIVES, "symlink": take_away})
+    with pytest.raises(FileNotFoundError):
+        perform(real, "symlink", linker)
+    assert not os.path.lexists(real.target)
+    assert not linker.refusals
+
+
 def test_symlink_is_absolute(real: Link) -> None:
     primitives_module.symlink(real)
     assert os.readlink(real.target) == real.source

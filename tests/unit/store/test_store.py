@@ -1088,6 +1088,23 @@ def test_directory_that_another_member_makes_at_the_same_moment_is_as_good(
     add(store, wheel).check()
 
 
+def test_entry_that_is_taken_away_has_nothing_to_read(entry: Entry) -> None:
+    os.rename(entry.path, f"{entry.path}-away")
+    with pytest.raises(EntryGoneError, match="METADATA is gone"):
+        entry.read(f"{entry.dist_info}/METADATA")
+
+
+def test_unreadable_entry_is_not_gone(
+    entry: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: str, *_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    monkeypatch.setattr("builtins.open", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        entry.read(f"{entry.dist_info}/METADATA")
+
+
 # --- other hosts ----------------------------------------------------------------------
 
 
