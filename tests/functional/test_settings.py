@@ -333,7 +333,9 @@ def test_symlinks_that_would_dangle_are_hard_links(
         *("--link-mode=symlink", f"--link-store={tmp_path / 'store'}"),
     )
     assert "--root stages files for another root" in result.stdout
-    assert "symlink" not in result.stderr
+    # pip's own tests of --root demand it (tests/functional/test_install.py,
+    # test_install_package_with_root).
+    assert result.stderr == ""
     assert not any(path.is_symlink() for path in (tmp_path / "root").rglob("*"))
 
 
