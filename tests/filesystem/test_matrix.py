@@ -95,7 +95,7 @@ FOREIGN = "Invalid cross-device link"
 
 
 @pytest.mark.parametrize(
-    ("store", "target", "mode", "made", "reason"),
+    ("store", "target", "mode", "created", "reason"),
     [
         ("ext4", "ext4", "auto", "hardlink", None),
         ("ext4", "ext4", "clone", "hardlink", NO_CLONE),
@@ -135,7 +135,7 @@ def test_pip_links_between_file_systems(
 
 
 @pytest.mark.parametrize(
-    ("store", "target", "mode", "made"),
+    ("store", "target", "mode", "created"),
     [
         ("overlay_lower", "overlay", "auto", "hardlink"),
         ("overlay_lower", "overlay", "symlink", "symlink"),
