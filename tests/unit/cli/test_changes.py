@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -246,3 +247,22 @@ def test_error_in_one_environment_is_its_own(
     reason = f"{several[1]}/alpha: {os.strerror(errno.EACCES)}"
     assert [one["refused"] for one in told] == [None, reason, None]
     assert [one["files"] > 0 for one in told] == [False, False, True]
+
+
+def test_relink_says_that_every_file_stays(
+    house: House, run: Run, site_packages: Path
+) -> None:
+    for path in (*site_packages.glob("alpha/*"), *site_packages.glob("beta/*")):
+        path.write_text("edited")
+    said = run.text("relink", str(house.path / "one"))
+    assert "nothing to link: each file stays, for the reasons below" in said
+
+
+def test_prune_on_a_terminal_says_first_what_it_would_remove(
+    house: House, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.entry("alpha")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    said = run.text("prune")
+    assert -1 < said.index("Would remove 1 entry") < said.index("Removed 1 entry")
+    assert house.present() == []

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pip_linkmode.environments.caches import is_there_now
 from pip_linkmode.environments.copies import register_copy
 from pip_linkmode.environments.registry import registrations
 from pip_linkmode.environments.symlinks import sample_symlinks
+from pip_linkmode.environments.users import users
 from pip_linkmode.errors import PruneRefusedError
 from pip_linkmode.install import presence
 from pip_linkmode.maintenance.prune import PruneOptions, prune, release
@@ -148,7 +150,6 @@ def test_environment_at_the_path_of_a_moved_one_keeps_the_entries_of_both(
 ) -> None:
     old = house.install("env", "symlink", house.entry("a"))
     old.parents[2].rename(house.path / "moved")
-    new = house.library("env") if hasattr(house, "library") else old
     new = house.site_packages("env")
     house.link(new, "symlink", house.entry("b"))
     assert prune(house.store, PruneOptions()).removed == []
@@ -194,3 +195,29 @@ def test_registration_that_cannot_be_listed_keeps_everything(
     pruned = prune(house.store, PruneOptions())
     assert pruned.removed == []
     assert [user.state for user in pruned.unreachable] == ["damaged"]
+
+
+def test_environment_without_symlinks_at_the_path_of_a_moved_one_adds_nothing(
+    house: House,
+) -> None:
+    entry = house.entry("alpha")
+    site_packages = house.install("one", "symlink", entry)
+    (house.path / "one").rename(house.path / "elsewhere")
+    house.site_packages("one")
+    (user,) = users(house.store)
+    assert (user.state, user.depends) == ("moved", {entry.sha256})
+    assert not list(site_packages.iterdir())
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_file_of_a_read_only_store_is_only_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, present: bool
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    path = tmp_path / "file"
+    if present:
+        path.touch()
+    monkeypatch.setattr(os, "utime", refuse)
+    assert is_there_now(str(path)) is present

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.util import cache_from_source
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from pip_linkmode.hooks import uninstall
+from pip_linkmode.install import presence
 
 FORBIDDEN = "forbidden"
 
@@ -146,3 +148,23 @@ def test_cached_function_of_pip_is_used_where_there_is_one(
 
 def test_it_still_looks_like_pips_own(path_set: OldPathSet) -> None:
     assert path_set.add.__name__ == "add"
+
+
+def test_environment_that_uninstalls_is_registered_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[None] = []
+    monkeypatch.setattr(
+        presence, "register_this_environment", lambda: calls.append(None)
+    )
+    monkeypatch.setattr(uninstall._Process, "registered", False)
+    monkeypatch.delitem(sys.modules, "pip_linkmode.install.session", raising=False)
+    uninstall._register_once()
+    uninstall._register_once()
+    assert len(calls) == 1
+    monkeypatch.setattr(uninstall._Process, "registered", False)
+    monkeypatch.setitem(
+        sys.modules, "pip_linkmode.install.session", ModuleType("session")
+    )
+    uninstall._register_once()
+    assert len(calls) == 1

@@ -27,6 +27,7 @@ from pip_linkmode.install import session as session_module
 from pip_linkmode.install.linking import WheelLinker
 from pip_linkmode.install.session import Session
 from pip_linkmode.install.summary import _VERBOSE as VERBOSE
+from pip_linkmode.install.summary import LinkedWheel
 from pip_linkmode.link import placement
 from pip_linkmode.link.linker import Linker, Refusal
 from pip_linkmode.link.primitives import PRIMITIVES, Link
@@ -1292,3 +1293,39 @@ def test_links_to_another_file_system_dangle_without_it(
     session.summary.report()
     (line,) = (one for one in said(logging.INFO) if "Linked 1 package" in one)
     assert ("the links dangle while" in line) == far
+
+
+def test_download_that_was_skipped_is_in_the_summary(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = bench.run()
+    entry = replace(bench.entry(), wheel_size=2_000_000)
+    linked = LinkedWheel(
+        entry, fresh=False, used=Counter(hardlink=1), bytes_shared=9, is_stand_in=True
+    )
+    session.summary.count("other", linked)
+    caplog.set_level(logging.INFO)
+    session.report()
+    assert "2.0 MB not downloaded" in caplog.text
+
+
+def test_symlinks_are_registered_for_the_whole_command_before_the_first(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = make_wheel(bench.root / "wheels", "second", files={"second.py": "x = 1\n"})
+    session = bench.session(bench.settings("symlink"))
+    session.ahead = [str(bench.wheel), str(second)]
+    noted: list[set[str]] = []
+    link = Linker.link
+
+    def look(self: Linker, *args: Any, **kwargs: Any) -> Counter[str]:
+        (user,) = registry.registrations(str(bench.store))
+        noted.append(user.entries(depends=True))
+        return link(self, *args, **kwargs)
+
+    monkeypatch.setattr(Linker, "link", look)
+    with session:
+        bench.install(session)
+        expected = session.links.expected()[str(bench.store)]
+    assert len(expected) == 2
+    assert noted[0] == expected
