@@ -22,8 +22,7 @@ ENVIRONMENT = CHECKOUT / ".venv"
 SCRIPTS = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
 COVERAGE = ENVIRONMENT / "coverage"
 MEASURED = "tests/unit"
-LEAST_COVERED = 99
-"""Percent; 49 lines of new rooms are not covered yet, and the goal is 100."""
+LEAST_COVERED = 100
 
 
 def run(program: str, *arguments: str, **variables: str) -> bool:

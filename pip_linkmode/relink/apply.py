@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from pip_linkmode.environments.environment import Environment
     from pip_linkmode.environments.layout import Target
+    from pip_linkmode.interpreters import Interpreter
     from pip_linkmode.relink.actions import Action
     from pip_linkmode.relink.adopt import Proposal
     from pip_linkmode.relink.match import Match
@@ -82,12 +83,9 @@ class Applier:
         return entry
 
     def compile(
-        self, member: InstalledDistribution, match: Match, found: Mapping[Target, str]
+        self, python: Interpreter, match: Match, _: Mapping[Target, str]
     ) -> Bytecode | None:
         """Load the bytecode of an entry, compiled if needed."""
-        python = member.environment.interpreter
-        if python is None or not found:
-            return None
         if python.name not in self._workers:
             self._workers[python.name] = Workers(interpreter=python)
         path = os.path.join(match.entry.path, BYTECODE, python.name)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pip_linkmode.environments.layout import Target
+    from pip_linkmode.interpreters import Interpreter
     from pip_linkmode.relink.actions import Action
     from pip_linkmode.relink.adopt import Proposal
     from pip_linkmode.relink.match import Match
@@ -85,12 +86,9 @@ class Forecast:
         return entry
 
     def compile(
-        self, member: InstalledDistribution, match: Match, found: Mapping[Target, str]
+        self, python: Interpreter, match: Match, found: Mapping[Target, str]
     ) -> Bytecode | None:
         """Return the bytecode of an entry, else a description of it."""
-        python = member.environment.interpreter
-        if python is None:
-            return None
         entry = match.entry
         path = os.path.join(entry.path, BYTECODE, python.name)
         present = load(path, entry.sources)

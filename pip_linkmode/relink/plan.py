@@ -101,18 +101,22 @@ class Planner:
         for path, file in member.files.items():
             if path in linked or not file.sha256 or not file.size:
                 continue
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 irregular = _irregular(os.lstat(path))
-                if irregular:
-                    yield Keep(path, irregular)
-                    continue
-                try:
-                    is_same = self.digests.of(member.environment, path) == file.sha256
-                except OSError as error:
-                    yield _unreadable(path, error)
-                else:
-                    reason = "are not in the store"
-                    yield Keep(path, reason) if is_same else Edited(path)
+                is_same = (
+                    irregular is None
+                    and self.digests.of(member.environment, path) == file.sha256
+                )
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                yield _unreadable(path, error)
+                continue
+            if irregular is not None:
+                yield Keep(path, irregular)
+            else:
+                reason = "are not in the store"
+                yield Keep(path, reason) if is_same else Edited(path)
 
 
 @dataclass(frozen=True)
@@ -213,6 +217,8 @@ class _DistributionPlan:
         try:
             digests, environment = self.planner.digests, self.member.environment
             digest = digests.of(environment, path) if old.st_size == stored.size else ""
+        except FileNotFoundError:
+            raise
         except OSError as error:
             return _unreadable(path, error)
         if digest == stored.sha256:

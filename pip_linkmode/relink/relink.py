@@ -213,7 +213,10 @@ class Relinking:
     def _share(self, member: InstalledDistribution, match: Match) -> None:
         """Plan the links of one distribution, and apply the plan."""
         found = installed_bytecode(member, match.layout)
-        compiled = self._hands.compile(member, match, found) if found else None
+        python = member.environment.interpreter
+        compiled = (
+            self._hands.compile(python, match, found) if found and python else None
+        )
         pycs = bytecode_links(member, match.layout, found, compiled)
         owner = _owner(match.entry.path) or _new_owner()
         actions = self._planner.plan(member, match, pycs, owner)

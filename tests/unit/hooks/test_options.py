@@ -39,6 +39,7 @@ class Requirement:
         self.parser = optparse.OptionParser()
         self.cmd_opts = optparse.OptionGroup(self.parser, "Install Options")
         self.cmd_opts.add_option("--target", dest="target_dir")
+        self.cmd_opts.add_option("--dry-run", action="store_true")
         self.cmd_opts.add_option("--cache-dir", dest="cache_dir", default="/cache")
         self.add_options()
         self.parser.add_option_group(self.cmd_opts)
@@ -639,3 +640,25 @@ def test_lost_packages_are_reported_before_pip_resolves(
         caplog.clear()
         command.main(f"--link-mode={mode}", "package")
         assert caplog.messages == ["pip-linkmode: lost"]
+
+
+def test_build_environment_of_a_dry_run_is_left_to_pip(
+    pip: dict[str, Any], command: Requirement, patches: Patches
+) -> None:
+    result = install(pip, command, "--dry-run", where="pip._internal.req")
+    assert result == STOCK
+    assert patches.events == ["apply"]
+
+
+def test_stand_ins_need_the_heavy_half(
+    pip: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del pip
+    assert options_module._load_stand_ins() is None
+    made: list[object] = []
+    settings = SimpleNamespace(enabled=True)
+    heavy = SimpleNamespace(StandIns=made.append)
+    monkeypatch.setattr(options_module._Process, "settings", settings)
+    monkeypatch.setattr(options_module._Process, "patches", heavy)
+    options_module._load_stand_ins()
+    assert made == [settings]

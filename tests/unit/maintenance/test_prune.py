@@ -463,3 +463,17 @@ def test_dry_run_forgets_nobody(house: House) -> None:
     assert registration.entries() == before
     assert release(house.store, str(house.path / "e"))
     assert registration.entries() == set()
+
+
+def test_environment_that_comes_back_during_a_clean_up_is_not_forgotten(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site_packages = house.install("e", "hardlink", house.entry("a"))
+    before = house.path / "before"
+    (house.path / "e").rename(before)
+    shutil.rmtree(before)
+    between(monkeypatch, lambda: None)
+    monkeypatch.setattr(prune_module, "states", lambda gone: ["missing" for _ in gone])
+    assert prune(house.store, PruneOptions()).released == []
+    monkeypatch.undo()
+    assert prune(house.store, PruneOptions()).released == [str(site_packages)]

@@ -270,3 +270,37 @@ def test_pip_of_the_environment_is_used_if_it_has_one(
     problem = fetch._download(site, "/python", "a 1.0", None, str(house.path))
     assert lines[0][:3] == ["/python", "-m", "pip"]
     assert problem == "pip download failed: no reason was given"
+
+
+@pytest.mark.parametrize("how", ["cut", "other bytes"])
+def test_wheel_that_cannot_be_read_repairs_nothing(
+    house: House, index: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """pip does not compare files with their RECORD; repair does."""
+    (wheel,) = index.glob("a-1.0*.whl")
+
+    def download(*args: str) -> None:
+        copy = Path(shutil.copy(wheel, args[-1]))
+        with zipfile.ZipFile(wheel) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        if how == "cut":
+            os.truncate(copy, 100)
+            return
+        with zipfile.ZipFile(copy, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, b"other" if name == "a/data" else content)
+
+    monkeypatch.setattr(fetch, "_download", download)
+    outcome = str(only(repair(house)).outcome)
+    reason = {
+        "cut": "the wheel cannot be read",
+        "other bytes": "the wheel that was downloaded has other files",
+    }
+    assert reason[how] in outcome
+
+
+def test_registration_without_a_path_is_passed_over(house: House) -> None:
+    house.install("one", "hardlink", house.entry("a"))
+    (file,) = house.root.glob("v1/environments/*/environment.json")
+    file.write_text("")
+    assert verify(house).damages == []

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pip_linkmode.errors import EntryDamagedError, StoreRefusedError, WheelDeclinedError
+from pip_linkmode.errors import (
+    EntryDamagedError,
+    EntryGoneError,
+    StoreRefusedError,
+    WheelDeclinedError,
+)
 from pip_linkmode.files import file_digest
 from pip_linkmode.prepare import compiler, pool, preparer
 from pip_linkmode.prepare.preparer import LocalWheels, Preparer
@@ -631,3 +636,27 @@ def test_store_of_ones_own_that_is_read_only_gets_its_bytecode_elsewhere(
     found = make(locked, home).prepare(wheel)
     assert found.bytecode is not None
     assert found.bytecode.path.startswith(home.root)
+
+
+def test_entries_of_a_command_are_known_before_the_first_is_made(
+    make: Callable[..., Preparer], store: Store, wheel: str, tmp_path: Path
+) -> None:
+    other = str(make_wheel(tmp_path / "wheels", "other", files={"other.py": ""}))
+    created = make(store)
+    created.prepare(wheel)
+    expected = created.expected([wheel, other, str(tmp_path / "none.whl")])
+    assert expected == {store.root: {digest_of(wheel), digest_of(other)}}
+    nowhere = make()
+    assert nowhere.expected([wheel]) == {}
+
+
+def test_stand_in_without_its_entry_is_not_unpacked(
+    make: Callable[..., Preparer], store: Store, wheel: str
+) -> None:
+    class StandIns(LocalWheels):
+        def is_stand_in(self, path: str) -> bool:
+            return path == wheel
+
+    with pytest.raises(EntryGoneError, match=r"the entry of package-.* is gone"):
+        make(store, wheel_files=StandIns()).prepare(wheel)
+    assert entries(store) == []

@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,13 +22,17 @@ from pip_linkmode.environments.probe import probe
 from pip_linkmode.files import TEMPORARY, locked
 from pip_linkmode.link import placement
 from pip_linkmode.link.filesystems import Extent
+from pip_linkmode.link.linker import Linker
 from pip_linkmode.link.primitives import PRIMITIVES, Link
 from pip_linkmode.relink import adopt
 from pip_linkmode.relink import apply as apply_module
 from pip_linkmode.relink import plan as plan_module
 from pip_linkmode.relink import relink as relink_module
+from pip_linkmode.relink.actions import Keep
 from pip_linkmode.relink.bytecode import bytecode_links
+from pip_linkmode.relink.forecast import Forecast
 from pip_linkmode.relink.match import Matcher
+from pip_linkmode.relink.plan import Planner
 from pip_linkmode.relink.survey import Digests
 from pip_linkmode.store.entry import Entry, adopted_digest
 from pip_linkmode.store.store import Store
@@ -1481,3 +1486,166 @@ def test_symlinks_of_an_environment_that_was_moved_are_not_forgotten(
         environment.with_name("moved") / site_packages.relative_to(environment)
     ).is_dir()
     assert os.path.lexists(depending.source(BIG))
+
+
+# --- files that change or go while they are looked at ---------------------------------
+
+
+@pytest.mark.parametrize("how", ["edited", "gone"])
+@pytest.mark.parametrize("which", [{BIG}, set(FILES)], ids=["one", "all"])
+def test_file_that_is_lost_before_it_is_adopted_is_left_out(
+    bench: Bench,
+    site_packages: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    which: set[str],
+) -> None:
+    copy = adopt._copy
+
+    def lose(environment: Environment, source: str, target: str) -> None:
+        if which == set(FILES) or source == str(site_packages / BIG):
+            if how == "gone":
+                os.unlink(source)
+            else:
+                Path(source).write_text("edited")
+        copy(environment, source, target)
+
+    monkeypatch.setattr(adopt, "_copy", lose)
+    found = bench.relink(site_packages)
+    paths = {file.path for entry in bench.entries() for file in entry.files}
+    assert BIG not in paths
+    assert bool(paths) is (which == {BIG})
+    assert len(found.adopted) == bool(paths)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("digest", "are not in the store"),
+        ("other", "edited"),
+        (PermissionError(errno.EACCES, "Permission denied"), "cannot be read"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), None),
+    ],
+)
+def test_file_that_no_entry_has_is_left_with_its_reason(
+    tmp_path: Path, answer: str | OSError, expected: str | None
+) -> None:
+    def digest(*_: object) -> str:
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    row = SimpleNamespace(sha256="digest", size=1)
+    member: Any = SimpleNamespace(
+        files={str(tmp_path / name): row for name in ("file", "pipe")}, environment=None
+    )
+    digests: Any = SimpleNamespace(of=digest)
+    *found, pipe = Planner("hardlink", Linker(), digests).leave(member)
+    assert isinstance(pipe, Keep)
+    assert pipe.reason == "are not regular files"
+    said = [one.reason if isinstance(one, Keep) else "edited" for one in found]
+    assert len(said) == (expected is not None)
+    assert all(one.startswith(expected or "") for one in said)
+
+
+def test_file_that_cannot_be_read_stays(
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpack(bench)
+    digest = Digests.of
+
+    def refuse(digests: Digests, environment: Environment, path: str) -> str:
+        if path == str(site_packages / BIG):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return digest(digests, environment, path)
+
+    monkeypatch.setattr(Digests, "of", refuse)
+    found = bench.one(site_packages)
+    assert found.failed == {f"cannot be read: {os.strerror(errno.EIO)}": 1}
+    assert not bench.is_shared(site_packages / BIG)
+
+
+def test_file_that_goes_before_it_is_compared_is_not_missed(
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpack(bench)
+    digest = Digests.of
+
+    def remove(digests: Digests, environment: Environment, path: str) -> str:
+        if path == str(site_packages / BIG):
+            Path(path).unlink(missing_ok=True)
+        return digest(digests, environment, path)
+
+    monkeypatch.setattr(Digests, "of", remove)
+    assert bench.one(site_packages).failed == {}
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_small_clones_inside_the_metadata_are_compared(
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch, *, same: bool
+) -> None:
+    works(monkeypatch, {"clone": None, "hardlink": None})
+    bench.relink(site_packages)
+    relinking = bench.prepare(site_packages, mode="clone")
+    instead(relinking, "clone", fake_clone)
+    relinking.run()
+    if not same:
+        data = site_packages / BIG
+        data.write_text("tada" * 1000)
+    inside = [Extent(None, 4096, is_compressed=False, is_shared=False)]
+    monkeypatch.setattr(plan_module, "extents", lambda _: inside)
+    found = bench.one(site_packages, mode="clone")
+    assert found.edited == ([] if same else [str(site_packages / BIG)])
+    assert found.files == {}
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_configuration_is_kept_where_it_cannot_be_cloned(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, *, dry_run: bool
+) -> None:
+    works(monkeypatch, {"clone": "no", "hardlink": None, "symlink": None})
+    bench.wheel = make_wheel(
+        bench.root / "wheels",
+        "configured",
+        files={"configured.py": "", "configured-1.0.data/data/etc/x.conf": "x = 1\n"},
+    )
+    site_packages = bench.environment()
+    found = bench.one(site_packages, dry_run=dry_run)
+    assert found.skipped == {"are configuration, which is not shared": 1}
+
+
+def test_bytecode_that_goes_before_it_is_replaced_needs_no_replacement(
+    bench: Bench, site_packages: Path
+) -> None:
+    relinking = bench.prepare(site_packages)
+
+    def remove_first(link: Link) -> None:
+        for pyc in site_packages.rglob("*.pyc"):
+            pyc.unlink()
+        PRIMITIVES["hardlink"](link)
+
+    instead(relinking, "hardlink", remove_first)
+    (found,) = relinking.run().environments
+    assert found.failed == {}
+    assert bench.is_shared(site_packages / MODULE)
+
+
+def test_forecast_of_a_directory_that_is_read_only(
+    bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    found = bench.one(site_packages, dry_run=True)
+    assert found.refused is not None
+    assert os.strerror(errno.EACCES) in found.refused
+    with pytest.raises(PermissionError):
+        Forecast.ways(bench.store, str(site_packages))
+
+
+def test_forecast_of_a_store_that_is_not_made_yet(
+    bench: Bench, site_packages: Path
+) -> None:
+    shutil.rmtree(bench.store.root)
+    ways = Forecast.ways(bench.store, str(site_packages))
+    assert ways["hardlink"] is None
