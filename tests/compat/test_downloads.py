@@ -10,11 +10,13 @@ import os
 import shutil
 import subprocess
 import sys
+import venv
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.compat.matrix import PIPS, pythons
+from tests.functional.projects import make_project
 from tests.support.environments import NEWEST, OLDEST
 from tests.support.index import Index, file_hashes
 from tests.support.parity import assert_parity
@@ -80,10 +82,16 @@ class Case:
         self.also: list[Path] = []
         self.steps: list[Step] = []
 
-    def install(self, *args: str, fetches: Sequence[str] | None = None) -> None:
+    def install(
+        self,
+        *args: str,
+        fetches: Sequence[str] | None = None,
+        pip: Sequence[str] = (),
+    ) -> None:
         """Add an installation.
 
         :param args: arguments of ``pip install``
+        :param pip: arguments of pip itself
         :param fetches: names of the wheels that our pip must ask the index for;
             ``None`` if that does not matter
         """
@@ -102,7 +110,8 @@ class Case:
             assert asked == set(fetches), f"step {number}: {self.index.requests}"
 
         report = ("--report", str(self.reports / f"{number}.json"))
-        command = ("install", "--no-cache-dir", *self.index.options, *report, *args)
+        options = ("--no-cache-dir", *self.index.options, *report)
+        command = (*pip, "install", *options, *args)
         self.steps += [begin, command, end]
 
     def uninstall(self, *names: str) -> None:
@@ -143,7 +152,7 @@ class Case:
         path.write_text(text + "\n")
         return str(path)
 
-    def check(self) -> Environment:
+    def check(self, ignore: Sequence[str] = ()) -> Environment:
         """Take the steps in both environments and compare."""
         return assert_parity(
             self.bed,
@@ -152,6 +161,7 @@ class Case:
             env={"PIP_LINK_STORE": str(self.store), "PIP_LINK_MODE": "hardlink"},
             pip=self.pip,
             also=[self.reports, *self.also],
+            ignore=ignore,
             output=True,
         )
 
@@ -363,6 +373,66 @@ def test_ways_to_install(
                 case.install("alpha[more]", fetches=[])
                 case.install(*fast, "--force-reinstall", "alpha[more]", "gamma")
             case.check()
+
+
+@ends
+def test_build_environments_get_stored_wheels(
+    bed: Bed, tmp_path: Path, index: Index, pip: str
+) -> None:
+    case = Case(bed, tmp_path, index, pip)
+    case.install("beta")
+    case.uninstall("beta")
+    project = make_project(
+        tmp_path / "projects", "project", requires="'beta'", check="import beta"
+    )
+    case.install("--no-deps", str(project), fetches=[])
+    case.check()
+
+
+@ends
+def test_another_environment_gets_stored_wheels(
+    bed: Bed, tmp_path: Path, index: Index, pip: str
+) -> None:
+    """``pip --python OTHER install``."""
+    case = Case(bed, tmp_path, index, pip)
+    other = tmp_path / "other"
+    case.also = [other]
+    python = ("--python", str(other))
+    case.steps.append(lambda _: venv.create(other, symlinks=True))
+    case.install("alpha[more]", "gamma", pip=python)
+    case.steps.append((*python, "uninstall", "--yes", "alpha", "beta", "gamma"))
+    case.install("alpha[more]", "gamma", pip=python, fetches=[])
+    case.check()
+
+
+@pytest.mark.index
+def test_pip_compile_gets_no_stand_ins(
+    bed: Bed, tmp_path: Path, wheels: dict[str, Path], index: Index
+) -> None:
+    """It makes an install command that it never runs, and hashes files."""
+    house = bed.wheelhouse(["pip-tools"])
+    case = Case(bed, tmp_path, index, "25.3")
+    tools = ("install", "--no-index", "--find-links", str(house), "pip-tools")
+    case.steps.append(lambda environment: environment.pip(*tools))
+    case.install("alpha[more]")
+    case.uninstall("alpha", "beta")
+    wanted = case.requirements("alpha[more]")
+
+    def compile_requirements(environment: Environment) -> None:
+        index.requests.clear()
+        environment.run(
+            *("-m", "piptools", "compile", "--quiet", "--generate-hashes"),
+            *(*index.options, "--no-header", wanted),
+            *("--output-file", case.reports / "compiled.txt"),
+            env={"PIP_LINK_STORE": str(case.store)} if is_ours(environment) else None,
+        )
+        assert len(index.asked_for([".whl"])) == 2
+
+    case.claim(wheels["alpha"], {})
+    case.claim(wheels["beta"], {})
+    case.steps.append(compile_requirements)
+    # The environment with the shim has it already.
+    case.check(ignore=["*/packaging*"])
 
 
 @ends
