@@ -1,10 +1,10 @@
-"""Install the same packages twice through one store, and show what each cost.
+"""Install the same packages twice through one store, then by pip alone; show the cost.
 
 Usage: ``python3 examples/quickstart.py [--link-mode MODE] [PACKAGE …]``
 
-Makes two virtual environments, installs pip-linkmode from this checkout and the same
-packages in both, runs them, and prints bytes and seconds side by side.  The wheels are
-downloaded beforehand, so the network is not in the figures.
+Makes three virtual environments, installs pip-linkmode from this checkout in two of
+them and the same packages in all, runs them, and prints bytes and seconds side by side.
+The wheels are downloaded beforehand, so the network is not in the figures.
 """
 
 from __future__ import annotations
@@ -52,33 +52,36 @@ def run(directory: Path, packages: list[str], mode: str) -> None:
     """Make the environments and print the table."""
     store = directory / "store"
     wheels = directory / "wheels"
-    environments = [directory / "first", directory / "second"]
-    pythons = []
-    for environment in environments:
+    names = ("first", "second", "pip alone")
+    print(f"Link mode {mode}; making three environments and downloading.", flush=True)
+    pythons = {}
+    for name in names:
+        environment = directory / name.replace(" ", "-")
         venv.create(environment, with_pip=True)
-        python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
-        pip(python, "install", "--quiet", str(CHECKOUT))
-        pythons.append(python)
-    pip(pythons[0], "download", "--quiet", "--dest", str(wheels), *packages)
+        scripts = "Scripts" if os.name == "nt" else "bin"
+        pythons[name] = environment / scripts / "python"
+        if name != "pip alone":
+            pip(pythons[name], "install", "--quiet", str(CHECKOUT))
+    download = ("download", "--quiet", "--dest", str(wheels))
+    pip(pythons["pip alone"], *download, *packages)
     rows = []
-    for environment, python in zip(environments, pythons, strict=True):
-        used = disk_usage(store, *environments)
+    for name, python in pythons.items():
+        used = disk_usage(directory)
         start = time.perf_counter()
+        links = ("--link-mode", mode, "--link-store", str(store))
         pip(
             python,
-            "install",
-            *("--no-index", "--find-links", str(wheels)),
-            *("--link-mode", mode, "--link-store", str(store)),
+            *("install", "--no-index", "--find-links", str(wheels)),
+            *(() if name == "pip alone" else links),
             *packages,
         )
         seconds = time.perf_counter() - start
-        cost = disk_usage(store, *environments) - used
-        rows.append((environment.name, seconds, cost))
-    for python in pythons:
+        rows.append((name, seconds, disk_usage(directory) - used))
+    for python in pythons.values():
         for package in packages:
             code = f"import {package}, sys; print({package}.__file__)"
             subprocess.run([python, "-c", code], check=True)
-    print(f"\n{'environment':<12}{'seconds':>10}{'megabytes':>12}")
+    print(f"\n{'environment':<12}{'seconds':>10}{'megabytes':>12}   (link mode {mode})")
     for name, seconds, cost in rows:
         print(f"{name:<12}{seconds:>10.1f}{cost / 1e6:>12.1f}")
 

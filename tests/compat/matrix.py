@@ -1,7 +1,8 @@
-"""Which pips and which Pythons are tried, and the table that says what came of it.
+"""The pips and Pythons that are tried, and the table of the results.
 
 The list of pips is here and nowhere else; the Pythons are those of the machine, and
-newer ones from Debian's archive, which the tests download.
+newer ones from Debian's archive, which the tests download.  Each pip gets a part of the
+tests in turn; with ``PIP_LINKMODE_TEST_EVERY_PIP=1`` each gets all of them.
 ``python -m tests.compat.matrix`` prints the table of the last run of the tests, and
 ``--write README.md`` puts it between two marks in that file.
 """
@@ -17,15 +18,16 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pytest
 from packaging.version import Version
 
 from tests.support import debian
 from tests.support.environments import CHECKOUT, DEBIAN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 PIPS = (
     "22.3.1",
@@ -42,6 +44,8 @@ PIPS = (
 )
 """The last patch of every release that changed what we hold on to, oldest first."""
 
+EVERY_PIP = bool(os.environ.get("PIP_LINKMODE_TEST_EVERY_PIP"))
+"""Whether each pip gets all tests."""
 MARKS = ("<!-- matrix -->", "<!-- /matrix -->")
 RESULTS = CHECKOUT / ".pytest_cache" / "d" / "matrix"
 
@@ -178,6 +182,15 @@ def combinations() -> tuple[Combination, ...]:
             chosen.append(Combination(python.bundled, python))
         chosen.append(Combination(PIPS[-1], python))
     return tuple(dict.fromkeys(chosen))
+
+
+def pairs(others: Sequence[str]) -> list[Any]:
+    """Return parameters: each combination with all of some others, or one in turn."""
+    return [
+        pytest.param(combination, other, id=f"{other}-{combination}")
+        for number, combination in enumerate(combinations())
+        for other in (others if EVERY_PIP else [others[number % len(others)]])
+    ]
 
 
 def table() -> str:

@@ -6,7 +6,6 @@ Every case is done by stock pip first, at the same path and from the same index.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.compat.matrix import PIPS, pythons
+from tests.compat.matrix import EVERY_PIP, PIPS, pythons
 from tests.functional.projects import make_project
 from tests.support.environments import NEWEST, OLDEST
 from tests.support.index import Index, file_hashes
@@ -34,7 +33,6 @@ pytestmark = pytest.mark.compat
 
 NAMES = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta")
 WRONG = "0" * 64
-EVERY_PIP = bool(os.environ.get("PIP_LINKMODE_TEST_EVERY_PIP"))
 # 25.1 is the last that changed which functions are patched; a run with all is long.
 SOME = PIPS if EVERY_PIP else (OLDEST, "25.0.1", NEWEST)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.compat.matrix import MARKS, PIPS, combinations, pythons
+from tests.compat.matrix import MARKS, PIPS, pairs, pythons
 from tests.support import debian
 from tests.support.environments import CHECKOUT, NEWEST
 from tests.support.parity import assert_parity, delta, store_digest
@@ -27,10 +27,6 @@ pytestmark = pytest.mark.compat
 MODES = ("hardlink", "symlink", "copy")
 """What a mode can leave on the disk; a clone is a file of its own, like a copy."""
 STARTERS = ("pip_linkmode.pth", "pip_linkmode.start")
-
-each_combination = pytest.mark.parametrize(
-    "combination", combinations(), ids=str, indirect=True
-)
 
 
 @pytest.fixture(scope="session")
@@ -60,8 +56,11 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@each_combination
-@pytest.mark.parametrize("mode", ["hardlink", "symlink"])
+@pytest.mark.parametrize(
+    ("combination", "mode"),
+    pairs(["hardlink", "symlink"]),
+    indirect=["combination"],
+)
 def test_every_trait_is_installed_as_pip_does(
     bed: Bed, tmp_path: Path, wheels: list[str], combination: Combination, mode: str
 ) -> None:
@@ -132,8 +131,11 @@ class Walk:
         return found
 
 
-@each_combination
-@pytest.mark.parametrize("order", ["linked linked", "linked stock", "stock linked"])
+@pytest.mark.parametrize(
+    ("combination", "order"),
+    pairs(["linked linked", "linked stock", "stock linked"]),
+    indirect=["combination"],
+)
 def test_install_upgrade_uninstall(
     bed: Bed, tmp_path: Path, house: Path, combination: Combination, order: str
 ) -> None:

@@ -93,7 +93,11 @@ def test_the_quick_start_runs(tmp_path: Path) -> None:
     """The example, as the README calls it."""
     example = CHECKOUT / "examples" / "quickstart.py"
     output = run_outside(sys.executable, example, "--directory", tmp_path / "work")
-    table = output.splitlines()[-3:]
-    assert table[0].split() == ["environment", "seconds", "megabytes"]
-    first, second = (float(line.split()[2]) for line in table[1:])
-    assert second < first / 50
+    assert output.startswith("Link mode auto; ")
+    table = output.splitlines()[-4:]
+    header = ["environment", "seconds", "megabytes", "(link", "mode", "auto)"]
+    assert table[0].split() == header
+    assert [line[:12].strip() for line in table[1:]] == ["first", "second", "pip alone"]
+    first, second, alone = (float(line.split()[-1]) for line in table[1:])
+    assert second < alone / 50
+    assert alone < first * 1.1
