@@ -32,6 +32,10 @@ class EntryDamagedError(LinkmodeError):
     """A store entry differs from its manifest: set it aside and rebuild it."""
 
 
+class EntryTimesError(EntryDamagedError):
+    """A stored file has another modification time, and is else as it was written."""
+
+
 class EntryGoneError(EntryDamagedError):
     """Another process has taken an entry away, to put a better one in its place."""
 

@@ -20,6 +20,8 @@ from packaging.utils import canonicalize_name
 from pip_linkmode.environments.layout import lay_out
 from pip_linkmode.errors import (
     EntryDamagedError,
+    EntryGoneError,
+    EntryTimesError,
     StoreRefusedError,
     WheelDeclinedError,
 )
@@ -173,12 +175,13 @@ class Session:
         itself fails, pip gets the wheel: either it succeeds, or the error is its own.
         """
         reason, replace = "its store entry keeps changing", False
+        again = None
         for _ in range(_ATTEMPTS):
             try:
                 found = self._find(preparer, name, wheel_path, replace=replace)
             except EntryDamagedError as error:
                 self.summary.verbose("%s is unpacked again: %s", name, error)
-                reason, replace = str(error), True
+                reason, replace, again = str(error), True, _why_again(error)
                 self.wheel_files.fetch(wheel_path)
                 continue
             except WheelDeclinedError as error:
@@ -199,7 +202,7 @@ class Session:
                     pack(skeleton_path, found.entry, layout, pycs)
             except EntryDamagedError as error:
                 created.undo()
-                reason, replace = str(error), True
+                reason, replace, again = str(error), True, _why_again(error)
                 self.wheel_files.fetch(wheel_path)
             except WheelDeclinedError as error:
                 reason = str(error)
@@ -213,8 +216,10 @@ class Session:
             else:
                 size = self.links.bytes_shared - before
                 is_stand_in = self.wheel_files.is_stand_in(wheel_path)
-                return LinkedWheel(found.entry, found.fresh, used, size, is_stand_in)
-        self.summary.verbose("%s is left to pip: %s", name, reason)
+                return LinkedWheel(
+                    found.entry, found.fresh, used, size, is_stand_in, again
+                )
+        self.summary.leave(name, reason)
         return None
 
     def _trouble(self, error: Exception) -> str:
@@ -237,3 +242,14 @@ class Session:
             msg = f"its metadata is in {found.entry.dist_info}"
             raise WheelDeclinedError(msg)
         return found
+
+
+def _why_again(error: EntryDamagedError) -> str:
+    """Return the reason why a wheel is unpacked again."""
+    if isinstance(error, EntryTimesError):
+        reason = "modification times differ (a restored copy without times?)"
+    elif isinstance(error, EntryGoneError):
+        reason = "another process removed its entry"
+    else:
+        reason = "stored files were changed"
+    return f"again: {reason}"

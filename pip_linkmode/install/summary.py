@@ -51,6 +51,8 @@ class LinkedWheel:
     """Bytes that were linked, not copied."""
     is_stand_in: bool
     """Whether the wheel itself was not downloaded."""
+    again: str | None = None
+    """The reason why the wheel had to be unpacked again."""
 
 
 class Summary:
@@ -71,8 +73,12 @@ class Summary:
         self.bytes_not_downloaded = 0
         self.fresh = 0
         """Wheels that were unpacked for the first time."""
+        self.again = Counter[str]()
+        """Wheels that were unpacked again, by reason."""
         self.left_to_pip = 0
         """Wheels that pip had to install alone."""
+        self.reasons = Counter[str]()
+        """Wheels that pip had to install alone, by reason; none if it was a warning."""
         self._said: set[object] = set()
 
     def warn(self, describe_error: str, kind: object = None) -> None:
@@ -105,8 +111,11 @@ class Summary:
         if used[mode]:
             self.wheels[mode] += 1
         self.files += used
-        self.fresh += linked.fresh
-        if not linked.fresh:
+        if linked.fresh and linked.again:
+            self.again[linked.again] += 1
+        elif linked.fresh:
+            self.fresh += 1
+        else:
             self.bytes_saved += linked.bytes_shared
         if linked.is_stand_in:
             self.bytes_not_downloaded += linked.entry.wheel_size
@@ -119,15 +128,25 @@ class Summary:
                 for one in (*LINKS, "copy", "empty")
                 if used[one]
             ),
-            "; unpacked for the first time" if linked.fresh else "",
+            f"; unpacked {linked.again or 'for the first time'}"
+            if linked.fresh
+            else "",
         )
         for refusal in self._links.linker.refusals.values():
             if refusal.primitive == self._settings.requested:
                 # A wheel may have files in several areas.
                 self.warn(_reason(refusal), (refusal.primitive, refusal.error.errno))
 
+    def leave(self, name: str, reason: str) -> None:
+        """Note the reason why a wheel is left to pip."""
+        self.reasons[reason] += 1
+        self.verbose("%s is left to pip: %s", name, reason)
+
     def _alone(self) -> str:
-        return f"{self.left_to_pip} by pip alone (-v tells why)"
+        line = f"{self.left_to_pip} by pip alone"
+        if len(self.reasons) == 1 and self.reasons.total() == self.left_to_pip:
+            return f"{line}: {next(iter(self.reasons))}"
+        return f"{line} (-v tells why)"
 
     def report(self) -> None:
         """Log the summary line, if anything was installed."""
@@ -154,6 +173,7 @@ class Summary:
         line += f" ({details})"
         if self.fresh:
             line += f"; {self.fresh} unpacked for the first time"
+        line += "".join(f"; {n} unpacked {why}" for why, n in self.again.items())
         if self.left_to_pip:
             line += f"; {self._alone()}"
         _log.info("%s", line + "".join(self._not_shared()))

@@ -11,7 +11,11 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pip_linkmode.errors import EntryDamagedError, EntryGoneError
+from pip_linkmode.errors import (
+    EntryDamagedError,
+    EntryGoneError,
+    EntryTimesError,
+)
 from pip_linkmode.store.layout import MANIFEST
 
 if TYPE_CHECKING:
@@ -90,15 +94,10 @@ def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
         with lstat_below(base) as lstat:
             for path, size, mtime_ns, mode in files:
                 status = lstat(path)
-                if (
-                    status.st_size != size
-                    or status.st_mtime_ns != mtime_ns
-                    or status.st_mode != stat.S_IFREG | mode
-                    or status.st_uid != uid
-                    or status.st_gid != gid
-                ):
-                    msg = f"{base}/{path} is not as it was written"
-                    raise EntryDamagedError(msg)
+                seen = status.st_size, status.st_mode, status.st_uid, status.st_gid
+                is_same = seen == (size, stat.S_IFREG | mode, uid, gid)
+                if not is_same or status.st_mtime_ns != mtime_ns:
+                    raise _difference(base, path, is_same=is_same)
                 directories.add(path.rpartition("/")[0])
             for path in sorted(directories):
                 while path:
@@ -113,6 +112,15 @@ def check_files(base: str, files: Iterable[tuple[str, int, int, int]]) -> None:
             raise
         msg = f"{base}/{path} is gone"
         raise EntryGoneError(msg) from error
+
+
+def _difference(base: str, path: str, *, is_same: bool) -> EntryDamagedError:
+    """Return the error for a file that differs by its time alone, or by more."""
+    if is_same:
+        msg = f"{base}/{path} has another modification time"
+        return EntryTimesError(msg)
+    msg = f"{base}/{path} is not as it was written"
+    return EntryDamagedError(msg)
 
 
 def check_unpacked(directory: str, manifest: Mapping[str, Any]) -> None:

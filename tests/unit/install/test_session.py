@@ -555,7 +555,7 @@ def test_damaged_entry_is_made_again(
     (bench.site_packages / "package" / "data").write_text("written through a hard link")
     shutil.rmtree(bench.env)
     session = bench.run()
-    assert session.summary.fresh == 1
+    assert session.summary.again == {"again: stored files were changed": 1}
     assert (bench.site_packages / "package" / "data").read_text() == "data" * 100
     assert bench.tree() == BULK
     assert said() == []
@@ -566,8 +566,24 @@ def test_damaged_manifest_is_no_end(bench: Bench) -> None:
     bench.run()
     Path(bench.entry().path, "manifest.json").write_bytes(b"{}")
     shutil.rmtree(bench.env)
-    assert bench.run().summary.fresh == 1
+    assert bench.run().summary.again.total() == 1
     assert bench.tree() == BULK
+
+
+def test_copy_of_a_store_without_times_is_said_to_be_one(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.run()
+    for path in bench.store.glob("v1/wheels/*/*/files/**/*"):
+        if path.is_file():
+            os.utime(path)
+    shutil.rmtree(bench.env)
+    caplog.set_level(logging.INFO, "pip_linkmode")
+    session = bench.run()
+    session.report()
+    reason = "modification times differ (a restored copy without times?)"
+    assert f"; 1 unpacked again: {reason}" in caplog.text
+    assert "for the first time" not in caplog.text
 
 
 def test_entry_that_keeps_changing_is_given_up(
@@ -875,7 +891,7 @@ def test_entry_that_is_cleared_away_while_it_is_linked_is_unpacked_again(
     monkeypatch.setattr(linking, "register", clear)
     session = bench.run(bench.settings("symlink"))
     assert session.summary.wheels == {"symlink": 1}
-    assert session.summary.fresh == 1
+    assert session.summary.again == {"again: another process removed its entry": 1}
     bench.entry().check()
 
 
@@ -1042,6 +1058,11 @@ def test_wheels_that_were_all_left_to_pip_are_reported(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     (line,) = reported(bench, caplog, left_to_pip=3)
+    assert line == "Linked nothing; 3 by pip alone (-v tells why)"
+    (line,) = reported(bench, caplog, left_to_pip=3, reasons=Counter({"it is odd": 3}))
+    assert line == "Linked nothing; 3 by pip alone: it is odd"
+    reasons = Counter({"it is odd": 2, "it is even": 1})
+    (line,) = reported(bench, caplog, left_to_pip=3, reasons=reasons)
     assert line == "Linked nothing; 3 by pip alone (-v tells why)"
 
 
