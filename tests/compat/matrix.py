@@ -2,7 +2,7 @@
 
 The list of pips is here and nowhere else; the Pythons are those of the machine, and
 newer ones from Debian's archive, which the tests download.  Each pip gets a part of the
-tests in turn; with ``PIP_LINKMODE_TEST_EVERY_PIP=1`` each gets all of them.
+tests in turn; with ``PIP_LINKMODE_TEST_EVERYTHING=1`` each gets all of them.
 ``python -m tests.compat.matrix`` prints the table of the last run of the tests, and
 ``--write README.md`` puts it between two marks in that file.
 """
@@ -24,7 +24,7 @@ import pytest
 from packaging.version import Version
 
 from tests.support import debian
-from tests.support.environments import CHECKOUT, DEBIAN
+from tests.support.environments import CHECKOUT, DEBIAN, EVERYTHING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,8 +44,6 @@ PIPS = (
 )
 """The last patch of every release that changed what we hold on to, oldest first."""
 
-EVERY_PIP = bool(os.environ.get("PIP_LINKMODE_TEST_EVERY_PIP"))
-"""Whether each pip gets all tests."""
 MARKS = ("<!-- matrix -->", "<!-- /matrix -->")
 RESULTS = CHECKOUT / ".pytest_cache" / "d" / "matrix"
 
@@ -189,7 +187,7 @@ def pairs(others: Sequence[str]) -> list[Any]:
     return [
         pytest.param(combination, other, id=f"{other}-{combination}")
         for number, combination in enumerate(combinations())
-        for other in (others if EVERY_PIP else [others[number % len(others)]])
+        for other in (others if EVERYTHING else [others[number % len(others)]])
     ]
 
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.compat.matrix import EVERY_PIP, PIPS, pythons
+from tests.compat.matrix import PIPS, pythons
 from tests.functional.projects import make_project
-from tests.support.environments import NEWEST, OLDEST
+from tests.support.environments import EVERYTHING, NEWEST, OLDEST
 from tests.support.index import Index, file_hashes
 from tests.support.parity import assert_parity
 from tests.support.wheels import make_wheel
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.compat
 NAMES = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta")
 WRONG = "0" * 64
 # 25.1 is the last that changed which functions are patched; a run with all is long.
-SOME = PIPS if EVERY_PIP else (OLDEST, "25.0.1", NEWEST)
+SOME = PIPS if EVERYTHING else (OLDEST, "25.0.1", NEWEST)
 
 
 def runs(pip: str) -> bool:
@@ -43,7 +43,8 @@ def runs(pip: str) -> bool:
 
 
 ends = pytest.mark.parametrize(
-    "pip", [pip for pip in SOME if runs(pip) and (EVERY_PIP or pip in (OLDEST, NEWEST))]
+    "pip",
+    [pip for pip in SOME if runs(pip) and (EVERYTHING or pip in (OLDEST, NEWEST))],
 )
 some_pips = pytest.mark.parametrize("pip", [pip for pip in SOME if runs(pip)])
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.functional.projects import make_project, make_sdist
+from tests.support.environments import EVERYTHING
 from tests.support.parity import assert_parity, store_digest
 from tests.support.wheels import make_wheel
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.environments import Bed, Environment
     from tests.support.parity import Step
 
-MODES = ("hardlink", "symlink", "copy")
+MODES = ("hardlink", "symlink", *(["copy"] if EVERYTHING else []))
 
 
 @pytest.fixture(scope="session")

@@ -31,8 +31,8 @@ def test_nothing_is_imported_once_pip_installs(
     """pip 26.1 and 26.2 warn of it, pip 26.3 ends the installation."""
     environment = bed.environment(tmp_path / "environment", shim=True, pip=pip)
     wheels = [str(wheel) for trait in TRAITS.values() for wheel in trait(tmp_path)]
-    for mode in ("auto", "clone", "hardlink", "symlink", "copy"):
-        for verbosity in ("-q", "-v", "-vvv"):
+    for mode in ("clone", "hardlink", "symlink", "copy"):
+        for verbosity in ("-q", "-vvv"):
             result = environment.pip(
                 *("install", "--no-index", "--force-reinstall", verbosity, *wheels),
                 *(f"--link-mode={mode}", f"--link-store={tmp_path / mode}"),

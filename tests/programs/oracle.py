@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from tests.filesystem.matrix import shared_extents
-from tests.support.environments import Environment
+from tests.support.environments import EVERYTHING, Environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tests.support.environments import Bed
 
-MODES = ("auto", "hardlink", "symlink", "copy", "clone")
+MODES = ("auto", "symlink", *(["hardlink", "copy", "clone"] if EVERYTHING else []))
 STOCK = "stock"
 
 WHEELS = (

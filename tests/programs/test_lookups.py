@@ -56,6 +56,7 @@ def plugins(program: Program) -> dict[str, Any]:
     """
     exclude = "ansible-core" if program.mode == "symlink" else ""
     program.install("ansible-core")
+    assert_used(program)
     found: dict[str, Any] = {}
     if exclude:
         assert not listed(program, "lookup")
@@ -91,6 +92,7 @@ def played(program: Program) -> str:
 def messages_and_resources(program: Program) -> list[dict[str, Any]]:
     """Translate words into all languages of Django, and read all time zones."""
     program.install("django", "tzdata")
+    assert_used(program)
     messages = json.loads(program.run("-c", GETTEXT).stdout)
     assert messages["de"][0] == "Montag"
     env = {"PYTHONTZPATH": ""}
@@ -106,4 +108,3 @@ def test_program_finds_what_it_finds_in_the_environment_of_stock_pip(
     expected = lab.stock(look.__name__, look)
     program = lab.program(mode)
     assert look(program) == expected
-    assert_used(program)

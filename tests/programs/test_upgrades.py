@@ -94,11 +94,11 @@ class Django:
     def upgrade(self, **settings: str) -> dict[str, Any]:
         """Upgrade the toolbar while a development server runs.
 
-        :param settings: of pip-linkmode, for the new version
+        :param settings: of pip-linkmode, for both versions
         :returns: what was collected before and after, and the version that the server
             answers with
         """
-        self.install(TOOLBAR[0])
+        self.install(TOOLBAR[0], **settings)
         found: dict[str, Any] = {"before": self.collect("--clear")}
         with self.serving() as server:
 

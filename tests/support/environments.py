@@ -34,6 +34,8 @@ DEBIAN = "+debian"
 """What the version of a pip ends with that is not of the index, but Debian's."""
 
 CHECKOUT = Path(__file__).parents[2]
+EVERYTHING = bool(os.environ.get("PIP_LINKMODE_TEST_EVERYTHING"))
+"""Whether to run each test with every pip and every mode; else a part of them does."""
 
 _SNAPSHOT = Path(__file__).with_name("snapshot.py")
 _FOREIGN = ("PIP_", "PYTHON", "XDG_", "SOURCE_DATE_EPOCH", "VIRTUAL_ENV", "_PIP_")
