@@ -146,7 +146,7 @@ def test_its_digest_is_known(bench: Bench) -> None:
     [
         ({"sha256": [WRONG]}, "HashMismatch"),
         ({"sha512": ["right"]}, None),
-        ({"sha256": ["right"], "sha512": [WRONG]}, None),
+        ({"sha256": [WRONG], "sha512": ["right"]}, None),
         ({"sha256": []}, "HashMismatch"),
     ],
     ids=str,
@@ -168,6 +168,14 @@ def test_pip_checks_other_digests_on_the_wheel(
         assert error is None
     assert bench.is_wheel(path)
     assert not bench.wheels.is_stand_in(str(path))
+
+
+@pytest.mark.usefixtures("active")
+def test_one_right_digest_is_enough_as_for_pip(bench: Bench) -> None:
+    path = bench.download()
+    allowed = {"md5": [WRONG], "sha256": [WRONG, bench.sha256], "sha512": [WRONG]}
+    bench.hashes(**allowed).check_against_path(str(path))
+    assert bench.wheels.is_stand_in(str(path))
 
 
 @pytest.mark.usefixtures("active")
