@@ -201,6 +201,7 @@ def assert_sound(store: Path) -> None:
         "wheels",
         "staging",
         "environments",
+        "projects",
     }
     assert list(layout.glob("staging/*")) == []
     opened = Store.open(str(store))
