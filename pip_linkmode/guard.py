@@ -137,7 +137,7 @@ else:
         Root has no power over files of the others (:manpage:`user_namespaces(7)`).
         """
         try:
-            with open("/proc/self/uid_map", encoding="ascii") as file:
+            with open("/proc/self/uid_map", encoding="utf-8") as file:
                 ranges = [tuple(map(int, line.split())) for line in file]
         except OSError:  # no Linux, or no /proc
             return True

@@ -84,7 +84,7 @@ def query_interpreter(executable: str) -> Interpreter | None:
             check=True,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            encoding="ascii",
+            encoding="utf-8",
         )
         cache_tag, magic = result.stdout.split()
     except (OSError, ValueError, subprocess.CalledProcessError):

@@ -114,6 +114,6 @@ def start_module(found: dict[str, str]) -> str:
 
     :param found: as :func:`locations` returns them
     """
-    with open(elsewhere.__file__, encoding="ascii") as file:
+    with open(elsewhere.__file__, encoding="utf-8") as file:
         before, _, after = file.read().partition(_EMPTY)
     return f"{before}LOCATIONS = {found!a}{after}"

@@ -82,6 +82,6 @@ def _write(real: str) -> str:
     text = _RUNNER.format(
         real=ascii(real), name=ascii(_NAME), start=ascii(start_module(locations()))
     )
-    with open(path, "w", encoding="ascii") as file:
+    with open(path, "w", encoding="utf-8") as file:
         file.write(text)
     return path

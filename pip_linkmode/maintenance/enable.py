@@ -180,7 +180,7 @@ def _write(site_packages: str, name: str, text: str) -> bool:
     with Environment(site_packages).hold(path) as held:
         name = f"{LEFT_OVER}{os.urandom(8).hex()}"
         beside = os.path.join(os.path.dirname(held), name)
-        with open(beside, "x", encoding="ascii", newline="\n") as file:
+        with open(beside, "x", encoding="utf-8", newline="\n") as file:
             # Root may enable an environment for its owner.
             os.chmod(file.fileno(), 0o644)
             file.write(text)

@@ -62,7 +62,7 @@ def _change(site_packages: str, *, is_enabled: bool) -> None:
             {*listed(), site_packages} if is_enabled else {*listed()} - {site_packages}
         )
         beside = os.path.join(directory, TEMPORARY + os.urandom(8).hex())
-        with open(beside, "x", encoding="ascii") as file:
+        with open(beside, "x", encoding="utf-8") as file:
             json.dump(sorted(paths), file, indent=1)
         os.replace(beside, os.path.join(directory, _NAME))
     finally:

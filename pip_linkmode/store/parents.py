@@ -117,9 +117,9 @@ _MOST_LINKS = 40
 def _overflow_user() -> set[int]:
     """Return the user that stands for all that a user namespace does not have."""
     try:
-        with open("/proc/self/uid_map", encoding="ascii") as file:
+        with open("/proc/self/uid_map", encoding="utf-8") as file:
             is_initial = file.read().split() == ["0", "0", str(0xFFFF_FFFF)]
-        with open("/proc/sys/kernel/overflowuid", encoding="ascii") as file:
+        with open("/proc/sys/kernel/overflowuid", encoding="utf-8") as file:
             return set() if is_initial else {int(file.read())}
     except OSError:
         return set()

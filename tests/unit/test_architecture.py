@@ -395,3 +395,16 @@ def test_installing_twice_is_no_harm(environment: Path) -> None:
     )
     result = run(environment, "-c", program, str(site_packages(environment)))
     assert result.stdout.strip() == "0"
+
+
+def test_text_is_read_and_written_as_utf_8() -> None:
+    """pip 26.3 blocks the import of any other codec while it installs."""
+    named = [
+        (module.name, keyword.value.value)
+        for module in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(module.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == "encoding" and isinstance(keyword.value, ast.Constant)
+    ]
+    assert {encoding for _, encoding in named} == {"utf-8"}, named
