@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.containers.engine import Buildah, Image
 
 SMALL = 0.05
+COPIED = 0.12
+"""The most that symlink mode copies of these wheels: small files of other kinds."""
 """The share of a layer's bytes that is nothing to speak of."""
 STOCK = """\
 FROM {base}
@@ -92,7 +94,7 @@ def test_applications_on_a_store_take_next_to_nothing(
         assert "the links dangle" not in image.output
         assert "first time" not in image.output
         # Whatever of the store is written to is copied up.
-        assert image.layers[-1] < SMALL * alone.layers[-1]
+        assert image.layers[-1] < COPIED * alone.layers[-1]
         program = PROGRAM.replace(", ".join(PACKAGES), ", ".join(wanted))
         result = engine.run(image, "python", "-c", program)
         assert result.startswith("/opt/wheels/")
@@ -128,12 +130,11 @@ def test_what_the_store_lacks_is_in_the_layer_of_the_application(
     wanted = "--force-reinstall --no-deps wrapt solver"
     dockerfile.write_text(text.replace("-r requirements.txt", wanted))
     image = engine.build("more", dockerfile, BASE=store.name)
-    assert "Linked 2 packages by symlink" in image.output
+    # wrapt repairs what symlinks broke, so it is never behind one.
+    assert "Linked 1 package by symlink, 1 by " in image.output
     assert "1 unpacked for the first time" in image.output
-    program = (
-        "import os, wrapt.wrappers; print(os.path.realpath(wrapt.wrappers.__file__))"
-    )
-    assert engine.run(image, "python", "-c", program).startswith("/opt/wheels/")
+    program = "import os, wrapt; print(os.path.realpath(wrapt.__file__))"
+    assert not engine.run(image, "python", "-c", program).startswith("/opt/wheels/")
 
 
 def test_hard_links_to_a_lower_layer_are_copies(
@@ -216,4 +217,4 @@ def test_measurement_prints_a_table(engine: Buildah, tmp_path: Path) -> None:
     alone = found["pip"]
     assert found["auto, cache mount"] == pytest.approx(alone, rel=SMALL)
     assert found["hardlink, store in the base"] == pytest.approx(alone, rel=SMALL)
-    assert found["symlink, store in the base"] < SMALL * alone
+    assert found["symlink, store in the base"] < COPIED * alone
