@@ -1,4 +1,4 @@
-"""What the tests of the matrix have come to is kept for the table in the README."""
+"""The results of the matrix are kept for the table of docs/compatibility.md."""
 
 from __future__ import annotations
 

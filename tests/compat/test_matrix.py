@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.compat
 
+PAGE = CHECKOUT / "docs" / "compatibility.md"
 MODES = ("hardlink", "symlink", "copy")
 """What a mode can leave on the disk; a clone is a file of its own, like a copy."""
 STARTERS = ("pip_linkmode.pth", "pip_linkmode.start")
@@ -160,10 +161,10 @@ def test_install_upgrade_uninstall(
         assert {path: after.get(path) for path in before} == before
 
 
-def test_the_readme_lists_the_pips_of_the_matrix() -> None:
+def test_the_page_lists_the_pips_of_the_matrix() -> None:
     begin, end = MARKS
-    readme = (CHECKOUT / "README.md").read_text("utf-8")
-    block = readme.partition(begin)[2].partition(end)[0]
+    page = PAGE.read_text("utf-8")
+    block = page.partition(begin)[2].partition(end)[0]
     first_cells = [line.split("|")[1].strip() for line in block.splitlines() if line]
     assert first_cells == ["pip", "---", *PIPS, "bundled"]
 
@@ -172,8 +173,8 @@ def test_the_classifiers_name_the_pythons_of_the_matrix() -> None:
     prefix = "Programming Language :: Python :: 3."
     text = (CHECKOUT / "pyproject.toml").read_text("utf-8")
     classified = re.findall(rf'"{re.escape(prefix)}(\d+)"', text)
-    readme = (CHECKOUT / "README.md").read_text("utf-8")
-    heading = readme.partition(MARKS[0])[2].split("\n")[1]
+    page = PAGE.read_text("utf-8")
+    heading = page.partition(MARKS[0])[2].split("\n")[1]
     assert classified == re.findall(r"Python 3\.(\d+)", heading)
     tried = {python.version[1] for python in pythons()}
     tried |= {minor for _, minor in debian.VERSIONS}

@@ -472,7 +472,7 @@ def test_modified_bytecode_is_compiled_again(house: House) -> None:
 
 
 def test_from_environments_of_their_own_to_one_and_back(house: House, bed: Bed) -> None:
-    """The way that docs/care.md goes."""
+    """The way that docs/environments.md goes."""
     private = house.path / "private"
     environments = []
     for name in ("a", "b", "c"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import shlex
 from pathlib import Path
@@ -17,7 +16,9 @@ if TYPE_CHECKING:
     from pip_linkmode.cli.command import Command
 
 CHECKOUT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/care.md", "docs/ci.md", "docs/differences.md")
+PAGES = ("README.md", "docs/ci.md", "docs/environments.md", "docs/differences.md")
+REPOSITORY = "https://github.com/pip-linkmode/pip-linkmode/blob/main/"
+RAW = "https://raw.githubusercontent.com/pip-linkmode/pip-linkmode/main/"
 DIFFERENCES = """\
 An edit in place reaches every environment
 strip, patchelf and other tools change shared files
@@ -47,6 +48,7 @@ Debian's pip does not uninstall symlinks
 """.splitlines()
 """Headings of docs/differences.md that other pages and issues refer to."""
 FIELDS = ("Modes", "Symptom", "Cause", "Remedy")
+DOCUMENTS = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md")])
 SPOKEN_OF = ("disable", "materialize")
 """Commands that a page names without their arguments."""
 
@@ -54,7 +56,7 @@ SPOKEN_OF = ("disable", "materialize")
 def commands(page: str) -> list[str]:
     """Return the command lines of ours in a page, wherever they stand."""
     text = (CHECKOUT / page).read_text(encoding="utf-8")
-    found = re.findall(r"^pip-linkmode .*", text, re.MULTILINE)
+    found = re.findall(r"^ *pip-linkmode .*", text, re.MULTILINE)
     found += re.findall(r"`(pip-linkmode [^`]*)`", text)
     return [line.partition(" #")[0].strip() for line in found]
 
@@ -71,7 +73,7 @@ def test_command_lines_of_a_page_are_understood(page: str) -> None:
 
 
 def test_page_on_looking_after_a_store_has_every_command() -> None:
-    typed = {shlex.split(line)[1] for line in commands("docs/care.md")}
+    typed = {shlex.split(line)[1] for line in commands("docs/environments.md")}
     assert typed == {command.name for command in COMMANDS}
 
 
@@ -105,12 +107,43 @@ def test_architecture_names_every_room_and_every_module_of_the_ground() -> None:
     )
 
 
-@pytest.mark.parametrize("page", [*GUIDES, "SECURITY.md", "RELEASING.md", *PAGES])
-def test_links_between_documents_lead_somewhere(page: str) -> None:
-    path = CHECKOUT / page
-    links = re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8"))
-    missing = [one for one in links if not (path.parent / one).exists()]
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of a page's headings, as they are made by its host."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+def leads_somewhere(target: Path, anchor: str) -> bool:
+    return target.exists() and (not anchor or anchor in anchors(target))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_between_documents_lead_somewhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#:]*)#?([^):]*)\)", text)
+    missing = [
+        (name, anchor)
+        for name, anchor in links
+        if not leads_somewhere(path.parent / name if name else path, anchor)
+    ]
     assert missing == []
+
+
+def test_links_of_the_readme_work_on_the_page_of_the_index() -> None:
+    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) > 5
+    assert [link for link in links if not link.startswith((REPOSITORY, RAW))] == []
+    for link in links:
+        name, _, anchor = link.removeprefix(REPOSITORY).removeprefix(RAW).partition("#")
+        assert leads_somewhere(CHECKOUT / name, anchor), link
+
+
+def test_index_of_the_documents_lists_every_page() -> None:
+    text = (CHECKOUT / "docs" / "README.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"\]\((\w[\w-]*\.md)\)", text))
+    pages = {path.name for path in (CHECKOUT / "docs").glob("*.md")}
+    assert listed == pages - {"README.md"}
 
 
 def test_each_difference_has_a_heading_with_symptom_cause_and_remedy() -> None:
@@ -137,51 +170,6 @@ def test_each_threat_has_a_measure_and_tests_that_exist() -> None:
         for path, name in named:
             text = (CHECKOUT / "tests" / path).read_text(encoding="utf-8")
             assert re.search(rf"def {name}\b", text), f"{path}::{name}"
-
-
-# --- troubleshooting ------------------------------------------------------------------
-
-
-def text_of(node: ast.expr | None) -> str:
-    """Return the text of a message; an ellipsis for each value."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return re.sub(r"%[sd]", "…", node.value)
-    if isinstance(node, ast.JoinedStr):
-        return "".join(
-            text_of(part) if isinstance(part, ast.Constant) else "…"
-            for part in node.values
-        )
-    if isinstance(node, ast.BinOp):
-        return f"{text_of(node.left) or '…'}{text_of(node.right) or '…'}"
-    return ""
-
-
-def messages() -> set[str]:
-    """Return the texts of the errors, warnings and reasons in the source."""
-    found = set()
-    for module in (CHECKOUT / "pip_linkmode").rglob("*.py"):
-        for node in ast.walk(ast.parse(module.read_text("utf-8"))):
-            match node:
-                case ast.Assign(targets=[ast.Name("msg")], value=value):
-                    found.add(text_of(value))
-                case ast.Call(func=ast.Attribute(attr=kind), args=[first, *_]) if (
-                    kind in ("warning", "warn", "fail", "skip")
-                ):
-                    found.add(text_of(first))
-    # A reason alone, which is another message, and names of functions.
-    return {one for one in found if " " in one and one != "pip-linkmode: …"}
-
-
-def rows() -> set[str]:
-    page = (CHECKOUT / "docs" / "troubleshooting.md").read_text("utf-8")
-    return set(re.findall(r"^\| `(.*?)` \|", page, re.MULTILINE))
-
-
-def test_every_message_is_explained_and_no_other() -> None:
-    said = {one.replace("`", "") for one in messages()}
-    explained = rows()
-    assert said - explained == set(), "add a row to docs/troubleshooting.md for each"
-    assert explained - said == set(), "no code has these messages any more"
 
 
 def test_the_workflow_keeps_the_store_that_it_sets() -> None:

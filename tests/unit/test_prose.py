@@ -41,8 +41,7 @@ BUDGET: dict[str, int] = {
 DOCUMENT_BUDGET: dict[str, int] = {
     "CHANGELOG.md": 2,
     "CONTRIBUTING.md": 1,
-    "README.md": 1,
-    "care.md": 7,
+    "environments.md": 7,
     "clusters.md": 2,
     "filesystems.md": 1,
     "json.md": 2,
