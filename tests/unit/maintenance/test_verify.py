@@ -769,6 +769,20 @@ def test_bytecode_is_removed_to_be_compiled_again(house: House) -> None:
     assert pyc.exists()
 
 
+def test_dangling_bytecode_of_an_environment_is_removed(house: House) -> None:
+    site_packages = house.install("e", "copy", house.entry("a"))
+    pyc = site_packages / "a" / "__pycache__" / "old.cpython-311.pyc"
+    pyc.parent.mkdir()
+    pyc.symlink_to("nowhere")
+    with (site_packages / "a-1.0.dist-info" / "RECORD").open("a") as record:
+        record.write(f"{pyc.relative_to(site_packages)},,\n")
+    found = look(house, "e")
+    assert only(found).kind == "dangling"
+    Repair(found).run()
+    assert only(found).outcome == "removed, to be compiled again"
+    assert not pyc.is_symlink()
+
+
 def test_entry_that_cannot_be_mended_is_set_aside(house: House) -> None:
     entry = house.entry("a")
     edit(entry.source("a/data"))

@@ -5,14 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pip_linkmode.environments import registry
 from pip_linkmode.environments.users import move_uses
+from pip_linkmode.install.session import Session
 from pip_linkmode.maintenance.prune import PruneOptions, prune
 from pip_linkmode.prepare import takeover
+from pip_linkmode.settings import Settings
 from tests.unit.relink.conftest import (
     BIG,
     MODULE,
@@ -153,6 +157,29 @@ def test_relink_forgets_no_entry_to_which_symlinks_lead(
     entry = unpack(bench)
     bench.relink(site_packages)
     assert noted(bench) == ({adopted.sha256, entry.sha256}, {adopted.sha256})
+
+
+def test_installation_of_the_wheel_moves_the_uses_of_the_adopted_entry(
+    bench: Bench, adopted: Entry
+) -> None:
+    os.mkdir(tempfile.gettempdir())
+    other = bench.root / "two"
+    scheme = {key: str(other / key) for key in ("scripts", "headers", "data")}
+    scheme |= dict.fromkeys(("purelib", "platlib"), str(other / "lib"))
+    settings = Settings("hardlink", "hardlink", (bench.store.root,), ())
+    with Session(settings, []) as session:
+        session.install(
+            lambda _: None,
+            "package",
+            str(bench.wheel),
+            scheme,
+            pycompile=False,
+            reusable=True,
+        )
+    (entry,) = (one for one in bench.entries() if one.wheel)
+    uses = [one.entries() for one in registry.registrations(bench.store.root)]
+    assert uses == [{entry.sha256}] * 2
+    assert adopted.sha256 != entry.sha256
 
 
 @pytest.mark.parametrize("mode", ["hardlink", "symlink"])
