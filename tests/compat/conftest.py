@@ -1,4 +1,4 @@
-"""The results of the matrix are kept for the table of docs/compatibility.md."""
+"""The results of the matrix are kept for the table of the README."""
 
 from __future__ import annotations
 

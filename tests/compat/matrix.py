@@ -4,7 +4,7 @@ The list of pips is here and nowhere else; the Pythons are those of the machine,
 newer ones from Debian's archive, which the tests download.  Each pip gets a part of the
 tests in turn; with ``PIP_LINKMODE_TEST_EVERYTHING=1`` each gets all of them.
 ``python -m tests.compat.matrix`` prints the table of the last run of the tests, and
-``--write docs/compatibility.md`` puts it between two marks in that file.
+``--write README.md`` puts it between two marks in that file.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.compat
 
-PAGE = CHECKOUT / "docs" / "compatibility.md"
+PAGE = CHECKOUT / "README.md"
 MODES = ("hardlink", "symlink", "copy")
 """What a mode can leave on the disk; a clone is a file of its own, like a copy."""
 STARTERS = ("pip_linkmode.pth", "pip_linkmode.start")
