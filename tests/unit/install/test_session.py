@@ -613,6 +613,22 @@ def test_entry_that_is_taken_away_while_linking_is_made_again(bench: Bench) -> N
     bench.entry().check()
 
 
+def test_file_that_is_removed_behind_its_symlink_is_unpacked_again(
+    bench: Bench,
+) -> None:
+    """A symlink is no error where a hard link would have been one."""
+
+    def remove() -> None:
+        linked = next(path for path in bench.env.rglob("*") if path.is_symlink())
+        os.unlink(os.readlink(linked))
+
+    failing(bench, "symlink", 2, remove)
+    session = bench.run(bench.settings("symlink"))
+    assert session.summary.again == {"again: another process removed its entry": 1}
+    assert all(path.exists() for path in bench.env.rglob("*"))
+    bench.entry().check()
+
+
 def test_target_that_is_taken_away_while_linking_is_pips(
     bench: Bench, said: Callable[..., list[str]]
 ) -> None:
