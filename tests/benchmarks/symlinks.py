@@ -1,6 +1,6 @@
 """Measure the bytes that symlink mode copies where it cannot make hard links.
 
-Usage: ``python3 -m tests.benchmarks.symlinks DIRECTORY [--write docs/differences.md]
+Usage: ``python3 -m tests.benchmarks.symlinks [--write docs/differences.md] DIRECTORY
 [STACK …]``, as root on Linux.
 
 Each stack, requirements separated by commas, is installed twice from one store: into an
