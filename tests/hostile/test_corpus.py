@@ -424,7 +424,8 @@ def test_wheels_that_take_our_place(bed: Bed, tmp_path: Path) -> None:
         runs.install(good, flags=OVER, code=0),
     ]
     # Directories that were there before.
-    ours = [f"*/site-packages/{name}" for name in ("pip_linkmode", "wrapt")]
+    names = ("pip_linkmode", "pip_linkmode/prepare", "wrapt")
+    ours = [f"*/site-packages/{name}" for name in names]
     ignore = [*ours, *(f"{name}/__pycache__" for name in ours)]
     environment = runs.compare(bed, house, steps, ignore=ignore)
     assert (environment.site_packages / "pip_linkmode.pth").read_text() == (
