@@ -63,7 +63,11 @@ def seen(source: Path, target: Path) -> str:
         assert target.lstat().st_nlink > 1
         return "hardlink"
     assert target.lstat().st_nlink == 1
-    assert target.read_bytes() == source.read_bytes()
+    # A copy of bytecode holds the time of its own source (PEP 552).
+    header = slice(8, 12) if source.suffix == ".pyc" else slice(0)
+    here, there = bytearray(target.read_bytes()), bytearray(source.read_bytes())
+    del here[header], there[header]
+    assert here == there
     extents = shared_extents(target)
     return "clone" if extents and extents == shared_extents(source) else "copy"
 
