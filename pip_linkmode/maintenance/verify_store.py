@@ -10,11 +10,12 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from pip_linkmode.errors import EntryDamagedError
+from pip_linkmode.environments.distribution import Distribution
+from pip_linkmode.errors import EntryDamagedError, RecordInvalidError
 from pip_linkmode.files import open_regular
 from pip_linkmode.maintenance.damage import Key, Stored
 from pip_linkmode.store.bytecode import Compiled
-from pip_linkmode.store.layout import BYTECODE, MANIFEST
+from pip_linkmode.store.layout import BYTECODE, FILES, MANIFEST
 from pip_linkmode.store.manifest import IMPOSSIBLE, read_manifest
 
 if TYPE_CHECKING:
@@ -35,9 +36,11 @@ def verify_entry(store: Store, sha256: str, findings: Findings) -> None:
     :param findings: gets the damages
     """
     path = store.path(sha256)
-    try:
+    entry, is_damaged = None, True
+    with contextlib.suppress(EntryDamagedError, OSError):
         entry = store.entry(sha256)
-    except (EntryDamagedError, OSError):
+        is_damaged = entry is not None and _contradicts_record(entry, findings)
+    if is_damaged:
         manifest = os.path.join(path, MANIFEST)
         damage = findings.found(manifest, "manifest", f"sha256:{sha256[:12]}", None)
         damage.stored.append(Stored(store, sha256, manifest, 0, 0))
@@ -61,6 +64,24 @@ def verify_entry(store: Store, sha256: str, findings: Findings) -> None:
             )
             _verify(one, title_of(entry), None, compiled.size, owner, findings)
         _find_unlisted(store, entry, findings)
+
+
+def _contradicts_record(entry: Entry, findings: Findings) -> bool:
+    """Return whether a file is as RECORD has it, but not as the manifest has it.
+
+    Such a manifest must not decide which bytes a repair writes.
+    """
+    installed = Distribution(os.path.join(entry.path, FILES), entry.dist_info)
+    claims: dict[str, str | None] = {}
+    with contextlib.suppress(OSError, RecordInvalidError):  # other damages
+        claims = {row.record: row.sha256 for row in installed.rows()}
+    for file in entry.files:
+        claimed = claims.get(file.path)
+        if claimed not in (None, file.sha256):
+            with contextlib.suppress(OSError):
+                if _digest(entry.source(file.path), findings) == claimed:
+                    return True
+    return False
 
 
 def title_of(entry: Entry) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from pip_linkmode.environments.environment import Environment
 from pip_linkmode.maintenance import fetch
 from pip_linkmode.maintenance.repair import Repair
 from pip_linkmode.maintenance.verify import Verification
+from pip_linkmode.prepare.preparer import Preparer
 from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
@@ -161,6 +163,44 @@ def test_time_that_no_file_has_makes_an_entry_damaged(house: House, mtime: int) 
     assert only(verify(house)).kind == "manifest"
     repair(house)
     assert house.present() == []
+
+
+def test_manifest_that_contradicts_record_repairs_nothing(house: House) -> None:
+    """Two paths of a manifest are swapped."""
+    entry = house.entry("a")
+    site_packages = house.install("e", "hardlink", entry)
+    path = Path(entry.path, "manifest.json")
+    data = json.loads(path.read_text())
+    one, two = (row for row in data["files"] if row[0] in ("a/data", "a/__init__.py"))
+    one[0], two[0] = two[0], one[0]
+    path.write_text(json.dumps(data))
+    before = (site_packages / "a/data").read_bytes()
+    damage = only(repair(house))
+    assert damage.kind == "manifest"
+    assert house.present() == []
+    assert (site_packages / "a/data").read_bytes() == before
+
+
+def test_record_that_cannot_be_read_contradicts_nothing(house: House) -> None:
+    entry = house.entry("a")
+    Path(entry.source(f"{entry.dist_info}/RECORD")).write_bytes(b"\xff")
+    assert only(verify(house)).kind == "modified"
+
+
+def test_wheel_whose_record_is_wrong_contradicts_nothing(house: House) -> None:
+    """pip installs such a wheel, and the manifest has the bytes that it had."""
+    wrong = make_wheel(
+        house.path / "wheels", "wrong", files={"wrong/a": "a", "wrong/b": "b"}
+    )
+    with zipfile.ZipFile(wrong) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(wrong, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, b"c" if name == "wrong/a" else content)
+    preparer = Preparer([house.store], umask=0o022, pycompile=False, count=1)
+    preparer.prepare(str(wrong))
+    preparer.stop()
+    assert verify(house).damages == []
 
 
 # --- wheels that are got again --------------------------------------------------------
