@@ -223,7 +223,12 @@ def test_a_link_that_fails_midway(
         return under(
             environment,
             *("strace", "-f", "-qq", "-o", "/dev/null", "--seccomp-bpf"),
-            *("-e", f"trace={calls}", "-e", f"inject={calls}:error={error}:when={when}+"),
+            *(
+                "-e",
+                f"trace={calls}",
+                "-e",
+                f"inject={calls}:error={error}:when={when}+",
+            ),
         )
 
     store = tmp_path / "store"
