@@ -415,15 +415,16 @@ class TestMetadata:
         assert run._wheel is None
 
     @pytest.mark.usefixtures("active")
-    @pytest.mark.parametrize("damage", ["edited", "gone"])
+    @pytest.mark.parametrize("damage", ["edited", "unreadable"])
     def test_is_downloaded_if_the_entry_is_damaged(
         self, bench: Bench, damage: str
     ) -> None:
         metadata = bench.entry.source("one-1.0.dist-info/METADATA")
         with open(metadata, "a") as file:
             file.write("Requires-Dist: another\n")
-        if damage == "gone":
+        if damage == "unreadable":
             os.unlink(metadata)
+            os.mkdir(metadata)
         assert [*self.fetch(bench, None).iter_dependencies()] == []
         assert len(bench.index.requests) == 1
 
