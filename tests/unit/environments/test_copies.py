@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import sysconfig
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from pip_linkmode.environments import copies
 from pip_linkmode.environments.caches import is_there_now
 from pip_linkmode.environments.copies import register_copy
+from pip_linkmode.environments.register import register
 from pip_linkmode.environments.registry import registrations
 from pip_linkmode.environments.symlinks import sample_symlinks
 from pip_linkmode.environments.users import users
-from pip_linkmode.errors import PruneRefusedError
+from pip_linkmode.errors import (
+    PruneRefusedError,
+    RecordInvalidError,
+    StoreRefusedError,
+)
 from pip_linkmode.install import presence
 from pip_linkmode.maintenance.prune import PruneOptions, prune, release
 
@@ -46,6 +52,53 @@ def test_copy_is_registered_with_all_its_entries(house: House, copy: Path) -> No
     assert prune(house.store, PruneOptions()).removed == []
 
 
+def test_copy_of_which_one_entry_is_known_is_registered_with_all(
+    house: House, copy: Path
+) -> None:
+    entries = {os.path.basename(path) for path in house.store.entries()}
+    register(str(house.root), str(copy), min(entries), "symlink")
+    register_copy(str(copy))
+    assert known(house)[str(copy)] == entries
+
+
+def test_copy_is_registered_with_each_entry_of_a_package(house: House) -> None:
+    """Two distributions may have files of one package; one symlink is sampled."""
+    package = house.site_packages("env") / "package"
+    package.mkdir()
+    entries = [house.entry(name) for name in ("a", "b")]
+    for number, entry in enumerate(entries):
+        (package / f"module{number}.py").symlink_to(entry.source(f"{entry.name}/data"))
+    register_copy(str(package.parent))
+    assert known(house) == {str(package.parent): {one.sha256 for one in entries}}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError("read-only"),
+        StoreRefusedError("not trusted"),
+        RecordInvalidError("RECORD", "it is not a table"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_store_that_cannot_be_registered_in_is_passed_over(
+    house: House, copy: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(copies, "register_all", refuse)
+    register_copy(str(copy))
+    assert str(copy) not in known(house)
+
+
+def test_copy_is_registered_in_the_store_of_a_group(house: House, copy: Path) -> None:
+    """Nothing is imported from it for that, so its members are trusted."""
+    house.root.chmod(0o2775)
+    register_copy(str(copy))
+    assert len(known(house)[str(copy)]) == 2
+
+
 def test_copy_that_is_not_used_before_prune_can_be_named(
     house: House, copy: Path
 ) -> None:
@@ -64,10 +117,13 @@ def test_named_environment_that_cannot_be_read_stops_prune(
     assert len(house.store.entries()) == 2
 
 
-def test_known_environment_is_not_written_again(house: House) -> None:
+def test_known_environment_is_not_written_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site_packages = house.install("env", "symlink", house.entry("a"))
     directory = house.root / "v1" / "environments"
     before = sorted((path, path.lstat().st_mtime_ns) for path in directory.rglob("*"))
+    monkeypatch.setattr(copies, "entries_of_symlinks", pytest.fail)  # it is slow
     register_copy(str(site_packages))
     assert before == sorted(
         (path, path.lstat().st_mtime_ns) for path in directory.rglob("*")

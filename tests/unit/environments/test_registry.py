@@ -22,9 +22,11 @@ from pip_linkmode.environments.symlinks import (
     entry_behind,
     is_stored,
 )
+from pip_linkmode.environments.users import forget_uses
 from pip_linkmode.errors import EnvironmentUnknownError, RecordInvalidError
 from pip_linkmode.files import inside
 from pip_linkmode.store.layout import DIRECTORY
+from pip_linkmode.store.store import Store
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -318,6 +320,17 @@ def test_what_pip_has_prepared_for_a_target_goes_with_pip(
     assert the_only(store).state() == "present"
     shutil.rmtree(prepared)
     assert the_only(store).state() == "gone"
+
+
+def test_what_another_host_has_prepared_for_a_target_may_come_back(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = tmp_path / "pip-target-x1y2" / "lib" / "python"
+    prepared.mkdir(parents=True)
+    register(str(store), str(prepared), ONE, "symlink")
+    shutil.rmtree(prepared)
+    monkeypatch.setattr("socket.gethostname", lambda: "another")
+    assert the_only(store).state() == "missing"
 
 
 def test_target_that_is_made_later_is_present(store: Path, tmp_path: Path) -> None:
@@ -853,3 +866,36 @@ def test_states_of_many_deleted_environments_take_linear_time(
     monkeypatch.setattr(os, "listdir", count)
     assert registry.states(known) == ["gone"] * 20
     assert looks[0] <= 20 * 6
+
+
+def test_release_removes_a_planted_link_and_not_its_target(
+    store: Path, tmp_path: Path
+) -> None:
+    register(str(store), "/env", ONE, "symlink")
+    (tmp_path / "outside").mkdir()
+    Path(the_only(store).directory, "link").symlink_to(tmp_path / "outside")
+    the_only(store).release()
+    assert registered(store) == []
+    assert (tmp_path / "outside").is_dir()
+
+
+def test_only_the_entries_that_an_environment_left_are_forgotten(
+    store: Path, site_packages: Path, tmp_path: Path
+) -> None:
+    """Not those of another environment, or of one that was moved away."""
+    other = tmp_path / "other" / "lib" / "python3.11" / "site-packages"
+    remake(other)
+    for one in (site_packages, other):
+        for sha256 in (ONE, TWO):
+            register(str(store), str(one), sha256, "hardlink")
+    site_packages.parents[2].rename(tmp_path / "moved")
+    remake(site_packages)
+    register(str(store), str(site_packages), ONE, "hardlink")
+    register(str(store), str(site_packages), TWO, "hardlink")
+    forget_uses(Store.open(str(store)), str(site_packages), {ONE})
+    found = [(one.state(), one.entries()) for one in registrations(str(store))]
+    assert sorted(found, key=str) == [
+        ("moved", {ONE, TWO}),
+        ("present", {ONE, TWO}),
+        ("present", {TWO}),
+    ]

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import importlib
 import logging
+import os
 import sys
+import tempfile
 import zipfile
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from pip_linkmode.errors import WheelDeclinedError
-from pip_linkmode.hooks import downloads
+from pip_linkmode.hooks import downloads, stand_ins
 from pip_linkmode.hooks.stand_ins import MEMBER, StandIns
 from pip_linkmode.prepare.preparer import Preparer
 from pip_linkmode.settings import Settings
@@ -187,8 +190,12 @@ def test_a_missing_hash_is_computed_of_the_wheel(bench: Bench) -> None:
 
 
 @pytest.mark.usefixtures("active")
-def test_a_stand_in_is_replaced_by_its_wheel(bench: Bench) -> None:
+def test_a_stand_in_is_replaced_by_its_wheel(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = bench.download()
+    # It is downloaded beside its place: /tmp may be another file system.
+    monkeypatch.setattr(tempfile, "tempdir", str(bench.root / "nowhere"))
     bench.wheels.fetch(str(path))
     assert bench.is_wheel(path)
     assert [*path.parent.iterdir()] == [path]
@@ -196,6 +203,44 @@ def test_a_stand_in_is_replaced_by_its_wheel(bench: Bench) -> None:
     assert len(bench.index.requests) == 1
     hashed, _ = bench.pip["operations.prepare"].hash_file(str(path))
     assert hashed.hexdigest() == bench.sha256
+
+
+@pytest.mark.usefixtures("active")
+def test_a_stand_in_is_forgotten_when_pip_writes_in_its_place(bench: Bench) -> None:
+    path = bench.download()
+    bench.downloader(bench.link(""), str(path.parent))
+    assert not bench.wheels.is_stand_in(str(path))
+    assert bench.is_wheel(path)
+
+
+def test_a_digest_that_pip_has_computed_is_known(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "known", {"/file": bench.sha256}.get)
+    assert bench.wheels.digest("/file") == bench.sha256
+
+
+def test_stores_are_opened_once_and_for_the_first_digest(bench: Bench) -> None:
+    opened: list[None] = []
+
+    def load() -> StandIns:
+        opened.append(None)
+        return bench.stand_ins()
+
+    with downloads.active(load):
+        bench.download(bench.link(""))
+        assert opened == []
+        for _ in range(2):
+            assert not bench.is_wheel(bench.download())
+    assert len(opened) == 1
+
+
+def test_a_wheel_of_unknown_size_is_announced_without_it(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    downloads._say(bench.wheel.name, 0)
+    assert caplog.messages == [f"Using stored {bench.wheel.name}"]
 
 
 @pytest.mark.usefixtures("active")
@@ -281,6 +326,13 @@ def test_damaged_metadata_is_not_used(bench: Bench, name: str) -> None:
     assert bench.is_wheel(bench.download())
 
 
+def test_nothing_is_left_of_a_stand_in_of_a_damaged_entry(bench: Bench) -> None:
+    with open(bench.entry.source("one-1.0.dist-info/WHEEL"), "a") as file:
+        file.write("Tag: another\n")
+    assert not StandIns.write(str(bench.root / "one.whl"), bench.entry)
+    assert not (bench.root / "one.whl").exists()
+
+
 def test_nothing_is_left_where_a_stand_in_cannot_be_written(bench: Bench) -> None:
     assert not StandIns.write(str(bench.root / "missing" / "one.whl"), bench.entry)
     assert not (bench.root / "missing").exists()
@@ -299,7 +351,9 @@ def test_without_a_wrapped_installer_pip_downloads(bench: Bench) -> None:
 
 def test_a_run_within_a_run(bench: Bench) -> None:
     with downloads.active(bench.stand_ins):
+        wrapped = type(bench.downloader).__call__
         with downloads.active(lambda: None):
+            assert type(bench.downloader).__call__ is wrapped
             assert bench.is_wheel(bench.download())
         assert not bench.is_wheel(bench.download())
 
@@ -352,9 +406,25 @@ class TestMetadata:
         assert len(bench.index.requests) == 1
 
     @pytest.mark.usefixtures("active")
-    def test_is_downloaded_if_the_entry_is_damaged(self, bench: Bench) -> None:
-        with open(bench.entry.source("one-1.0.dist-info/METADATA"), "a") as file:
+    def test_is_given_for_the_metadata_file_alone(self, bench: Bench) -> None:
+        run = downloads._Run.current
+        assert run is not None
+        with run.metadata_of(bench.link()):
+            assert bench.wheels.is_stand_in(str(bench.download()))
+            assert run._wheel is not None
+        assert run._wheel is None
+
+    @pytest.mark.usefixtures("active")
+    @pytest.mark.parametrize("damage", ["edited", "unreadable"])
+    def test_is_downloaded_if_the_entry_is_damaged(
+        self, bench: Bench, damage: str
+    ) -> None:
+        metadata = bench.entry.source("one-1.0.dist-info/METADATA")
+        with open(metadata, "a") as file:
             file.write("Requires-Dist: another\n")
+        if damage == "unreadable":
+            os.unlink(metadata)
+            os.mkdir(metadata)
         assert [*self.fetch(bench, None).iter_dependencies()] == []
         assert len(bench.index.requests) == 1
 
@@ -386,6 +456,47 @@ class TestStores:
         (bench.root / "store").chmod(0o777)
         found = bench.stand_ins()
         assert found.entry(bench.sha256, bench.wheel.name) is None
+
+    def test_an_entry_that_cannot_be_read_is_passed_over(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object, **__: object) -> NoReturn:
+            raise PermissionError
+
+        monkeypatch.setattr(Store, "entry", refuse)
+        assert bench.stand_ins().entry(bench.sha256, bench.wheel.name) is None
+
+    @pytest.mark.parametrize("trust_group", [False, True])
+    def test_a_store_of_a_group_is_searched_if_it_is_trusted(
+        self, bench: Bench, *, trust_group: bool
+    ) -> None:
+        (bench.root / "store").chmod(0o2775)
+        bench.settings = replace(bench.settings, trust_group=trust_group)
+        found = bench.stand_ins().entry(bench.sha256, bench.wheel.name)
+        assert (found is not None) is trust_group
+
+    @pytest.mark.parametrize("mode", ["hardlink", "symlink", "copy"])
+    def test_stores_are_arranged_once_and_as_for_the_installation(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch, mode: str
+    ) -> None:
+        """Its own look-up would miss an entry of a store that it does not search."""
+        seen: list[object] = []
+
+        def arrange(stores: list[Store], destination: str, **options: object) -> Any:
+            seen.append(options)
+            assert destination == bench.settings.destination
+            return stores, None
+
+        before = os.umask(0o027)
+        try:
+            monkeypatch.setattr(stand_ins, "arrange", arrange)
+            bench.settings = replace(bench.settings, mode=mode)
+            found = bench.stand_ins()
+            for _ in range(2):
+                assert found.entry(bench.sha256, bench.wheel.name) is not None
+        finally:
+            os.umask(before)
+        assert seen == [{"any_file_system": mode != "hardlink", "umask": 0o027}]
 
     def test_a_damaged_manifest_is_passed_over(self, bench: Bench) -> None:
         manifest = bench.root / "store" / "v1" / "wheels"
@@ -446,6 +557,8 @@ class TestShapes:
     def test_many_files_at_once_on_pip_25_0_and_older(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        seen: list[tuple[Any, str]] = []
+
         class BatchDownloader:
             """As pip's; it does not call ``Downloader``."""
 
@@ -453,6 +566,7 @@ class TestShapes:
 
             def __call__(self, links: list[Any], location: str) -> Iterator[Any]:
                 for link in links:
+                    seen.append((link, self._progress_bar))
                     path = f"{location}/{link.filename}"
                     with open(path, "wb") as file:
                         file.write(bench.wheel.read_bytes())
@@ -469,9 +583,13 @@ class TestShapes:
         assert two[1] == (one[1][0], "on")
         assert not bench.wheels.is_stand_in(two[1][0])
         with downloads.active(bench.stand_ins):
-            ((_, (path, _)),) = BatchDownloader()([links[0]], str(bench.root / "one"))
+            other = type(links[0])("https://localhost/two-1.0-py3-none-any.whl")
+            both = [links[0], other]
+            (_, (path, _)), _ = BatchDownloader()(both, str(bench.root / "one"))
         assert bench.wheels.is_stand_in(path)
+        assert seen == [(links[1], "on"), (other, "on")]
         bench.wheels.fetch(path)
+        assert seen[2:] == [(links[0], "off")]
         assert not bench.wheels.is_stand_in(path)
 
 

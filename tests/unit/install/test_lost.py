@@ -134,6 +134,31 @@ def test_warning_of_one_package_of_a_store_that_is_there(
     assert f"{tmp_path / 'store'}, which lacks their files. Run: " in warning
 
 
+def test_each_directory_of_packages_is_looked_at_once(
+    site_packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``lib64`` may be a directory of its own, or a symlink to ``lib``."""
+    paths = {key: tmp_path / key for key in ("purelib", "platlib")}
+    monkeypatch.setattr(sysconfig, "get_path", lambda key: str(paths[key]))
+    paths["purelib"].symlink_to(site_packages)
+    paths["platlib"].mkdir()
+    add(site_packages, tmp_path / "store", "one").unlink()
+    add(paths["platlib"], tmp_path / "store", "two").unlink()
+    assert len(list(lost_packages())) == 2
+    shutil.rmtree(paths["platlib"])
+    paths["platlib"].symlink_to(site_packages)
+    assert len(list(lost_packages())) == 1
+
+
+def test_interpreter_is_quoted_for_the_shell(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(here, tmp_path / "store", "one").unlink()
+    monkeypatch.setattr(sys, "executable", "/my programs/python")
+    (warning,) = lost_packages()
+    assert warning.count("'/my programs/python' -m pip") == 2
+
+
 # --- stores that other users cannot reach ---------------------------------------------
 
 
@@ -162,6 +187,13 @@ def test_store_in_a_closed_home(public: Path) -> None:
     store.chmod(0o700)
     assert f"{store} has no search" in (
         why_unreachable(str(store), str(site_packages)) or ""
+    )
+    home.chmod(0o700)
+    link = public / "link"
+    link.symlink_to(store)
+    # The first closed directory is named, wherever a symlink leads.
+    assert f": {home} has no search" in (
+        why_unreachable(str(link), str(site_packages)) or ""
     )
     # The environment is closed as well.
     site_packages.parent.chmod(0o700)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pip_linkmode.store import claims
-from pip_linkmode.store.claims import claim_mtime
+from pip_linkmode.store.claims import claim_mtime, has_mtime
 from pip_linkmode.store.store import Store
 
 if TYPE_CHECKING:
@@ -198,3 +198,19 @@ def test_other_files_are_not_seconds(store: Store) -> None:
         with open(os.path.join(claim, name), "x"):
             pass
     assert claim_mtime(store, "pkg", ONE, NOW + 1) == NOW
+
+
+def test_wheel_has_a_second_if_any_store_of_the_setting_gave_it_one(
+    make: Callable[..., list[Store]],
+) -> None:
+    one, two = make("one", "two")
+    assert not has_mtime(two, "pkg", ONE)
+    claim_mtime(one, "pkg", ONE, NOW)
+    assert has_mtime(two, "pkg", ONE)
+    assert not has_mtime(replace(two, related_stores=()), "pkg", ONE)
+
+
+def test_claims_of_a_shared_store_are_the_groups(store: Store) -> None:
+    claim_mtime(replace(store, shared=True), "pkg", ONE, NOW)
+    project = os.path.join(store.root, "v1", "projects", "pkg")
+    assert os.stat(project).st_mode & 0o7777 == 0o2775
