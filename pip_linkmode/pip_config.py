@@ -79,6 +79,8 @@ class EffectiveSettings:
     settings: Settings
     sources: dict[str, str]
     """By ``mode``, ``store`` and ``exclude``."""
+    problem: str | None = None
+    """The reason why pip would refuse the configuration, as one sentence."""
 
 
 @dataclass
@@ -106,18 +108,32 @@ def _files(prefix: str) -> Iterator[str]:
         yield named
 
 
-def _values(prefix: str) -> dict[str, Setting]:
+def _sections(path: str, unread: list[str]) -> dict[tuple[str, str], Setting]:
+    """Return the values of a file, by section and name."""
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read(path, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError):
+        unread.append(path)
+    except OSError:  # pip reads only files that it can read
+        return {}
+    return {
+        (section, key.replace("_", "-").removeprefix("--")): Setting(
+            value, f"{path} [{section}]"
+        )
+        for section in parser.sections()
+        for key, value in parser.items(section)
+    }
+
+
+def _values(prefix: str, unread: list[str]) -> dict[str, Setting]:
+    """Read the files and the variables.
+
+    :param unread: receives the files that pip cannot parse
+    """
     found: dict[tuple[str, str], Setting] = {}
     for path in _files(prefix):
-        parser = configparser.RawConfigParser()
-        try:
-            parser.read(path, encoding="utf-8")
-        except (configparser.Error, UnicodeDecodeError, OSError):
-            continue  # pip itself will say so
-        for section in parser.sections():
-            for key, value in parser.items(section):
-                name = key.replace("_", "-").removeprefix("--")
-                found[section, name] = Setting(value, f"{path} [{section}]")
+        found.update(_sections(path, unread))
     merged: dict[str, Setting] = {}
     for wanted in _SECTIONS:
         for (section, name), setting in found.items():
@@ -137,13 +153,19 @@ def effective_settings(prefix: str, stores: str | None = None) -> EffectiveSetti
         store, as for pip, whatever is set elsewhere
     :raises SettingsError: if a value is invalid
     """
-    values = _values(prefix)
+    unread: list[str] = []
+    values = _values(prefix, unread)
     if stores is not None:
         values["link-store"] = Setting(stores, "--link-store")
     default = Setting("auto", DEFAULT)
     mode = values.get("link-mode", default)
+    problem = f"pip cannot parse {unread[0]}" if unread else None
     if mode.value not in CHOICES:
-        mode = Setting("auto", f"{DEFAULT}, {mode.source} has {mode.value!r}")
+        problem = problem or (
+            f"pip refuses the link mode {mode.value!r} (set by {mode.source}). "
+            f"Choose one of {', '.join(CHOICES)}"
+        )
+        mode = default
     store = values.get("link-store")
     exclude = values.get("link-exclude", Setting("", DEFAULT))
     cache = values.get("cache-dir", Setting(cache_directory(), DEFAULT))
@@ -165,4 +187,4 @@ def effective_settings(prefix: str, stores: str | None = None) -> EffectiveSetti
     if stores and found.mode == "off":
         # The mode says how to install; named stores are maintained all the same.
         found = replace(found, stores=parse_stores(stores))
-    return EffectiveSettings(found, sources)
+    return EffectiveSettings(found, sources, problem)

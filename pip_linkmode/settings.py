@@ -70,11 +70,6 @@ class Settings:
         """Whether wheels are linked."""
         return self.mode != "off" and bool(self.stores)
 
-    @property
-    def is_disappointing(self) -> bool:
-        """Whether the user requested a mode, and no store can provide it."""
-        return bool(self.reason) and not self.stores and self.requested != "auto"
-
     def for_build_environment(self) -> Settings:
         """Return the settings for an environment that will be thrown away.
 
@@ -158,7 +153,7 @@ def from_options(options: Options) -> Settings:
         stores = (os.path.join(str(options.cache_dir), DEFAULT_STORE),)
     else:
         stores = ()
-        reason = "without pip's cache directory there is no store; set --link-store"
+        reason = "there is no cache directory"
     mode, is_staging = requested, False
     if mode == "symlink" and stores:
         root = getattr(options, "root_path", None)

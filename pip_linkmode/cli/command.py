@@ -21,8 +21,7 @@ from pip_linkmode.errors import (
     StoreRefusedError,
 )
 from pip_linkmode.pip_config import effective_settings
-from pip_linkmode.store.layout import LAYOUT
-from pip_linkmode.store.store import Store
+from pip_linkmode.store.store import Store, check_is_store
 
 if TYPE_CHECKING:
     import argparse
@@ -72,14 +71,36 @@ def make_stores(force: EffectiveSettings, *, create: bool = True) -> list[Store]
     """
     settings = force.settings
     if not settings.stores:
-        reason = settings.reason or f"the link mode is off ({force.sources['mode']})"
-        msg = f"there is no store: {reason}. Name one with --link-store"
-        raise SettingsError(msg)
+        raise SettingsError(why_no_store(force))
+    for path in settings.stores:
+        check_is_store(path)
     return [
         Store.open(path, trust_group=settings.trust_group)
         if create or os.path.lexists(path)
         else Store(path, writable=True)
         for path in settings.stores
+    ]
+
+
+def why_no_store(found: EffectiveSettings) -> str:
+    """Return the reason why the settings name no store, as one sentence."""
+    mode = f"the link mode is off ({found.sources['mode']})"
+    reason = found.settings.reason or mode
+    msg = f"there is no store: {reason}. Name one with --link-store"
+    return msg  # noqa: RET504  # test_docs collects messages by this name
+
+
+def absent_stores(options: argparse.Namespace) -> list[str]:
+    """Return a line for each store of the effective settings that does not exist."""
+    found = effective_settings(sys.prefix, options.link_store)
+    if not found.settings.stores:
+        reason = why_no_store(found)
+        return [f"{reason[0].upper()}{reason[1:]}."]
+    return [
+        f"There is no store yet: {path} does not exist. pip makes it for the first "
+        "wheel that it links."
+        for path in found.settings.stores
+        if not os.path.lexists(path)
     ]
 
 
@@ -98,11 +119,7 @@ def open_stores(options: argparse.Namespace) -> list[Store]:
             msg = f"the store {path} does not exist"
             raise StoreRefusedError(msg)
     for store in found:
-        if not os.path.isdir(os.path.join(store.root, LAYOUT)) and os.listdir(
-            store.root
-        ):
-            msg = f"{store.root} is not a store"
-            raise StoreRefusedError(msg)
+        check_is_store(store.root)
     related_stores = tuple(store.root for store in found)
     return [
         dataclasses.replace(store, related_stores=related_stores) for store in found

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import sys
 import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TextIO
 
 
 _WIDTH = 30
+_UNLIMITED = 10**6
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _SPANS = {"h": 3600, "d": 86400, "w": 7 * 86400, "m": 30 * 86400, "y": 365 * 86400}
 
@@ -58,40 +62,88 @@ def interpreter(name: str) -> str:
     return f"{tag.rpartition('-')[0]}{dot}{variant}"
 
 
-def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+def width() -> int:
+    """Return the columns of the terminal, or COLUMNS; without a limit in a pipe."""
+    if not os.environ.get("COLUMNS") and not sys.stdout.isatty():
+        return _UNLIMITED
+    return shutil.get_terminal_size().columns
+
+
+def abbreviate(path: str, room: int) -> str:
+    """Return the end of a path that is longer than its room, after three dots."""
+    home = os.path.join(os.path.expanduser("~"), "")
+    if len(path) > room and path.startswith(home):
+        path = os.path.join("~", path[len(home) :])
+    return path if len(path) <= room else f"...{path[len(path) - max(room - 3, 1) :]}"
+
+
+def table(
+    rows: Sequence[Sequence[str]],
+    right: Sequence[int] = (),
+    droppable: Sequence[int] = (),
+) -> str:
     """Return rows in columns, the first row being their names.
 
     :param right: the columns of numbers, by index
+    :param droppable: the columns that a narrow terminal can do without, in this order
     """
+    shown = list(range(len(rows[0])))
+    for index in droppable:
+        widths = [max(len(row[column]) for row in rows) for column in shown]
+        if sum(widths) + len(widths) - 1 > width():
+            shown.remove(index)
+    right = [place for place, column in enumerate(shown) if column in right]
+    rows = [[row[column] for column in shown] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = tuple("-" * width for width in widths)
+    rule = tuple("-" * room for room in widths)
     return "\n".join(
         " ".join(
-            cell.rjust(width) if index in right else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.rjust(room) if index in right else cell.ljust(room)
+            for index, (cell, room) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in (rows[0], rule, *rows[1:])
     )
 
 
+def _shows(text: str) -> bool:
+    """Return whether the output can show some characters."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def shades() -> tuple[str, str]:
     """Return a dark and a light character that the output can show."""
-    try:
-        "█░".encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return "#", "-"
-    return "█", "░"
+    return ("█", "░") if _shows("█░") else ("#", "-")
 
 
-def bar(parts: Sequence[tuple[float, str]], whole: float, width: int = _WIDTH) -> str:
+def in_red(text: str, stream: TextIO) -> str:
+    """Return an error in red, as pip prints it, on a terminal that shows colours."""
+    if (
+        not stream.isatty()
+        or os.environ.get("NO_COLOR")
+        or os.environ.get("TERM") == "dumb"
+    ):
+        return text
+    return f"\x1b[31m{text}\x1b[0m"
+
+
+def arrow() -> str:
+    """Return an arrow that the output can show."""
+    return "→" if _shows("→") else "->"
+
+
+def bar(parts: Sequence[tuple[float, str]], whole: float, room: int = _WIDTH) -> str:
     """Draw one bar of a chart.
 
     :param parts: each a value and the character that shows it
-    :param whole: the value of a bar of full width
+    :param whole: the value of a bar of full length
     """
     drawn, total = "", 0.0
     for value, character in parts:
         total += value
-        length = round(total / whole * width) if whole else 0
+        length = round(total / whole * room) if whole else 0
         drawn += character * (length - len(drawn))
     return drawn

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from pip_linkmode.cli.command import Command, Result, open_stores
+from pip_linkmode.cli.command import Command, Result, absent_stores, open_stores
 from pip_linkmode.cli.console import date, interpreter, table
 from pip_linkmode.cli.progress import Progress
 from pip_linkmode.environments.users import users
 from pip_linkmode.maintenance.inventory import describe, items
 from pip_linkmode.maintenance.ledger import measure
-from pip_linkmode.text import size
+from pip_linkmode.text import plural, size
 
 if TYPE_CHECKING:
     import argparse
@@ -34,7 +34,8 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _list(options: argparse.Namespace) -> Result:
     rows: list[dict[str, Any]] = []
-    for store in open_stores(options):
+    stores = open_stores(options)
+    for store in stores:
         present = items(store)
         with Progress(f"Reading {store.root}", len(present)) as progress:
             known = users(store)
@@ -58,12 +59,15 @@ def _list(options: argparse.Namespace) -> Result:
                 )
                 progress.advance()
     rows.sort(key=_ORDERS[options.sort])
+    empty = [f"The store {store.root} is empty." for store in stores]
+    if not rows:
+        return Result(rows, "\n".join([*empty, *absent_stores(options)]))
     lines = [("Package", "Version", "Tags", "Size", "Bytecode", "Users", "Last used")]
     lines += [
         (
             row["name"],
             row["version"],
-            row["tags"],
+            _short(row["tags"]),
             size(row["size"]),
             " ".join(map(interpreter, row["bytecode"])),
             str(len(row["users"])),
@@ -71,7 +75,15 @@ def _list(options: argparse.Namespace) -> Result:
         )
         for row in rows
     ]
-    return Result(rows, table(lines, (3, 5)) if rows else "The store is empty.")
+    total = size(sum(row["size"] for row in rows))
+    count = plural(len(rows), "entry", "entries")
+    text = table(lines, (3, 5), droppable=(2, 4))
+    return Result(rows, f"{text}\n\n{count}, {total}")
+
+
+def _short(tags: str) -> str:
+    """Return the last tag of each part: ``py3-none-any`` of ``py2.py3-none-any``."""
+    return "-".join(part.rpartition(".")[2] for part in tags.split("-"))
 
 
 LIST = Command(

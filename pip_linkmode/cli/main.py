@@ -26,6 +26,7 @@ from pip_linkmode.cli.command import (
     Result,
     register_copies,
 )
+from pip_linkmode.cli.console import in_red
 from pip_linkmode.cli.enable import DISABLE, ENABLE
 from pip_linkmode.cli.fill import FILL
 from pip_linkmode.cli.list import LIST
@@ -104,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fail(reason: str, code: int) -> int:
     try:
-        sys.stderr.write(printable(f"ERROR: {reason}\n"))
+        sys.stderr.write(in_red(printable(f"ERROR: {reason}"), sys.stderr) + "\n")
         sys.stderr.flush()
     except OSError:  # there is no other place to report it
         _silence(sys.stderr)

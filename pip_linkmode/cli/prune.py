@@ -13,6 +13,7 @@ from pip_linkmode.cli.command import (
     PROBLEM,
     Command,
     Result,
+    absent_stores,
     open_stores,
     site_packages_of,
 )
@@ -110,10 +111,12 @@ def _prune(options: argparse.Namespace) -> Result:
         without=frozenset(path for paths in forgotten.values() for path in paths),
         respect=tuple(site_packages_of(options)),
     )
-    results = []
+    results, passed_over = [], absent_stores(options)
     for store in stores:
-        # A store that another user maintains can only be read.
-        if store.writable or options.link_store:
+        if not store.writable and not options.link_store:
+            # Its owner prunes it.
+            passed_over.append(f"Passed over the read-only store {store.root}.")
+        else:
             with Progress(f"Looking after {store.root}") as progress:
                 if sys.stdout.isatty() and not (options.dry_run or options.json):
                     foreseen = replace(wanted, dry_run=True)
@@ -125,6 +128,7 @@ def _prune(options: argparse.Namespace) -> Result:
     text = [f"Forgotten: {path}" for paths in forgotten.values() for path in paths]
     for result in results:
         text += _prune_lines(result, wanted)
+    text += passed_over
     data = [_pruned(result, forgotten.get(result.store, ())) for result in results]
     return Result(data, "\n".join(text), code)
 
@@ -167,6 +171,7 @@ def _pruned(result: Pruned, forgotten: Sequence[str]) -> dict[str, Any]:
         "unreachable": [_user(user) for user in result.unreachable],
         "holders": [_user(user) for user in result.blockers],
         "size": result.size,
+        "held": result.held,
     }
 
 
@@ -181,6 +186,12 @@ def _user(user: User) -> dict[str, Any]:
 
 def _prune_lines(result: Pruned, wanted: PruneOptions) -> list[str]:
     lines = []
+    if result.held:
+        count = plural(result.held, "entry", "entries")
+        lines.append(
+            f"{size(wanted.max_size or 0)} cannot be reached without losing the "
+            f"sharing of {count}: environments keep these files, new ones get others"
+        )
     if result.removed:
         rows = [("Package", "Version", "Size", "Came back", "Last used")]
         rows += [

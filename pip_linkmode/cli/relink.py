@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 def _relink_arguments(parser: argparse.ArgumentParser) -> None:
     environment_arguments(parser)
     parser.add_argument(
+        "--link-mode",
         "--mode",
+        dest="mode",
         choices=("auto", "clone", "reflink", "hardlink", "symlink"),
         help="how to share (default: the setting of pip)",
     )

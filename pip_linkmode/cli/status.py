@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from pip_linkmode.cli.command import OK, PROBLEM, Command, Result, as_data
+from pip_linkmode.cli.console import arrow
 from pip_linkmode.maintenance.status import status
 from pip_linkmode.text import plural, size
 
@@ -42,8 +43,9 @@ def _status(options: argparse.Namespace) -> Result:
     data["hook"]["problem"] = found.hook.problem
     settings = data["effective_settings"]["settings"]
     data["effective_settings"]["settings"] = {key: settings[key] for key in _SETTINGS}
-    reason = found.effective_settings.settings.reason
-    code = PROBLEM if found.hook.problem or reason or found.lost else OK
+    data["used"] = found.used
+    data["problem"] = found.problem
+    code = PROBLEM if found.problem or found.lost else OK
     return Result(data, "\n".join(_status_lines(found)), code)
 
 
@@ -59,22 +61,25 @@ def _status_lines(found: Status) -> list[str]:
     hook, settings = found.hook, found.effective_settings.settings
     sources = found.effective_settings.sources
     pip = f"pip {hook.pip}" if hook.pip else "no pip"
-    state = (
-        f"not linking: {hook.problem}"
-        if hook.problem
-        else "links the wheels that it installs"
-    )
+    state = "links the wheels that it installs"
+    if found.problem:
+        # It may link by another mode than the requested one.
+        is_refused = hook.problem or found.effective_settings.problem
+        linking = found.used and settings.enabled and not is_refused
+        state = f"{'links, but' if linking else 'not linking:'} {found.problem}"
+    mode = settings.requested
+    if found.used:
+        mode = f"{mode} {'works' if found.used == mode else arrow() + ' ' + found.used}"
+        mode += " here"
     lines = [
         f"Environment  {found.environment} ({found.file_system})",
         f"pip          {pip}, {state}",
         *([f"pip-linkmode {_origin(hook)}"] if hook.pip_linkmode else []),
-        f"Mode         {settings.requested} (set by {sources['mode']})",
+        f"Mode         {mode} (set by {sources['mode']})",
     ]
     if settings.exclude:
         names = ", ".join(settings.exclude)
         lines.append(f"Excluded     {names} (set by {sources['exclude']})")
-    if settings.reason:
-        lines.append(f"             {settings.reason}")
     if not settings.stores:
         lines.append(f"Store        none (set by {sources['store']})")
     for store in found.stores:

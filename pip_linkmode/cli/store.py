@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from pip_linkmode.cli.command import Command, Result
+from pip_linkmode.cli.command import Command, Result, why_no_store
 from pip_linkmode.errors import SettingsError
 from pip_linkmode.pip_config import effective_settings
 
@@ -20,11 +20,7 @@ def _store_arguments(parser: argparse.ArgumentParser) -> None:
 def _store(options: argparse.Namespace) -> Result:
     found = effective_settings(sys.prefix, options.link_store)
     if not found.settings.stores:
-        reason = (
-            found.settings.reason or f"the link mode is off ({found.sources['mode']})"
-        )
-        msg = f"there is no store: {reason}. Name one with --link-store"
-        raise SettingsError(msg)
+        raise SettingsError(why_no_store(found))
     data = [{"path": path} for path in found.settings.stores]
     return Result(data, "\n".join(found.settings.stores))
 

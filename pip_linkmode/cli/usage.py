@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pip_linkmode.cli.command import Command, Result, open_stores
-from pip_linkmode.cli.console import bar, shades, table
+from pip_linkmode.cli.command import Command, Result, absent_stores, open_stores
+from pip_linkmode.cli.console import abbreviate, bar, shades, table, width
 from pip_linkmode.cli.progress import Progress
 from pip_linkmode.maintenance.usage import usage
 from pip_linkmode.text import size
@@ -31,13 +31,18 @@ def _usage(options: argparse.Namespace) -> Result:
         found = usage(stores, options.environments, progress.advance)
     data = {
         "environments": [_account(one) for one in found.environments],
-        "stores": [_account(one) for one in found.stores],
+        "stores": [
+            {**_account(one), "needed_by": found.needed_by[one.path]}
+            for one in found.stores
+        ],
         "without_links": found.without,
         "spent": found.spent,
         "saved": found.saved,
         "unreachable": found.unreachable,
     }
-    return Result(data, "\n".join(_usage_lines(found)))
+    anything = found.environments or found.stores
+    lines = _usage_lines(found) if anything else absent_stores(options)
+    return Result(data, "\n".join(lines))
 
 
 def _account(account: Any) -> dict[str, Any]:
@@ -53,25 +58,24 @@ def _account(account: Any) -> dict[str, Any]:
 
 def _usage_lines(found: Usage) -> list[str]:
     everything = [*found.environments, *found.stores]
-    if not everything:
-        return ["No environment uses a store here."]
     dark, light = shades()
+    room = max(width() - _NUMBERS, _SHORTEST)
     largest = max(one.logical for one in everything)
     rows = [("", "Size", "Shared", "Private", "Deleting frees", "")]
     rows += [
         (
-            one.path,
+            abbreviate(one.path, room),
             size(one.logical),
             size(one.shared),
             size(one.private),
-            size(one.frees),
+            "needed" if found.needed_by.get(one.path) else size(one.frees),
             bar([(one.private, dark), (one.shared, light)], largest),
         )
         for one in everything
     ]
     whole = max(found.without, found.spent)
     lines = [
-        table(rows, (1, 2, 3, 4)),
+        table(rows, (1, 2, 3, 4), droppable=(5,)),
         "",
         f"{dark} private   {light} shared",
         "",
@@ -82,12 +86,30 @@ def _usage_lines(found: Usage) -> list[str]:
                 ("Spent", found.spent),
             )
         ),
-        f"{'Saved':<15}{size(found.saved):>10}",
+        _saved(found),
+    ]
+    lines += [
+        f"{store} is needed by {', '.join(paths)}: symlinks lead there"
+        for store, paths in found.needed_by.items()
+        if paths
     ]
     lines += [f"Not seen: {path}" for path in found.unreachable]
     return lines
 
 
+def _saved(found: Usage) -> str:
+    if found.saved >= 0:
+        return f"{'Saved':<15}{size(found.saved):>10}"
+    if len(found.environments) + found.others < 2:  # noqa: PLR2004  # nothing to share with
+        rest = "the store's lists, and entries without a user, take"
+        return f"Nothing shared yet; {rest} {size(-found.saved)}"
+    rest = "the other files of the store take"
+    return f"Nothing saved by these rows alone; {rest} {size(-found.saved)} more"
+
+
+_NUMBERS = 4 + 3 * len("123.4 GB") + len("Deleting frees")
+"""Columns that the numbers take."""
+_SHORTEST = 20
 USAGE = Command(
     "usage",
     "Show the disk space of environments, and the space that links save.\n\n"

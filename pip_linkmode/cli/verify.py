@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pip_linkmode.cli.command import OK, PROBLEM, Command, Result, open_stores
+from pip_linkmode.cli.command import (
+    OK,
+    PROBLEM,
+    Command,
+    Result,
+    absent_stores,
+    open_stores,
+)
 from pip_linkmode.cli.progress import Progress
 from pip_linkmode.errors import SettingsError
 from pip_linkmode.maintenance.repair import Repair
@@ -56,6 +63,7 @@ def _verify(options: argparse.Namespace) -> Result:
         "unread": found.unread,
         "notes": found.notes,
     }
+    absent = absent_stores(options)
     lines = [line for one in damages for line in _damage_lines(one)]
     lines += [f"Not readable: {path}: {why}" for path, why in found.unread.items()]
     left = [one for one in damages if not one.is_repaired]
@@ -64,8 +72,12 @@ def _verify(options: argparse.Namespace) -> Result:
     if damages:
         count = plural(len(damages), "file is", "files are")
         lines.append(f"{count} not as installed; {len(damages) - len(left)} repaired")
+    elif is_well and (found.entries or found.installed):
+        stored = plural(found.entries, "stored wheel")
+        packages = plural(found.installed, "installed package")
+        lines.append(f"All files are as they were installed: {stored}, {packages}.")
     elif is_well:
-        lines.append("All files are as they were installed.")
+        lines += absent or ["Nothing to compare: no wheel is stored or installed."]
     return Result(data, "\n".join(lines), PROBLEM if left or found.unread else OK)
 
 

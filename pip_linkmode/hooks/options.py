@@ -195,8 +195,8 @@ def _with_session(stock: Callable[..., Any], *, report: bool) -> Callable[..., A
     def install_given_reqs(*args: Any, **kwargs: Any) -> Any:
         patches, settings = _load(), _Process.settings
         if patches is None or settings is None or not any(args):
-            if report and settings is not None and settings.is_disappointing:
-                _log.warning("pip-linkmode: %s", settings.reason)
+            if report and any(args) and settings is not None:
+                _say_why_no_store(settings)
             return stock(*args, **kwargs)
         if not report:
             settings = settings.for_build_environment()
@@ -217,6 +217,15 @@ def _with_session(stock: Callable[..., Any], *, report: bool) -> Callable[..., A
         return installed
 
     return install_given_reqs
+
+
+def _say_why_no_store(settings: Settings) -> None:
+    """Log why there is no store: a warning, if a link mode was requested."""
+    if settings.reason and not settings.stores:
+        is_warning = settings.requested != "auto"
+        level = logging.WARNING if is_warning else logging.INFO
+        message = f"nothing linked: {settings.reason}; set --link-store"
+        _log.log(level, "pip-linkmode: %s", message)
 
 
 def _near_its_target(stock: Callable[..., Any]) -> Callable[..., Any]:

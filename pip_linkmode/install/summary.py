@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pip_linkmode.files import file_system
 from pip_linkmode.install.linking import LINKS
+from pip_linkmode.link.filesystems import is_across_mounts
 from pip_linkmode.text import printable, size
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ class Summary:
 
     def _alone(self) -> str:
         line = f"{self.left_to_pip} by pip alone"
+        if not self.reasons:  # a warning has the reason
+            return line
         if len(self.reasons) == 1 and self.reasons.total() == self.left_to_pip:
             return f"{line}: {next(iter(self.reasons))}"
         return f"{line} (-v tells why)"
@@ -210,8 +213,10 @@ def _refused(refusal: Refusal) -> str:
 
 
 def _reason(refusal: Refusal) -> str:
-    if refusal.error.errno == errno.EXDEV:
-        hint = "set --link-store to a directory on the file system of the environment"
-    else:
+    if refusal.error.errno != errno.EXDEV:
         hint = "--link-mode auto takes the best that can be had"
+    elif is_across_mounts(refusal.source, refusal.target):
+        hint = "mount one directory that holds both, or use --link-mode symlink"
+    else:
+        hint = "set --link-store to a directory on the file system of the environment"
     return f"{_refused(refusal)}; {hint}"

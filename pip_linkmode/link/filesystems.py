@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import struct
 import sys
@@ -26,6 +28,9 @@ _FIEMAP_COUNT = 64
 _LAST, _UNKNOWN, _ENCODED, _INLINE, _SHARED = 0x1, 0x6, 0x8, 0x200, 0x2000
 _CLONING = frozenset({"btrfs", "xfs", "bcachefs", "ocfs2", "overlay"})
 _SIMPLE = frozenset({"ext2", "ext3", "ext4", "btrfs", "xfs", "tmpfs", "f2fs"})
+
+
+_CANNOT_CLONE = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOTTY, errno.EINVAL)
 
 
 class Extent(NamedTuple):
@@ -53,6 +58,31 @@ def sharing(path: str) -> Sharing:
     """Return how files can share on the file system that holds a path."""
     name = file_system(path)
     return Sharing(name in _CLONING, name in _SIMPLE)
+
+
+def why_refused(primitive: str, error: OSError, source: str, target: str) -> str:
+    """Return why a link cannot be made, in words of mounts and file systems.
+
+    :param source: absolute path of the stored file, or of its store
+    :param target: absolute path of a directory
+    """
+    name, here = file_system(source), file_system(target)
+    if error.errno == errno.EROFS:
+        return f"{target} is on a read-only mount"
+    if error.errno == errno.EXDEV and is_across_mounts(source, target):
+        return f"{source} and {target} are on two mounts of one file system ({name})"
+    if error.errno == errno.EXDEV:
+        return f"the store is on another file system ({name}, not {here})"
+    if primitive == "clone" and error.errno in _CANNOT_CLONE:
+        return f"{here} cannot clone"
+    return error.strerror or str(error)
+
+
+def is_across_mounts(source: str, target: str) -> bool:
+    """Return whether two paths are on one file system, as two bind mounts are."""
+    with contextlib.suppress(OSError):  # one was taken away
+        return os.lstat(source).st_dev == os.lstat(target).st_dev
+    return False
 
 
 if sys.platform == "linux":

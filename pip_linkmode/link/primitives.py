@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from pip_linkmode.files import TEMPORARY, open_regular
+from pip_linkmode.link.filesystems import why_refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -177,5 +178,5 @@ def probe(source: str, directory: str) -> dict[str, str | None]:
             os.unlink(target)
             results[name] = None if is_so else f"the result is not a {name}"
         except OSError as error:
-            results[name] = error.strerror or str(error)
+            results[name] = why_refused(name, error, source, directory)
     return results

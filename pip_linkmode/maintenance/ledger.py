@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -46,9 +47,9 @@ class Account:
     """Bytes that it would take without links: each file by itself."""
     frees: int = 0
     """Bytes that deleting it would give back."""
-    links: int = 0
-    """Bytes that symlinks into a store take themselves."""
     files: int = 0
+    stores: set[str] = field(default_factory=set)
+    """Prefixes of the stores to which its symlinks lead."""
 
     @property
     def shared(self) -> int:
@@ -71,8 +72,9 @@ class _Device:
     """Inodes with more than one name, by number."""
     clonable: list[tuple[str, os.stat_result, Inode]] = field(default_factory=list)
     """Files that may share extents, whose size is known when their extents are."""
-    links: dict[str, tuple[int, int | None]] = field(default_factory=dict)
-    """By target of symlinks: bytes of the symlink, and of the stored file behind it."""
+    links: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    """By target of symlinks: bytes of the symlink, of the stored file behind it, and
+    the prefix of the store; empty outside of all stores."""
 
 
 class Ledger:
@@ -92,8 +94,8 @@ class Ledger:
         :param apart: absolute paths of trees with an account of their own, wherever
             they are
         """
-        self.allocated = 0
-        """Bytes on the disk of all trees together; call :meth:`settle` before."""
+        self._spaces = Counter[int]()
+        """Bytes on the disk, by the bits of the trees that have them."""
         self.held = 0
         """Bytes of these that a file outside of the trees has too."""
         self.accounts: list[Account] = []
@@ -103,6 +105,16 @@ class Ledger:
         self._apart = frozenset(map(_resolve, apart))
         self._known = {} if known is None else known
         self._settled = False
+
+    @property
+    def allocated(self) -> int:
+        """Bytes on the disk of all trees together; call :meth:`settle` before."""
+        return self._spaces.total()
+
+    def allocated_by(self, accounts: Iterable[Account]) -> int:
+        """Return the bytes on the disk of some trees together."""
+        bits = sum(account.bit for account in accounts)
+        return sum(space for bit, space in self._spaces.items() if bit & bits)
 
     def add(
         self, path: str, on_progress: Callable[[], object] = lambda: None
@@ -182,7 +194,7 @@ class Ledger:
                 logical += known[_ALLOCATED]
         account.logical += logical
         account.frees += own
-        self.allocated += own
+        self._spaces[account.bit] += own
 
     def _device(self, number: int, path: str) -> _Device:
         if number not in self._devices:
@@ -201,20 +213,21 @@ class Ledger:
     ) -> int:
         """Count the stored file behind a symlink; return the bytes of the symlink."""
         if leads_to not in device.links:
-            behind = None
-            if leads_to.startswith(self._prefixes):
+            prefix = next(filter(leads_to.startswith, self._prefixes), "")
+            behind = 0
+            if prefix:
                 try:
                     behind = allocated(os.stat(leads_to))
                 except OSError:
                     behind = 0  # it dangles
             taken = allocated(os.lstat(f"{directory}{os.sep}{entry.name}"))
-            device.links[leads_to] = taken, behind
-        own, behind = device.links[leads_to]
-        if behind is None:
+            device.links[leads_to] = taken, behind, prefix
+        own, behind, prefix = device.links[leads_to]
+        if not prefix:
             account.logical += own
         else:
             account.logical += behind
-            account.links += own
+            account.stores.add(prefix)
             account.files += 1
         return own
 
@@ -238,11 +251,11 @@ class Ledger:
 
         :param is_held: whether a file outside of the trees has it too
         """
-        self.allocated += amount
         owners = 0
         for inode in inodes:
             owners |= inode[_OWNERS]
             is_held |= inode[_SEEN] < inode[_NAMES]
+        self._spaces[owners] += amount
         if is_held:
             self.held += amount
         elif not owners & (owners - 1):
@@ -282,6 +295,11 @@ class Space:
     """Bytes on the disk."""
     frees: int
     """Bytes that deleting all of them would give back."""
+
+    @property
+    def is_held(self) -> bool:
+        """Return whether other files keep most of it on the disk."""
+        return self.frees < self.allocated / 2
 
 
 def measure(paths: Iterable[str], known: dict[int, Sharing] | None = None) -> Space:

@@ -84,6 +84,8 @@ class Pruned:
     size: int | None = None
     """Bytes of the store afterwards, if it was measured."""
 
+    held: int = 0
+    """Entries to remove for the size although other files keep them on the disk."""
     spare: int = 0
     """How often bytecode for entries of read-only stores was removed."""
     freed: int = 0
@@ -193,17 +195,19 @@ def _choose(
         victims = [item for item in victims if item.last_used < oldest]
     if wanted.max_size is None:
         return victims
-    sizes = {}
+    spaces = {}
     for item in present:
-        sizes[item.sha256] = measure([item.path], sharing).allocated
+        spaces[item.sha256] = measure([item.path], sharing)
         on_progress()
-    excess = sum(sizes.values()) - wanted.max_size
+    excess = sum(space.allocated for space in spaces.values()) - wanted.max_size
     chosen = []
-    for item in victims:
+    # Deleting a file that an environment hardlinks frees nothing.
+    for item in sorted(victims, key=lambda one: spaces[one.sha256].is_held):
         if excess <= 0:
             break
         chosen.append(item)
-        excess -= sizes[item.sha256]
+        excess -= spaces[item.sha256].allocated
+        result.held += spaces[item.sha256].is_held
     if excess > 0:
         left = {item.sha256 for item in present} - {item.sha256 for item in chosen}
         result.blockers = [user for user in known if user.depends & left]

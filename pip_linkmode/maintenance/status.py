@@ -14,10 +14,11 @@ from pip_linkmode.environments.symlinks import dangling
 from pip_linkmode.errors import StoreRefusedError
 from pip_linkmode.files import file_system
 from pip_linkmode.hooks.inspection import inspect
+from pip_linkmode.link.linker import CHAINS
 from pip_linkmode.maintenance.enable import unserved
 from pip_linkmode.maintenance.ledger import measure
 from pip_linkmode.pip_config import effective_settings
-from pip_linkmode.store.store import Store
+from pip_linkmode.store.store import Store, check_is_store
 
 if TYPE_CHECKING:
     from pip_linkmode.hooks.inspection import Hook
@@ -36,6 +37,8 @@ class StoreStatus:
     path: str
     problem: str | None
     """The reason why it cannot be used, in one sentence."""
+    is_refused: bool
+    """Whether pip cannot use it either; it makes one that does not exist yet."""
     file_system: str | None
     writable: bool
     entries: int
@@ -61,6 +64,27 @@ class Status:
     """Environments that this user has enabled and whose start file leads nowhere."""
     lost: dict[str, int]
     """By store that is gone, how many packages are symlinks into it."""
+
+    @property
+    def used(self) -> str | None:
+        """Return the link mode of the next installation, if it is known."""
+        mode = self.effective_settings.settings.mode
+        for store in self.stores:
+            for primitive in CHAINS.get(mode, ()) if store.modes else ():
+                if store.modes[primitive] is None:
+                    return primitive
+        return None
+
+    @property
+    def problem(self) -> str | None:
+        """Return why pip does not link as it was told to, as one sentence."""
+        found = self.effective_settings
+        if self.hook.problem or found.problem:
+            return self.hook.problem or found.problem
+        if found.settings.mode == "off":
+            return f"the link mode is off (set by {found.sources['mode']})"
+        refused = [one.problem for one in self.stores if one.is_refused]
+        return found.settings.reason or next(iter(refused), None)
 
 
 def status(environment: str | None, stores: str | None) -> Status:
@@ -93,15 +117,14 @@ def status(environment: str | None, stores: str | None) -> Status:
 
 
 def _store(path: str, site_packages: str, *, trust_group: bool) -> StoreStatus:
-    problem = "it does not exist yet" if not os.path.lexists(path) else None
-    store = None
-    if problem is None:
-        try:
-            store = Store.open(path, trust_group=trust_group)
-        except StoreRefusedError as error:
-            problem = str(error)
-    if store is None:
-        return StoreStatus(path, problem, None, False, 0, 0, False, {})
+    if not os.path.lexists(path):
+        missing = "it does not exist yet"
+        return StoreStatus(path, missing, False, None, False, 0, 0, False, {})
+    try:
+        check_is_store(path)
+        store = Store.open(path, trust_group=trust_group)
+    except StoreRefusedError as error:
+        return StoreStatus(path, str(error), True, None, False, 0, 0, False, {})
     entries = store.entries()
     total, measured, deadline = 0, 0, time.monotonic() + _MOMENT
     known: dict[int, Sharing] = {}
@@ -116,6 +139,7 @@ def _store(path: str, site_packages: str, *, trust_group: bool) -> StoreStatus:
     return StoreStatus(
         path=path,
         problem=None,
+        is_refused=False,
         file_system=file_system(path),
         writable=store.writable,
         entries=len(entries),

@@ -25,9 +25,13 @@ class Usage:
     """Those that were asked for."""
     stores: list[Account]
     without: int
-    """The space of all known environments without links."""
+    """The space of these environments without links."""
     spent: int
     """The space that they and the stores take."""
+    needed_by: dict[str, list[str]]
+    """By store, the known environments whose symlinks lead there."""
+    others: int
+    """How many known environments are not among them."""
     unreachable: list[str]
     """Known environments that are not there, or cannot be read."""
 
@@ -68,10 +72,20 @@ def usage(
     kept = [ledger.add(path, on_progress) for path in roots]
     accounts = [ledger.add(path, on_progress) for path in paths]
     ledger.settle(on_progress)
+    shown = [one for one in accounts if not asked or one.path in asked]
     return Usage(
-        environments=[one for one in accounts if not asked or one.path in asked],
+        environments=shown,
         stores=kept,
-        without=sum(one.logical for one in accounts),
-        spent=ledger.allocated,
+        without=sum(one.logical for one in shown),
+        spent=ledger.allocated_by([*shown, *kept]),
+        needed_by={
+            root: [one.path for one in accounts if one.stores & _prefixes(root)]
+            for root in roots
+        },
+        others=len(accounts) - len(shown),
         unreachable=sorted(unreachable),
     )
+
+
+def _prefixes(store: str) -> set[str]:
+    return {os.path.join(one, "") for one in (store, os.path.realpath(store))}

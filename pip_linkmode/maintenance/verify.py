@@ -49,6 +49,8 @@ class Verification:
         """Names of the environments that were named."""
         self.kept: set[str] = set()
         """Names of the environments that keep their edits."""
+        self.entries = self.installed = 0
+        """How many entries, and installed distributions, were compared."""
         self._names: dict[Environment, str] = {}
         self._rows: dict[Distribution, list[Row]] = {}
         self._linked: dict[Environment, list[tuple[Store, str]]] = defaultdict(list)
@@ -74,8 +76,10 @@ class Verification:
         for store in self.stores:
             for path in store.entries():
                 if not named or (store, os.path.basename(path)) in used:
+                    self.entries += 1
                     verify_entry(store, os.path.basename(path), self.findings)
         for environment in dict.fromkeys(asked) or self.distributions:
+            self.installed += len(self.distributions[environment])
             self._verify_installed(environment)
         self._find_sharers()
 

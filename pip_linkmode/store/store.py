@@ -63,6 +63,18 @@ if TYPE_CHECKING:
 _GROUP_READS = 0o050
 
 
+def check_is_store(root: str) -> None:
+    """Raise if a directory cannot be a store, since it has other files.
+
+    :param root: absolute path; one that does not exist, or is empty, can become a store
+    :raises StoreRefusedError: if it has other files
+    """
+    present = set(os.listdir(root)) if os.path.isdir(root) else set()
+    if present - {"lost+found"} and LAYOUT not in present:
+        msg = f"{root} is not a store"
+        raise StoreRefusedError(msg)
+
+
 @dataclass(frozen=True)
 class Store:
     """A directory with entries, which exists and may be trusted."""

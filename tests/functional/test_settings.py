@@ -283,11 +283,14 @@ def test_symlinks_without_a_store_are_refused_with_the_reason(
 ) -> None:
     result = install(environment, wheel, "--no-cache-dir", "--link-mode=symlink")
     assert result.stderr == (
-        "WARNING: pip-linkmode: without pip's cache directory there is no store; "
+        "WARNING: pip-linkmode: nothing linked: there is no cache directory; "
         "set --link-store\n"
     )
     assert installed_mode(environment) == "copy"
-    assert install(environment, wheel, "--no-cache-dir").stderr == ""
+    result = install(environment, wheel, "--no-cache-dir")
+    assert result.stderr == ""
+    line = "pip-linkmode: nothing linked: there is no cache directory; set --link-store"
+    assert result.stdout.splitlines().count(line) == 1
 
 
 def test_symlinks_to_another_file_system_dangle_while_it_is_away(

@@ -91,13 +91,17 @@ def test_no_store_is_an_error(
     )
 
 
-@pytest.mark.parametrize("command", ["list", "usage", "verify", "prune"])
+@pytest.mark.parametrize(
+    "command", ["list", "usage", "verify", "prune", "relink", "fill"]
+)
 def test_directory_with_other_files_is_not_a_store(
     house: House, run: Run, command: str
 ) -> None:
     (house.path / "other").mkdir()
     (house.path / "other" / "file").touch()
-    error = run.error(command, "--link-store", str(house.path / "other"), code=1)
+    needed = {"relink": [str(house.site_packages("env"))], "fill": ["wheel"]}
+    store = ("--link-store", str(house.path / "other"))
+    error = run.error(command, *needed.get(command, []), *store, code=1)
     assert error == f"ERROR: {house.path / 'other'} is not a store\n"
 
 

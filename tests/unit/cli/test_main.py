@@ -73,9 +73,15 @@ def test_value_that_is_no_size_is_explained(
 
 
 @pytest.mark.parametrize("command", ["list", "usage", "verify", "prune"])
-def test_no_store_is_no_error(house: House, run: Run, command: str) -> None:
-    run.text(command)
+def test_command_says_that_there_is_no_store(
+    house: House, run: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    text = run.text(command)
+    assert f"There is no store yet: {house.root} does not exist." in text
     assert not house.root.exists()
+    monkeypatch.setenv("PIP_LINK_MODE", "off")
+    text = run.text(command)
+    assert "There is no store: the link mode is off (PIP_LINK_MODE)." in text
 
 
 def test_store_that_cannot_be_meant(house: House, run: Run) -> None:
@@ -163,7 +169,7 @@ def test_output_may_go_anywhere(house: House) -> None:
     del house
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert main(["usage"]) == 0
-    assert out.getvalue() == "No environment uses a store here.\n"
+    assert out.getvalue().startswith("There is no store yet: ")
 
 
 def test_reader_that_has_gone_is_no_traceback(house: House) -> None:
@@ -234,7 +240,7 @@ def test_damaged_entry_is_listed_by_what_there_is(house: House, run: Run) -> Non
 
 def test_list_of_an_empty_store(house: House, run: Run) -> None:
     house.root.mkdir()
-    assert run.text("list") == "The store is empty.\n"
+    assert run.text("list") == f"The store {house.root} is empty.\n"
 
 
 # --- usage ----------------------------------------------------------------------------
@@ -270,8 +276,8 @@ def test_usage_is_drawn_for_old_terminals_too(house: House) -> None:
 
 
 def test_usage_of_nothing(house: House, run: Run) -> None:
-    del house
-    assert run.text("usage") == "No environment uses a store here.\n"
+    text = run.text("usage")
+    assert text.startswith(f"There is no store yet: {house.root} does not exist.")
 
 
 # --- prune ----------------------------------------------------------------------------
@@ -373,7 +379,8 @@ def test_store_that_is_read_only_is_passed_over(
 ) -> None:
     house.entry("a")
     monkeypatch.setattr(os, "access", lambda *_: False)
-    assert run.text("prune") == ""
+    line = f"Passed over the read-only store {house.root}.\n"
+    assert run.text("prune") == line
     assert "read-only" in run.error("prune", "--link-store", str(house.root), code=1)
 
 
@@ -394,7 +401,9 @@ def test_verify_says_where_a_damaged_file_is(house: House, run: Run) -> None:
     assert "entry removed; the next installation recreates it" in text
     shutil.rmtree(house.root)
     shutil.rmtree(site_packages)
-    assert "All files are as they were" in run.text("verify")
+    assert "There is no store yet" in run.text("verify")
+    house.root.mkdir()
+    assert "Nothing to compare" in run.text("verify")
     site_packages = house.install("e", "copy", house.entry("a"))
     (site_packages / "b-1.dist-info").mkdir()
     (site_packages / "b-1.dist-info" / "RECORD").write_text("a,b,c\n")
@@ -436,7 +445,7 @@ def test_sizes_are_said_as_pip_says_them() -> None:
 
 
 def test_bars_have_the_length_of_what_they_stand_for() -> None:
-    assert console.bar([(1, "a"), (1, "b")], 4, width=8) == "aabb"
+    assert console.bar([(1, "a"), (1, "b")], 4, room=8) == "aabb"
     assert console.bar([(1, "a")], 0) == ""
 
 
@@ -518,3 +527,92 @@ def test_with_pip_progress_is_its_own(
     advance(progress_module.Progress("Reading", total))
     assert "Reading" in terminal.getvalue()
     assert ("50%" in terminal.getvalue()) is (total is not None)
+
+
+def test_status_has_the_size_that_list_adds_up_to(house: House, run: Run) -> None:
+    house.entry("a", size=100_000)
+    house.entry("b", size=200_000)
+    (store,) = run.data("status", code=1)["stores"]
+    assert store["bytes"] == sum(row["size"] for row in run.data("list"))
+    assert run.text("list").endswith(f"2 entries, {text_module.size(store['bytes'])}\n")
+
+
+def test_list_and_usage_fit_the_terminal(
+    house: House, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.install("environment-with-a-long-name" * 2, "hardlink", house.entry("a" * 30))
+    for columns in (80, 120):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        for command in ("list", "usage"):
+            lines = run.text(command).splitlines()
+            assert max(len(line) for line in lines if "----" not in line) <= columns
+    assert "Tags" in run.text("list")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "Tags" not in run.text("list")
+
+
+def test_usage_of_a_store_that_symlinks_need(house: House, run: Run) -> None:
+    house.install("one", "symlink", house.entry("a", size=1_000_000))
+    text = run.text("usage")
+    assert f"{house.root} is needed by {house.path / 'one'}" in text
+    assert " needed" in text
+    (store,) = run.data("usage")["stores"]
+    assert store["needed_by"] == [str(house.path / "one")]
+
+
+def test_usage_of_the_first_environment_saves_nothing_yet(
+    house: House, run: Run
+) -> None:
+    house.install("one", "hardlink", house.entry("a", size=1_000_000))
+    text = run.text("usage")
+    assert "Nothing shared yet; the store's lists" in text
+    assert "Saved" not in text
+
+
+def test_usage_adds_up_the_rows_shown(house: House, run: Run) -> None:
+    for name in ("one", "two"):
+        house.install(name, "hardlink", house.entry("a", size=1_000_000))
+    house.install("other", "copy", house.entry("b", size=3_000_000))
+    data = run.data("usage", str(house.path / "one"))
+    (one,), (store,) = data["environments"], data["stores"]
+    assert data["without_links"] == one["size"]
+    assert data["spent"] == store["size"] + one["private"]
+
+
+def test_errors_are_red_on_a_terminal_with_colours(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert house.path.exists()
+    for variable, value, is_red in (
+        ("TERM", "xterm", True),
+        ("NO_COLOR", "1", False),
+        ("TERM", "dumb", False),
+    ):
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        monkeypatch.setenv(variable, value)
+        terminal = on_a_terminal(monkeypatch)
+        assert main(["prune", "--force"]) == 2
+        error = "ERROR: --force needs --all"
+        expected = f"\x1b[31m{error}\x1b[0m" if is_red else error
+        assert terminal.getvalue() == f"{expected}\n"
+
+
+def test_long_path_keeps_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert console.abbreviate("/home/me/env", 20) == "/home/me/env"
+    assert console.abbreviate("/home/me/env", 8) == "~/env"
+    assert console.abbreviate("/home/me/project/env", 10) == "...ect/env"
+
+
+def test_usage_of_rows_that_share_with_others(house: House, run: Run) -> None:
+    for name in ("one", "two"):
+        house.install(name, "hardlink", house.entry("a"))
+    text = run.text("usage", str(house.path / "one"))
+    assert "Nothing saved by these rows alone; the other files of the store" in text
+
+
+def test_cap_that_costs_sharing_is_told_first(house: House, run: Run) -> None:
+    house.install("one", "hardlink", house.entry("a", size=500_000))
+    text = run.text("prune", "--max-size", "1k", "--dry-run")
+    first = "1 kB cannot be reached without losing the sharing of 1 entry: "
+    assert text.startswith(first)

@@ -615,10 +615,16 @@ def test_mode_that_there_is_no_store_for_is_told(
 ) -> None:
     del command
     install = pip[COMMAND].install_given_reqs
-    settings = Settings("symlink", "symlink", (), (), reason="there is no store")
-    options_module._Process.settings = settings
-    assert install("wheel")[0] == "stock"
-    assert "pip-linkmode: there is no store" in caplog.text
+    caplog.set_level("INFO")
+    line = "pip-linkmode: nothing linked: there is no cache directory; set --link-store"
+    for mode, level in (("symlink", "WARNING"), ("auto", "INFO")):
+        settings = Settings(mode, mode, (), (), reason="there is no cache directory")
+        options_module._Process.settings = settings
+        assert install("wheel")[0] == "stock"
+        assert (caplog.messages, caplog.records[0].levelname) == ([line], level)
+        caplog.clear()
+        assert install([])[0] == "stock"
+        assert caplog.messages == []
 
 
 # --- packages of a lost store ---------------------------------------------------------

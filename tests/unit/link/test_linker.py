@@ -826,7 +826,8 @@ def test_each_primitive_is_tried_and_nothing_is_left(
     monkeypatch.setitem(PRIMITIVES, "hardlink", PRIMITIVES["copy"])
     (tmp_path / "area").mkdir()
     assert primitives_module.probe(str(source), str(tmp_path / "area")) == {
-        "clone": os.strerror(errno.EXDEV),
+        "clone": f"{source} and {tmp_path / 'area'} are on two mounts of one file "
+        f"system ({file_system(str(tmp_path))})",
         "hardlink": "the result is not a hardlink",
         "symlink": None,
         "copy": None,
@@ -939,3 +940,25 @@ def test_what_has_replaced_a_file_is_not_taken_back(
     linker.link([real], mode=mode, store="/s", target_root="/a", created=created.files)
     created.undo()
     assert os.path.lexists(real.target) == (mode != "symlink")
+
+
+@pytest.mark.parametrize(
+    ("primitive", "number", "reason"),
+    [
+        ("clone", errno.EOPNOTSUPP, "ext4 cannot clone"),
+        ("hardlink", errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP)),
+        ("copy", errno.EROFS, "/env is on a read-only mount"),
+        (
+            "hardlink",
+            errno.EXDEV,
+            "the store is on another file system (xfs, not ext4)",
+        ),
+    ],
+)
+def test_reason_of_a_refusal_names_the_file_system(
+    monkeypatch: pytest.MonkeyPatch, primitive: str, number: int, reason: str
+) -> None:
+    names = {"/store": "xfs", "/env": "ext4"}
+    monkeypatch.setattr(filesystems, "file_system", names.__getitem__)
+    error = OSError(number, os.strerror(number))
+    assert filesystems.why_refused(primitive, error, "/store", "/env") == reason

@@ -75,7 +75,8 @@ def test_links_into_a_store_stand_for_what_they_lead_to(tmp_path: Path) -> None:
     assert kept.frees == allocated(store)
     assert account.frees == allocated(one)
     assert account.shared == 2 * MB
-    assert account.private == allocated(one) - account.links
+    assert account.private == allocated(one)
+    assert account.stores == {os.path.join(store, "")}
 
 
 def test_trees_inside_of_others_have_their_own_account(tmp_path: Path) -> None:
@@ -197,10 +198,13 @@ def test_usage_of_environments_that_share_a_store(tmp_path: Path) -> None:
     assert [one.path for one in found.stores] == [str(house.root)]
     assert found.unreachable == [moved]
     paths = (house.root, tmp_path / "one", tmp_path / "two")
-    assert found.spent == allocated(*paths)
-    assert found.without == allocated(paths[1]) + allocated(paths[2])
-    assert found.saved == found.without - found.spent
-    assert len(usage([house.store], []).environments) == 2
+    assert found.spent == allocated(*paths[:2])
+    assert found.without == allocated(paths[1])
+    assert (found.saved, found.others) == (found.without - found.spent, 1)
+    everything = usage([house.store], [])
+    assert everything.spent == allocated(*paths)
+    assert everything.without == allocated(paths[1]) + allocated(paths[2])
+    assert (len(everything.environments), everything.others) == (2, 0)
 
 
 def test_deleted_environment_is_not_missed(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pip_linkmode.environments.registry import registrations
 from pip_linkmode.errors import PruneRefusedError
 from pip_linkmode.maintenance import prune as prune_module
 from pip_linkmode.maintenance.inventory import items
+from pip_linkmode.maintenance.ledger import measure
 from pip_linkmode.maintenance.prune import PruneOptions, prune, release
 from pip_linkmode.store.store import Store
 from tests.support.house import House, allocated
@@ -477,3 +478,14 @@ def test_environment_that_comes_back_during_a_clean_up_is_not_forgotten(
     assert prune(house.store, PruneOptions()).released == []
     monkeypatch.undo()
     assert prune(house.store, PruneOptions()).released == [str(site_packages)]
+
+
+def test_cap_removes_last_the_entries_that_hardlinks_keep(house: House) -> None:
+    used, spare = house.entry("used", size=500_000), house.entry("spare", size=500_000)
+    house.install("one", "hardlink", used)
+    os.utime(os.path.join(used.path, "manifest.json"), (1, 1))
+    size = sum(measure([one.path]).allocated for one in (used, spare))
+    pruned = prune(house.store, PruneOptions(max_size=size - 1, dry_run=True))
+    assert (names(pruned), pruned.held) == (["spare"], 0)
+    pruned = prune(house.store, PruneOptions(max_size=1000, dry_run=True))
+    assert (names(pruned), pruned.held) == (["spare", "used"], 1)

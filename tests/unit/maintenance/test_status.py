@@ -14,8 +14,10 @@ import pytest
 
 import pip_linkmode
 from pip_linkmode import pip_config
+from pip_linkmode.cli import console
 from pip_linkmode.cli.main import main
 from pip_linkmode.errors import SettingsError
+from pip_linkmode.files import file_system
 from pip_linkmode.hooks import inspection, install_wheel
 from pip_linkmode.hooks.inspection import inspect
 from pip_linkmode.link import primitives
@@ -107,8 +109,10 @@ def test_file_of_a_variable_replaces_that_of_the_user(
 
 
 def test_file_that_is_none_is_left_to_pip(files: Files) -> None:
-    files.write("own", "link-mode = copy\n")
-    assert effective_settings("").settings.requested == "auto"
+    own = files.write("own", "link-mode = copy\n")
+    found = effective_settings("")
+    assert found.settings.requested == "auto"
+    assert found.problem == f"pip cannot parse {own}"
 
 
 def test_value_that_pip_would_refuse_is_shown(
@@ -116,8 +120,10 @@ def test_value_that_pip_would_refuse_is_shown(
 ) -> None:
     del files
     monkeypatch.setenv("PIP_LINK_MODE", "fastest")
-    assert (
-        effective_settings("").sources["mode"] == "default, PIP_LINK_MODE has 'fastest'"
+    found = effective_settings("")
+    assert found.sources["mode"] == "default"
+    assert str(found.problem).startswith(
+        "pip refuses the link mode 'fastest' (set by PIP_LINK_MODE)"
     )
 
 
@@ -338,7 +344,7 @@ def test_modes_are_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(primitives.PRIMITIVES, "hardlink", pretend)
     (store,) = look(house, "e").stores
     assert store.modes == {
-        "clone": "Operation not supported",
+        "clone": f"{file_system(str(tmp_path))} cannot clone",
         "hardlink": "the result is not a hardlink",
         "symlink": None,
         "copy": None,
@@ -422,7 +428,7 @@ def test_status_says_all_of_it(
     assert main(["status", "--environment", str(tmp_path / "env")]) == 0
     text = capsys.readouterr().out
     source = f"(set by {tmp_path}/env/pip.conf [install])"
-    assert f"Mode         symlink {source}" in text
+    assert f"Mode         symlink works here {source}" in text
     assert f"Excluded     b {source}" in text
     assert f"Store        {house.root} {source}" in text
     assert "1 entry, " in text
@@ -436,7 +442,6 @@ def test_status_says_all_of_it(
     text = capsys.readouterr().out
     assert "not linking: the start file of pip-linkmode is missing" in text
     assert f"Store        none (set by {tmp_path}/env/pip.conf [global])" in text
-    assert "without pip's cache directory there is no store" in text
 
 
 def test_status_names_the_pip_linkmode_that_pip_loads(
@@ -463,3 +468,41 @@ def test_status_names_the_pip_linkmode_that_pip_loads(
         f"             {site_packages}",
         "             Run: pip-linkmode enable --again",
     ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "shown"),
+    [
+        ("link-mode = auto", 0, f"Mode         auto {console.arrow()} hardlink here"),
+        ("link-mode = hardlink", 0, "Mode         hardlink works here"),
+        ("link-mode = off", 1, "not linking: the link mode is off (set by "),
+        ("link-mode = fast", 1, "not linking: pip refuses the link mode 'fast'"),
+        ("link-store = ROOT/other", 1, "not linking: ROOT/other is not a store"),
+        ("link-store = ROOT/missing", 0, "it does not exist yet"),
+        ("no-cache-dir = yes", 1, "not linking: there is no cache directory"),
+    ],
+)
+def test_status_fails_where_pip_does_not_link(  # six are fixtures
+    tmp_path: Path,
+    site_packages: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    lines: str,
+    code: int,
+    shown: str,
+) -> None:
+    def refuse(link: primitives.Link) -> None:
+        raise OSError(95, "Operation not supported", link.target)
+
+    monkeypatch.setitem(primitives.PRIMITIVES, "clone", refuse)
+    assert site_packages.exists()
+    house = House(tmp_path)
+    house.entry("a")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    store = "" if "store" in lines or "cache" in lines else f"link-store={house.root}\n"
+    text = f"[install]\n{lines}\n{store}".replace("ROOT", str(tmp_path))
+    (tmp_path / "env" / "pip.conf").write_text(text)
+    (tmp_path / "env" / "pyvenv.cfg").touch()
+    assert main(["status", str(tmp_path / "env")]) == code
+    assert shown.replace("ROOT", str(tmp_path)) in capsys.readouterr().out
