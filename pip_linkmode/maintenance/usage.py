@@ -29,7 +29,7 @@ class Usage:
     spent: int
     """The space that they and the stores take."""
     needed_by: dict[str, list[str]]
-    """By store, the known environments whose symlinks lead there."""
+    """By store, the known environments with symlinks into it."""
     others: int
     """How many known environments are not among them."""
     unreachable: list[str]
