@@ -40,7 +40,7 @@ class Result(NamedTuple):
     data: Any
     """Data that ``--json`` prints."""
     text: str
-    """Text that is printed without it; may be empty."""
+    """Text that is printed without it."""
     code: int = OK
 
 

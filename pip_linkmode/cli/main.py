@@ -92,8 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("interrupted", PROBLEM)
     text = json.dumps(result.data, indent=2) if options.json else result.text
     try:
-        if text:
-            print(printable(text))
+        print(printable(text))
         sys.stdout.flush()
     except BrokenPipeError:  # `| head`
         _silence(sys.stdout)

@@ -53,7 +53,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     """A store that is in force, and that is not in a temporary directory."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     for name in os.environ:
-        if name.startswith("PIP_"):
+        if name.startswith("PIP_") or name == "COLUMNS":
             monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_LINK_STORE", str(tmp_path / "store"))

@@ -110,7 +110,8 @@ def test_relink_needs_a_store(
     monkeypatch.setenv("PIP_LINK_MODE", "auto")
     monkeypatch.delenv("PIP_LINK_STORE")
     monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
-    assert "set --link-store" in run.error("relink", str(site_packages), code=2)
+    said = run.error("relink", str(site_packages), code=2)
+    assert "there is no cache directory. Name one with --link-store" in said
 
 
 def test_environment_of_two_paths_is_one(
@@ -266,3 +267,11 @@ def test_prune_on_a_terminal_says_first_what_it_would_remove(
     said = run.text("prune")
     assert -1 < said.index("Would remove 1 entry") < said.index("Removed 1 entry")
     assert house.present() == []
+
+
+def test_relink_of_an_empty_environment_says_that_nothing_is_installed(
+    house: House, run: Run
+) -> None:
+    house.site_packages("empty")
+    said = run.text("relink", str(house.path / "empty"))
+    assert "nothing to link: no installed distribution lists files to share" in said

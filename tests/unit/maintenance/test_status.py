@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import shutil
 import sys
@@ -506,3 +507,15 @@ def test_status_fails_where_pip_does_not_link(  # six are fixtures
     (tmp_path / "env" / "pyvenv.cfg").touch()
     assert main(["status", str(tmp_path / "env")]) == code
     assert shown.replace("ROOT", str(tmp_path)) in capsys.readouterr().out
+
+
+def test_configuration_that_may_not_be_read_is_passed_over_as_by_pip(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(configparser.RawConfigParser, "read", refuse)
+    found = effective_settings(str(files.path))
+    assert found.sources["mode"] == "default"
+    assert found.problem is None
