@@ -7,7 +7,10 @@ ARG PIP_CACHE_DIR=/var/cache/pip
 # What is in a cache mount is not there when the image runs: auto never links to it.
 ARG PIP_LINK_MODE=auto
 
-RUN --mount=type=cache,target=/var/cache/pip pip install pip-linkmode
+# From a wheel beside this file, until the package is on the index:
+#   pip wheel --no-deps --wheel-dir examples/containers .
+RUN --mount=type=cache,target=/var/cache/pip --mount=type=bind,target=/context \
+    pip install --find-links /context pip-linkmode
 
 WORKDIR /app
 COPY requirements.txt .

@@ -3,7 +3,10 @@ ARG BASE=docker.io/library/python:3.13-slim
 FROM ${BASE}
 ARG PIP_CACHE_DIR=/var/cache/pip
 
-RUN --mount=type=cache,target=/var/cache/pip pip install pip-linkmode
+# From a wheel beside this file, until the package is on the index:
+#   pip wheel --no-deps --wheel-dir examples/containers .
+RUN --mount=type=cache,target=/var/cache/pip --mount=type=bind,target=/context \
+    pip install --find-links /context pip-linkmode
 
 # Hard links within one layer cost nothing. So all of them are made by one RUN, from a
 # store that is on the same file system, and that nobody needs when it is done.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
@@ -68,6 +69,7 @@ def said(node: ast.AST, *, is_cli: bool) -> list[str]:
     return [text for part in parts for text in texts(part)]
 
 
+@cache
 def messages() -> dict[str, str]:
     """Return every message of the package, with the module that has it."""
     found: dict[str, str] = {}
