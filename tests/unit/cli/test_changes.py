@@ -275,3 +275,13 @@ def test_relink_of_an_empty_environment_says_that_nothing_is_installed(
     house.site_packages("empty")
     said = run.text("relink", str(house.path / "empty"))
     assert "nothing to link: no installed distribution lists files to share" in said
+
+
+def test_second_relink_says_that_files_were_shared_before(
+    house: House, run: Run, site_packages: Path
+) -> None:
+    command = ("relink", str(site_packages.parents[2]), "--mode", "hardlink")
+    run.text(*command)
+    said = run.text(*command)
+    assert "nothing to link: 4 files shared before" in said
+    assert house.present() == ["alpha", "beta"]
