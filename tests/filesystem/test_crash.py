@@ -450,7 +450,7 @@ def test_damage_is_noticed_and_mended(
 ) -> None:
     store = tmp_path / "store"
     said = mended.check(store, "hardlink", lambda: damage(victim(store)))
-    assert ("; 1 unpacked for the first time" in said) is (victim is module)
+    assert ("; 1 unpacked again: " in said) is (victim is module)
 
 
 def empty_manifest(store: Path) -> None:
