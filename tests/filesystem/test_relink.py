@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -61,7 +60,9 @@ def test_clones_share_blocks_and_nothing_else(
     assert first.stat().st_nlink == 1
     first.write_bytes(b"edited")
     assert second.read_bytes() != b"edited"
-    assert before > occupied(place)
+    # btrfs keeps small files in its metadata, where a clone is a copy; three small
+    # environments do not make up for the store.
+    assert before * (1.03 if name == "btrfs" else 1) > occupied(place)
     again = relink(bed, place / "again", place / "store", "auto", *created[1:])
     assert all(one["files"] == {} for one in again["environments"])
 
@@ -77,7 +78,7 @@ def test_where_nothing_can_be_shared_nothing_is_copied(
     inodes = {path: path.lstat().st_ino for path in environment.path.rglob("*")}
     report = relink(bed, place, far, "hardlink", environment)
     (one,) = report["environments"]
-    assert os.strerror(errno.EXDEV) in one["refused"]
+    assert "the store is on another file system" in one["refused"]
     assert report["adopted"] == []
     assert {path: path.lstat().st_ino for path in inodes} == inodes
     assert not list(far.glob("v1/wheels/*/*"))
