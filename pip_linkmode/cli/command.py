@@ -86,8 +86,7 @@ def why_no_store(found: EffectiveSettings) -> str:
     """Return the reason why the settings name no store, as one sentence."""
     mode = f"the link mode is off ({found.sources['mode']})"
     reason = found.settings.reason or mode
-    msg = f"there is no store: {reason}. Name one with --link-store"
-    return msg  # noqa: RET504  # test_docs collects messages by this name
+    return f"there is no store: {reason}. Name one with --link-store"
 
 
 def absent_stores(options: argparse.Namespace) -> list[str]:

@@ -59,8 +59,8 @@ def _list(options: argparse.Namespace) -> Result:
                 )
                 progress.advance()
     rows.sort(key=_ORDERS[options.sort])
-    empty = [f"The store {store.root} is empty." for store in stores]
     if not rows:
+        empty = [f"The store {store.root} is empty." for store in stores]
         return Result(rows, "\n".join([*empty, *absent_stores(options)]))
     lines = [("Package", "Version", "Tags", "Size", "Bytecode", "Users", "Last used")]
     lines += [

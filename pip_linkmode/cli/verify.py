@@ -63,7 +63,6 @@ def _verify(options: argparse.Namespace) -> Result:
         "unread": found.unread,
         "notes": found.notes,
     }
-    absent = absent_stores(options)
     lines = [line for one in damages for line in _damage_lines(one)]
     lines += [f"Not readable: {path}: {why}" for path, why in found.unread.items()]
     left = [one for one in damages if not one.is_repaired]
@@ -77,7 +76,8 @@ def _verify(options: argparse.Namespace) -> Result:
         packages = plural(found.installed, "installed package")
         lines.append(f"All files are as they were installed: {stored}, {packages}.")
     elif is_well:
-        lines += absent or ["Nothing to compare: no wheel is stored or installed."]
+        nothing = "Nothing to compare: no wheel is stored or installed."
+        lines += absent_stores(options) or [nothing]
     return Result(data, "\n".join(lines), PROBLEM if left or found.unread else OK)
 
 

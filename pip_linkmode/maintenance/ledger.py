@@ -49,7 +49,7 @@ class Account:
     """Bytes that deleting it would give back."""
     files: int = 0
     stores: set[str] = field(default_factory=set)
-    """Prefixes of the stores to which its symlinks lead."""
+    """The stores to which its symlinks lead."""
 
     @property
     def shared(self) -> int:
@@ -72,9 +72,9 @@ class _Device:
     """Inodes with more than one name, by number."""
     clonable: list[tuple[str, os.stat_result, Inode]] = field(default_factory=list)
     """Files that may share extents, whose size is known when their extents are."""
-    links: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    links: dict[str, tuple[int, int, str | None]] = field(default_factory=dict)
     """By target of symlinks: bytes of the symlink, of the stored file behind it, and
-    the prefix of the store; empty outside of all stores."""
+    the store, if it is one of those that are measured."""
 
 
 class Ledger:
@@ -100,8 +100,11 @@ class Ledger:
         """Bytes of these that a file outside of the trees has too."""
         self.accounts: list[Account] = []
         self._devices: dict[int, _Device] = {}
-        prefixes = {*stores, *map(os.path.realpath, stores)}
-        self._prefixes = tuple(os.path.join(path, "") for path in prefixes)
+        self._stores = {
+            os.path.join(name, ""): store
+            for store in stores
+            for name in (store, os.path.realpath(store))
+        }
         self._apart = frozenset(map(_resolve, apart))
         self._known = {} if known is None else known
         self._settled = False
@@ -213,21 +216,19 @@ class Ledger:
     ) -> int:
         """Count the stored file behind a symlink; return the bytes of the symlink."""
         if leads_to not in device.links:
-            prefix = next(filter(leads_to.startswith, self._prefixes), "")
+            prefix = next(filter(leads_to.startswith, self._stores), "")
             behind = 0
             if prefix:
-                try:
+                with contextlib.suppress(OSError):  # it dangles
                     behind = allocated(os.stat(leads_to))
-                except OSError:
-                    behind = 0  # it dangles
             taken = allocated(os.lstat(f"{directory}{os.sep}{entry.name}"))
-            device.links[leads_to] = taken, behind, prefix
-        own, behind, prefix = device.links[leads_to]
-        if not prefix:
+            device.links[leads_to] = taken, behind, self._stores.get(prefix)
+        own, behind, store = device.links[leads_to]
+        if store is None:
             account.logical += own
         else:
             account.logical += behind
-            account.stores.add(prefix)
+            account.stores.add(store)
             account.files += 1
         return own
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pip_linkmode.environments.environment import Environment
@@ -39,14 +39,14 @@ class StoreStatus:
     """The reason why it cannot be used, in one sentence."""
     is_refused: bool
     """Whether pip cannot use it either; it makes one that does not exist yet."""
-    file_system: str | None
-    writable: bool
-    entries: int
-    bytes: int
+    file_system: str | None = None
+    writable: bool = False
+    entries: int = 0
+    bytes: int = 0
     """On the disk."""
-    is_estimate: bool
+    is_estimate: bool = False
     """Whether only some entries were measured, since there are many."""
-    modes: dict[str, str | None]
+    modes: dict[str, str | None] = field(default_factory=dict)
     """By mode, why it does not work from here to the environment."""
 
 
@@ -119,12 +119,12 @@ def status(environment: str | None, stores: str | None) -> Status:
 def _store(path: str, site_packages: str, *, trust_group: bool) -> StoreStatus:
     if not os.path.lexists(path):
         missing = "it does not exist yet"
-        return StoreStatus(path, missing, False, None, False, 0, 0, False, {})
+        return StoreStatus(path, missing, is_refused=False)
     try:
         check_is_store(path)
         store = Store.open(path, trust_group=trust_group)
     except StoreRefusedError as error:
-        return StoreStatus(path, str(error), True, None, False, 0, 0, False, {})
+        return StoreStatus(path, str(error), is_refused=True)
     entries = store.entries()
     total, measured, deadline = 0, 0, time.monotonic() + _MOMENT
     known: dict[int, Sharing] = {}

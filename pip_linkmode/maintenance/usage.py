@@ -79,13 +79,8 @@ def usage(
         without=sum(one.logical for one in shown),
         spent=ledger.allocated_by([*shown, *kept]),
         needed_by={
-            root: [one.path for one in accounts if one.stores & _prefixes(root)]
-            for root in roots
+            root: [one.path for one in accounts if root in one.stores] for root in roots
         },
         others=len(accounts) - len(shown),
         unreachable=sorted(unreachable),
     )
-
-
-def _prefixes(store: str) -> set[str]:
-    return {os.path.join(one, "") for one in (store, os.path.realpath(store))}

@@ -64,7 +64,7 @@ def commands(page: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_command_lines_of_a_page_are_understood(page: str) -> None:
     lines = commands(page)
-    assert len(lines) > 2
+    assert len(lines) > (2 if page == "docs/ci.md" else 4)
     for line in lines:
         _, *arguments = shlex.split(line)
         if len(arguments) == 1 and arguments[0] in SPOKEN_OF:

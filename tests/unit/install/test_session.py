@@ -616,7 +616,7 @@ def test_entry_that_is_taken_away_while_linking_is_made_again(bench: Bench) -> N
 def test_file_that_is_removed_behind_its_symlink_is_unpacked_again(
     bench: Bench,
 ) -> None:
-    """A symlink is no error where a hard link would have been one."""
+    """A symlink succeeds where a hard link fails."""
 
     def remove() -> None:
         linked = next(path for path in bench.env.rglob("*") if path.is_symlink())

@@ -76,7 +76,7 @@ def test_links_into_a_store_stand_for_what_they_lead_to(tmp_path: Path) -> None:
     assert account.frees == allocated(one)
     assert account.shared == 2 * MB
     assert account.private == allocated(one)
-    assert account.stores == {os.path.join(store, "")}
+    assert account.stores == {str(store)}
 
 
 def test_trees_inside_of_others_have_their_own_account(tmp_path: Path) -> None:

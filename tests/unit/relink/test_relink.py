@@ -358,18 +358,29 @@ def test_entry_that_came_in_the_meantime_is_not_counted(
         assert (again.adopted, again.bytes_stored) == ([], 0)
 
 
+def before_reading(
+    monkeypatch: pytest.MonkeyPatch, file: Path, act: Callable[[], object]
+) -> None:
+    """Do something whenever relink is about to read a file."""
+    digest = Digests.of
+
+    def of(digests: Digests, environment: Environment, path: str) -> str:
+        if path == str(file):
+            act()
+        return digest(digests, environment, path)
+
+    monkeypatch.setattr(Digests, "of", of)
+
+
+def remove_before_reading(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    before_reading(monkeypatch, file, lambda: file.unlink(missing_ok=True))
+
+
 def test_file_that_goes_while_it_is_looked_for_is_not_missed(
     bench: Bench, edited_alike: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.relink(*edited_alike)
-    digest = Digests.of
-
-    def remove(digests: Digests, environment: Environment, path: str) -> str:
-        if path == str(edited_alike[0] / BIG):
-            Path(path).unlink(missing_ok=True)
-        return digest(digests, environment, path)
-
-    monkeypatch.setattr(Digests, "of", remove)
+    remove_before_reading(monkeypatch, edited_alike[0] / BIG)
     again = bench.relink(*edited_alike)
     assert [one.failed for one in again.environments] == [{}, {}]
     assert again.adopted == []
@@ -1554,14 +1565,11 @@ def test_file_that_cannot_be_read_stays(
     bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unpack(bench)
-    digest = Digests.of
 
-    def refuse(digests: Digests, environment: Environment, path: str) -> str:
-        if path == str(site_packages / BIG):
-            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
-        return digest(digests, environment, path)
+    def refuse() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(Digests, "of", refuse)
+    before_reading(monkeypatch, site_packages / BIG, refuse)
     found = bench.one(site_packages)
     assert found.failed == {f"cannot be read: {os.strerror(errno.EIO)}": 1}
     assert not bench.is_shared(site_packages / BIG)
@@ -1571,14 +1579,7 @@ def test_file_that_goes_before_it_is_compared_is_not_missed(
     bench: Bench, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unpack(bench)
-    digest = Digests.of
-
-    def remove(digests: Digests, environment: Environment, path: str) -> str:
-        if path == str(site_packages / BIG):
-            Path(path).unlink(missing_ok=True)
-        return digest(digests, environment, path)
-
-    monkeypatch.setattr(Digests, "of", remove)
+    remove_before_reading(monkeypatch, site_packages / BIG)
     assert bench.one(site_packages).failed == {}
 
 
