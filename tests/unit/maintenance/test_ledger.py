@@ -79,6 +79,17 @@ def test_links_into_a_store_stand_for_what_they_lead_to(tmp_path: Path) -> None:
     assert account.stores == {str(store)}
 
 
+def test_store_is_known_by_its_real_path_too(tmp_path: Path) -> None:
+    store, one = tree(tmp_path / "store", a=MB), tree(tmp_path / "one")
+    alias = tmp_path / "alias"
+    alias.symlink_to(store)
+    (one / "into").symlink_to(store / "a")
+    ledger = Ledger([str(alias)])
+    (account,) = accounts(ledger, one)
+    assert account.shared == MB
+    assert account.stores == {str(alias)}
+
+
 def test_trees_inside_of_others_have_their_own_account(tmp_path: Path) -> None:
     one = tree(tmp_path / "one", a=MB)
     two = tree(one / "two", b=MB)
