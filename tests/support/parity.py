@@ -34,6 +34,7 @@ _NOISE = re.compile(
     r"|\d+(\.\d+)? ?([kMG]?B/s|m?s)\b"  # speeds and durations
     r"|\d+:\d\d:\d\d"
 )
+_FETCHING = re.compile(r"\s*Fetching \S+ ")
 _FETCHED = re.compile(r"^(\s*)(Downloading|Using cached|Using stored) (\S*/)?")
 _TEXT_LIMIT = 100_000
 
@@ -204,14 +205,19 @@ def _comparable(output: str) -> list[str]:
         for line in output.splitlines()
         if not _OWN_LINE.match(line) and not _PROGRESS_BAR.search(line)
     ]
-    # A stand-in that does not do is followed by the download, which says so again.
+    # A stand-in that does not do is followed by the download, of the same file or, right
+    # away, of another with its name.
     fetched = set()
-    kept = []
+    kept: list[str] = []
     for line in lines:
-        if line.lstrip() not in fetched:
+        name = _FETCHING.match(line)
+        if name is None:
             kept.append(line)
-        if "Fetching " in line:
+        elif line.lstrip() not in fetched:
             fetched.add(line.lstrip())
+            if kept and kept[-1].startswith(name[0]):
+                kept.pop()
+            kept.append(line)
     return kept
 
 
