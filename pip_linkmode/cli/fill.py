@@ -87,8 +87,8 @@ def _fill(options: argparse.Namespace) -> Result:
         if not wheels:
             msg = "nothing is named that could be put into a store"
             raise SettingsError(msg)
-        with Progress("Filling the store", len(wheels)) as progress:
-            report = fill(stores, wheels, python, progress.advance, stored)
+        with Progress("Filling the store:") as progress:
+            report = fill(stores, wheels, python, progress.show, stored)
     code = PROBLEM if report.declined else OK
     return Result(as_data(report), "\n".join(_fill_lines(report)), code)
 

@@ -37,11 +37,12 @@ def _list(options: argparse.Namespace) -> Result:
     stores = open_stores(options)
     for store in stores:
         present = items(store)
-        with Progress(f"Reading {store.root}", len(present)) as progress:
+        with Progress("Measuring") as progress:
             known = users(store)
             sharing: dict[int, Any] = {}
-            for item in present:
+            for number, item in enumerate(present):
                 about = describe(store, item)
+                progress.show(about.name, number / len(present))
                 using = [one.path for one in known if item.sha256 in one.uses]
                 rows.append(
                     {
@@ -57,7 +58,6 @@ def _list(options: argparse.Namespace) -> Result:
                         "store": store.root,
                     }
                 )
-                progress.advance()
     rows.sort(key=_ORDERS[options.sort])
     if not rows:
         empty = [f"The store {store.root} is empty." for store in stores]

@@ -27,8 +27,8 @@ def _materialize(options: argparse.Namespace) -> Result:
     stores = effective_settings(sys.prefix, options.link_store).settings.stores
     materializing = Materializing(site_packages_of(options), stores)
     materializing.survey()
-    with Progress("Materializing", materializing.bytes) as progress:
-        found = materializing.run(progress.advance)
+    with Progress("Materializing") as progress:
+        found = materializing.run(progress.show)
     lines = []
     for one in found:
         lines += [

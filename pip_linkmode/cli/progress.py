@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
+import threading
 from typing import TYPE_CHECKING, Any
+
+from pip_linkmode.text import printable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -23,7 +25,6 @@ if _is_terminal():
 
 _PATIENCE = 1.0
 """Seconds after which a person wants to know how far it is."""
-_REFRESH = 0.1
 
 
 class Progress:
@@ -32,53 +33,65 @@ class Progress:
     pip's own bar where pip is, and a plain one where it is not.
     """
 
-    def __init__(self, title: str, total: float | None = None) -> None:
+    def __init__(self, title: str) -> None:
         """Show nothing yet.
 
         :param title: the operation
-        :param total: how much there is to do, if it is known
         """
-        self._title, self._total, self._done = title, total, 0.0
-        self._is_shown = _is_terminal()
-        self._next = time.monotonic() + _PATIENCE
+        self._title, self._name, self._share = title, "", 0.0
+        # The first part may be in work longer than that.
+        self._timer = threading.Timer(_PATIENCE, self._start)
+        self._timer.daemon = True
         self._bar: Any = None
-        self._plain = False
+        self._is_shown = False
 
     def __enter__(self) -> Self:
         """Begin to count the time."""
+        if _is_terminal():
+            self._timer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Take the bar away."""
+        self._timer.cancel()
+        if self._timer.ident is not None:
+            self._timer.join()
         if self._bar is not None:
             self._bar.stop()
-        if self._plain:
+        elif self._is_shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
 
-    def advance(self, amount: float = 1) -> None:
-        """Count an amount as done."""
-        self._done += amount
-        if not self._is_shown or time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + _REFRESH
-        if progress is None:
-            self._plain = True
-            share = f"{self._done / self._total:4.0%}" if self._total else "..."
-            sys.stderr.write(f"\r{self._title} {share}\x1b[K")
-            sys.stderr.flush()
-            return
-        if self._bar is None:
-            rich = progress
-            self._bar = rich.Progress(
-                rich.TextColumn("[progress.description]{task.description}"),
-                rich.BarColumn(),
-                rich.TextColumn("{task.percentage:>3.0f}%" if self._total else ""),
-                rich.TextColumn("eta"),
-                rich.TimeRemainingColumn(),
-                console=rich.Console(file=sys.stderr),
+    def show(self, name: str, share: float) -> None:
+        """Show the part in work.
+
+        :param name: of the package, or path of the environment
+        :param share: of all parts that is done, from 0 to 1
+        """
+        self._name, self._share = printable(name), share
+        if self._is_shown:
+            self._draw()
+
+    def _start(self) -> None:
+        if progress is not None:
+            self._bar = progress.Progress(
+                progress.TextColumn("{task.description}", markup=False),
+                progress.BarColumn(),
+                progress.TextColumn("{task.percentage:>3.0f}%"),
+                progress.TextColumn("eta"),
+                progress.TimeRemainingColumn(),
+                console=progress.Console(file=sys.stderr),
                 transient=True,
             )
-            self._task = self._bar.add_task(self._title, total=self._total)
+            self._task = self._bar.add_task(self._title, total=1.0)
             self._bar.start()
-        self._bar.update(self._task, completed=self._done)
+        self._draw()
+        self._is_shown = True
+
+    def _draw(self) -> None:
+        text = f"{self._title} {self._name}".rstrip()
+        if self._bar is not None:
+            self._bar.update(self._task, description=text, completed=self._share)
+        else:
+            sys.stderr.write(f"\r{text} {self._share:4.0%}\x1b[K")
+            sys.stderr.flush()

@@ -117,13 +117,13 @@ def _prune(options: argparse.Namespace) -> Result:
             # Its owner prunes it.
             passed_over.append(f"Passed over the read-only store {store.root}.")
         else:
-            with Progress(f"Looking after {store.root}") as progress:
+            with Progress("Cleaning up") as progress:
                 if sys.stdout.isatty() and not (options.dry_run or options.json):
                     foreseen = replace(wanted, dry_run=True)
                     lines = _prune_lines(prune(store, foreseen), foreseen)
                     sys.stdout.write(printable("\n".join([*lines, ""])))
                     sys.stdout.flush()
-                results.append(prune(store, wanted, progress.advance))
+                results.append(prune(store, wanted, progress.show))
     code = PROBLEM if any(result.blockers for result in results) else OK
     text = [f"Forgotten: {path}" for paths in forgotten.values() for path in paths]
     for result in results:

@@ -59,8 +59,8 @@ def _relink(options: argparse.Namespace) -> Result:
         stores, mode=mode, exclude=force.exclude, dry_run=options.dry_run
     )
     relinking.survey(site_packages_of(options))
-    with Progress("Relinking", relinking.bytes) as progress:
-        report = relinking.run(progress.advance)
+    with Progress("Relinking") as progress:
+        report = relinking.run(progress.show)
     failed = any(one.refused or one.failed for one in report.environments)
     code = PROBLEM if failed else OK
     return Result(as_data(report), "\n".join(_lines(report)), code)

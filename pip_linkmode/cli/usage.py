@@ -28,7 +28,7 @@ def _usage_arguments(parser: argparse.ArgumentParser) -> None:
 def _usage(options: argparse.Namespace) -> Result:
     stores = open_stores(options)
     with Progress("Measuring") as progress:
-        found = usage(stores, options.environments, progress.advance)
+        found = usage(stores, options.environments, progress.show)
     data = {
         "environments": [_account(one) for one in found.environments],
         "stores": [

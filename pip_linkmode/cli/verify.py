@@ -52,8 +52,8 @@ def _verify(options: argparse.Namespace) -> Result:
     if options.keep and not options.repair:
         msg = "--keep needs --repair"
         raise SettingsError(msg)
-    with Progress("Reading") as progress:
-        found = Verification(open_stores(options), progress.advance)
+    with Progress("Verifying") as progress:
+        found = Verification(open_stores(options), progress.show)
         found.run(options.environments, options.keep)
         if options.repair:
             Repair(found).run()

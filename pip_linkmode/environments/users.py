@@ -57,13 +57,13 @@ class User:
 
 def users(
     store: Store,
-    on_progress: Callable[[], object] = lambda: None,
+    on_progress: Callable[[str, float], object] = lambda *_: None,
     *,
     refresh: bool = False,
 ) -> list[User]:
     """Look at all environments that are registered in a store.
 
-    :param on_progress: called after each
+    :param on_progress: called with each, and the share that is done
     :param refresh: see also recent changes of other hosts; this writes to the store
     :raises OSError: if the registrations cannot be listed
     """
@@ -73,10 +73,10 @@ def users(
     # files that are moved in between are seen at least once.
     known.sort(key=lambda one: not _is_transient(one.site_packages))
     fingerprints: dict[str, frozenset[str]] = {}
-    found = []
+    found: list[User] = []
     for registration, state in zip(known, states(known), strict=True):
+        on_progress(registration.site_packages, len(found) / len(known))
         found.append(_look(store, registration, state, fingerprints, refresh))
-        on_progress()
     return sorted(found, key=lambda user: user.registration.site_packages)
 
 

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 from pip_linkmode.files import CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pip_linkmode.environments.environment import Environment
     from pip_linkmode.store.store import Store
 
@@ -89,12 +87,8 @@ class Key(NamedTuple):
 class Findings:
     """Damages by file, and the digests that were computed to find them."""
 
-    def __init__(self, on_progress: Callable[[float], object]) -> None:
-        """Begin with nothing.
-
-        :param on_progress: called with the bytes that were read
-        """
-        self._on_progress = on_progress
+    def __init__(self) -> None:
+        """Begin with nothing."""
         self._digests: dict[Key, str] = {}
         self.damages: dict[Key | str, Damage] = {}
         self.unread: dict[str, str] = {}
@@ -121,6 +115,5 @@ class Findings:
             digest = hashlib.sha256()
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
-                self._on_progress(len(chunk))
             self._digests[key] = digest.hexdigest()
         return self._digests[key]

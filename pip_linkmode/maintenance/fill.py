@@ -92,7 +92,7 @@ def fill(
     stores: Sequence[Store],
     wheels: Sequence[str],
     interpreter: Interpreter,
-    on_progress: Callable[[], object] = lambda: None,
+    on_progress: Callable[[str, float], object] = lambda *_: None,
     stored: Mapping[str, str] | None = None,
 ) -> FillReport:
     """Unpack and compile wheels into the first store that is writable.
@@ -100,7 +100,7 @@ def fill(
     :param stores: in the order of look-up; a stored wheel is not unpacked again
     :param wheels: absolute paths
     :param interpreter: compiles
-    :param on_progress: called after each wheel
+    :param on_progress: called with each wheel, and the share that is done
     :param stored: sha256 by path of wheels that are in a store, not at their paths
     :raises FillRefusedError: if no store takes anything
     :raises StoreRefusedError: if a store does not keep written files
@@ -124,8 +124,9 @@ def fill(
     )
     try:
         preparer.start(wheels)
-        for wheel in wheels:
+        for number, wheel in enumerate(wheels):
             name = os.path.basename(wheel)
+            on_progress(name, number / len(wheels))
             try:
                 found = _find(preparer, wheel)
             except WheelDeclinedError as error:
@@ -143,7 +144,6 @@ def fill(
                         found.bytecode is not None,
                     )
                 )
-            on_progress()
     finally:
         preparer.stop()
     return report

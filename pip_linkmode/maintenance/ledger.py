@@ -24,7 +24,7 @@ from pip_linkmode.link.filesystems import sharing
 from pip_linkmode.maintenance.clones import parts_of, regions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from pip_linkmode.link.filesystems import Sharing
     from pip_linkmode.maintenance.clones import Inode, Part
@@ -119,13 +119,10 @@ class Ledger:
         bits = sum(account.bit for account in accounts)
         return sum(space for bit, space in self._spaces.items() if bit & bits)
 
-    def add(
-        self, path: str, on_progress: Callable[[], object] = lambda: None
-    ) -> Account:
+    def add(self, path: str) -> Account:
         """Open the account of a tree and walk it, without directories it cannot read.
 
         :param path: absolute path of a directory
-        :param on_progress: called after each directory
         """
         account = Account(path, 1 << len(self.accounts))
         self.accounts.append(account)
@@ -135,7 +132,6 @@ class Ledger:
             directory = waiting.pop()
             with contextlib.suppress(OSError):
                 self._directory(directory, account, waiting)
-            on_progress()
         return account
 
     def _directory(self, path: str, account: Account, waiting: list[str]) -> None:
@@ -232,18 +228,15 @@ class Ledger:
             account.files += 1
         return own
 
-    def settle(self, on_progress: Callable[[], object] = lambda: None) -> None:
-        """Count shared inodes and extents, after all trees were added.
-
-        :param on_progress: called after each file that had to be asked for its extents
-        """
+    def settle(self) -> None:
+        """Count shared inodes and extents, after all trees were added."""
         if self._settled:
             return
         self._settled = True
         for device in self._devices.values():
             for inode in device.inodes.values():
                 self._count(inode[_ALLOCATED], [inode])
-            self._extents(device, on_progress)
+            self._extents(device)
 
     def _count(
         self, amount: int, inodes: Sequence[Inode], *, is_held: bool = False
@@ -262,7 +255,7 @@ class Ledger:
         elif not owners & (owners - 1):
             self.accounts[owners.bit_length() - 1].frees += amount
 
-    def _extents(self, device: _Device, on_progress: Callable[[], object]) -> None:
+    def _extents(self, device: _Device) -> None:
         """Ask where the files that may share are, and count their extents."""
         parts: list[Part] = []
         for path, status, inode in device.clonable:
@@ -271,7 +264,6 @@ class Ledger:
             for account in self._owners(inode):
                 account.logical += own + sum(part.size for part in found)
             parts += found
-            on_progress()
         for region in regions(parts):
             self._count(region.size, region.inodes, is_held=region.is_held)
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pip_linkmode.environments.users import User
     from pip_linkmode.link.filesystems import Sharing
     from pip_linkmode.maintenance.inventory import Item
+    from pip_linkmode.maintenance.ledger import Space
     from pip_linkmode.store.store import Store
 
 
@@ -93,11 +94,13 @@ class Pruned:
 
 
 def prune(
-    store: Store, wanted: PruneOptions, on_progress: Callable[[], object] = lambda: None
+    store: Store,
+    wanted: PruneOptions,
+    on_progress: Callable[[str, float], object] = lambda *_: None,
 ) -> Pruned:
     """Remove entries.
 
-    :param on_progress: called whenever something is done
+    :param on_progress: called with the part in work, and the share that is done
     :raises PruneRefusedError: if the store is read-only, or everything is to go and
         environments depend on it
     :raises OSError: if the store cannot be changed
@@ -115,11 +118,11 @@ def prune(
     victims = _choose(store, wanted, known, respected, result, sharing, on_progress)
     if wanted.dry_run:
         ledger = Ledger(known=sharing)
-        accounts = [ledger.add(item.path, on_progress) for item in victims]
+        accounts = [ledger.add(item.path) for item in victims]
         spare = _detached_bytecode(store, wanted)
         for path in spare:
-            ledger.add(path, on_progress)
-        ledger.settle(on_progress)
+            ledger.add(path)
+        ledger.settle()
         result.spare = len(spare)
         result.removed = [
             _removed(item, item.path, account.logical, account.frees)
@@ -137,7 +140,6 @@ def prune(
             continue
         result.freed += space.frees
         result.spare += 1
-        on_progress()
     gone = [user.registration for user in known if user.state == "gone"]
     for registration, state in zip(gone, states(gone), strict=True):
         if state == "gone":
@@ -172,7 +174,7 @@ def _choose(
     respected: set[str],
     result: Pruned,
     sharing: dict[int, Sharing],
-    on_progress: Callable[[], object],
+    on_progress: Callable[[str, float], object],
 ) -> list[Item]:
     """Return the entries to remove."""
     present = items(store)
@@ -195,10 +197,10 @@ def _choose(
         victims = [item for item in victims if item.last_used < oldest]
     if wanted.max_size is None:
         return victims
-    spaces = {}
+    spaces: dict[str, Space] = {}
     for item in present:
+        on_progress(item.sha256[:12], len(spaces) / len(present))
         spaces[item.sha256] = measure([item.path], sharing)
-        on_progress()
     excess = sum(space.allocated for space in spaces.values()) - wanted.max_size
     chosen = []
     # Deleting a file that an environment hardlinks frees nothing.
@@ -254,7 +256,7 @@ def _remove(
     respected: set[str],
     result: Pruned,
     sharing: dict[int, Sharing],
-    on_progress: Callable[[], object],
+    on_progress: Callable[[str, float], object],
 ) -> None:
     if not victims:
         return
@@ -265,7 +267,6 @@ def _remove(
                 away = store.take_away(item.sha256, staged)
                 if away is not None:
                     going.append((away, item))
-                on_progress()
             keep = _retained(wanted, users(store, on_progress, refresh=True))
             keep |= respected | _respected(store, wanted)
         except BaseException:
@@ -283,10 +284,10 @@ def _remove(
             # Measured now: an entry that was removed before no longer shares extents.
             space = measure([away], sharing)
             removed = _removed(item, away, space.allocated, space.frees)
+            on_progress(removed.name, len(result.removed) / len(going))
             store.delete(away)
             result.removed.append(removed)
             result.freed += space.frees
-            on_progress()
 
 
 def release(store: Store, environment: str, *, dry_run: bool = False) -> list[str]:

@@ -44,14 +44,14 @@ class Usage:
 def usage(
     stores: Sequence[Store],
     named: Sequence[str],
-    on_progress: Callable[[], object] = lambda: None,
+    on_progress: Callable[[str, float], object] = lambda *_: None,
 ) -> Usage:
     """Measure environments, against all others that are known.
 
     :param named: paths as for
         :meth:`pip_linkmode.environments.environment.Environment.find`; all known
         environments if there are none
-    :param on_progress: called whenever something is done
+    :param on_progress: called with each path, and the share that is done
     :raises EnvironmentUnknownError: if a path is not an environment
     """
     asked = {one.path for path in named for one in Environment.find(path)}
@@ -69,9 +69,12 @@ def usage(
     paths = sorted(known.values())
     roots = [store.root for store in stores]
     ledger = Ledger(roots, apart=(*roots, *paths))
-    kept = [ledger.add(path, on_progress) for path in roots]
-    accounts = [ledger.add(path, on_progress) for path in paths]
-    ledger.settle(on_progress)
+    added = []
+    for number, path in enumerate((*roots, *paths)):
+        on_progress(path, number / (len(roots) + len(paths)))
+        added.append(ledger.add(path))
+    kept, accounts = added[: len(roots)], added[len(roots) :]
+    ledger.settle()
     shown = [one for one in accounts if not asked or one.path in asked]
     return Usage(
         environments=shown,

@@ -17,11 +17,12 @@ from pip_linkmode.environments.environment import Environment
 from pip_linkmode.environments.registry import registrations
 from pip_linkmode.errors import EntryDamagedError, RecordInvalidError
 from pip_linkmode.maintenance.damage import Findings, InstalledFile, Key
+from pip_linkmode.maintenance.inventory import name_and_version
 from pip_linkmode.maintenance.verify_store import verify_entry
 from pip_linkmode.store.layout import FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from pip_linkmode.environments.distribution import Distribution, Row
     from pip_linkmode.maintenance.damage import Damage, Kind
@@ -35,14 +36,15 @@ class Verification:
     def __init__(
         self,
         stores: Sequence[Store],
-        on_progress: Callable[[float], object] = lambda _: None,
+        on_progress: Callable[[str, float], object] = lambda *_: None,
     ) -> None:
         """Prepare; :meth:`run` does the work.
 
-        :param on_progress: called with the bytes that were read
+        :param on_progress: called with each package, and the share that is done
         """
         self.stores = stores
-        self.findings = Findings(on_progress)
+        self._on_progress = on_progress
+        self.findings = Findings()
         self.distributions: dict[Environment, list[Distribution]] = {}
         """By environment; the distribution that was installed last comes first."""
         self.asked: set[str] = set()
@@ -51,6 +53,7 @@ class Verification:
         """Names of the environments that keep their edits."""
         self.entries = self.installed = 0
         """How many entries, and installed distributions, were compared."""
+        self._begun = 0
         self._names: dict[Environment, str] = {}
         self._rows: dict[Distribution, list[Row]] = {}
         self._linked: dict[Environment, list[tuple[Store, str]]] = defaultdict(list)
@@ -73,15 +76,26 @@ class Verification:
         self.asked = {self._names[one] for one in asked}
         self.kept = {self._names[one] for one in kept}
         used = {entry for one in asked for entry in self._linked[one]}
-        for store in self.stores:
-            for path in store.entries():
-                if not named or (store, os.path.basename(path)) in used:
-                    self.entries += 1
-                    verify_entry(store, os.path.basename(path), self.findings)
-        for environment in dict.fromkeys(asked) or self.distributions:
-            self.installed += len(self.distributions[environment])
+        entries = [
+            (store, path)
+            for store in self.stores
+            for path in store.entries()
+            if not named or (store, os.path.basename(path)) in used
+        ]
+        environments = list(dict.fromkeys(asked) or self.distributions)
+        self.entries = len(entries)
+        self.installed = sum(len(self.distributions[one]) for one in environments)
+        for store, path in entries:
+            self._begin(name_and_version(path)[0])
+            verify_entry(store, os.path.basename(path), self.findings)
+        for environment in environments:
             self._verify_installed(environment)
         self._find_sharers()
+
+    def _begin(self, name: str) -> None:
+        """Report the package that is compared next."""
+        self._on_progress(name, self._begun / (self.entries + self.installed))
+        self._begun += 1
 
     @property
     def damages(self) -> list[Damage]:
@@ -162,6 +176,7 @@ class Verification:
             for row in rows:
                 claims[row.path].add(row.sha256)
         for one, rows in installed:
+            self._begin(one.name)
             title = f"{one.name} {one.version}"
             for row in map(_without_hash_of_bytecode(claims), rows):
                 kind, key = self._state_of(environment, one, row, claims[row.path])
@@ -200,28 +215,15 @@ class Verification:
             try:
                 with environment.open(row.path) as file:
                     digest = self.findings.digest(file)
-                if digest not in claims and not self._came_so(one, row, digest):
+                if digest not in claims and not _came_so(
+                    self._entries_of(one), row, digest
+                ):
                     return "modified", key
-                if self._is_foreign(environment, os.lstat(row.path)):
+                if _is_foreign(self.stores, environment, os.lstat(row.path)):
                     return "foreign", key
             except OSError as error:
                 self.unread[row.path] = error.strerror or str(error)
         return None, key
-
-    def _is_foreign(self, environment: Environment, status: os.stat_result) -> bool:
-        """Return whether another user may write to a file, by a name elsewhere."""
-        if status.st_nlink == 1 or any(store.shared for store in self.stores):
-            return False
-        owners = {os.stat(store.root).st_uid for store in self.stores}
-        return status.st_uid not in {0, environment.owner, *owners}
-
-    def _came_so(self, one: Distribution, row: Row, digest: str) -> bool:
-        """Return whether the RECORD of a wheel is wrong about a file."""
-        for entry in self._entries_of(one):
-            for file in entry.files:
-                if file.path == row.record:
-                    return file.sha256 == digest
-        return False
 
     def _entries_of(self, one: Distribution) -> Iterator[Entry]:
         for store, sha256 in self._linked[Environment(one.site_packages)]:
@@ -246,6 +248,25 @@ class Verification:
                         damage = self.findings.damages.get(key)
                         if damage is not None:
                             self._add_name(environment, row, damage)
+
+
+def _is_foreign(
+    stores: Sequence[Store], environment: Environment, status: os.stat_result
+) -> bool:
+    """Return whether another user may write to a file, by a name elsewhere."""
+    if status.st_nlink == 1 or any(store.shared for store in stores):
+        return False
+    owners = {os.stat(store.root).st_uid for store in stores}
+    return status.st_uid not in {0, environment.owner, *owners}
+
+
+def _came_so(entries: Iterable[Entry], row: Row, digest: str) -> bool:
+    """Return whether the RECORD of a wheel is wrong about a file."""
+    for entry in entries:
+        for file in entry.files:
+            if file.path == row.record:
+                return file.sha256 == digest
+    return False
 
 
 def _installed_at(distribution: Distribution) -> int:

@@ -82,11 +82,6 @@ class Materializing:
         for site_packages in self._sites:
             self._shared[site_packages] = self._see(site_packages)
 
-    @property
-    def bytes(self) -> int:
-        """The size of all files that must become private."""
-        return sum(sum(files.values()) for files in self._shared.values())
-
     def _see(self, site_packages: str) -> dict[str, int]:
         try:
             return dict(self._look(site_packages))
@@ -136,18 +131,25 @@ class Materializing:
             yield path, status.st_size
 
     def run(
-        self, on_progress: Callable[[float], object] = lambda _: None
+        self, on_progress: Callable[[str, float], object] = lambda *_: None
     ) -> list[Materialized]:
         """Make the files private.
 
-        :param on_progress: called with the number of bytes that were copied
+        :param on_progress: called with each file, and the share that is done
         """
+        done, everything = 0, sum(sum(one.values()) for one in self._shared.values())
+
+        def working(path: str, size: int) -> None:
+            nonlocal done
+            on_progress(path, done / max(everything, 1))
+            done += size
+
         for site_packages, files in self._shared.items():
             report = self._reports[site_packages]
             if report.refused is None:
                 try:
                     with self._sites[site_packages].lock():
-                        self._materialize(site_packages, files, on_progress)
+                        self._materialize(site_packages, files, working)
                 except (EnvironmentBusyError, OSError) as error:
                     report.refused = describe_error(error)
         return list(self._reports.values())
@@ -156,16 +158,16 @@ class Materializing:
         self,
         site_packages: str,
         files: Mapping[str, int],
-        on_progress: Callable[[float], object],
+        working: Callable[[str, int], object],
     ) -> None:
         report, replacer = self._reports[site_packages], Replacer(Linker())
         site = self._sites[site_packages]
         report.left_behind = sorted(_written_by_programs(files))
         identity_files = site.identity_files
         for path, size in files.items():
+            working(os.path.relpath(path, site_packages), size)
             if path not in identity_files:
                 _own(replacer, site, path, report)
-            on_progress(size)
         told = {*identity_files, *report.dangling}
         for path, _ in self._look(site_packages):
             if path not in told:

@@ -80,11 +80,6 @@ class Relinking:
             Forecast(self.report) if dry_run else Applier(linker, mode, self.report)
         )
 
-    @property
-    def bytes(self) -> int:
-        """The size of all files that were surveyed."""
-        return sum(m.bytes for members in self._groups.values() for m in members)
-
     def survey(self, all_site_packages: Sequence[str]) -> None:
         """List the installed distributions.
 
@@ -101,22 +96,25 @@ class Relinking:
                     self._groups[key].append(member)
 
     def run(
-        self, on_progress: Callable[[float], object] = lambda _: None
+        self, on_progress: Callable[[str, float], object] = lambda *_: None
     ) -> RelinkReport:
         """Relink the environments that were surveyed.
 
-        :param on_progress: called with the number of bytes that are done
+        :param on_progress: called with each package, and the share that is done
         """
         with contextlib.ExitStack() as stack:
             for environment in self._environments:
                 self._enter(environment, stack)
             self._matcher.index(self._stores, {name for name, _ in self._groups})
             stack.callback(self._hands.finish)
-            for members in self._groups.values():
+            groups = self._groups.values()
+            done, everything = 0, sum(m.bytes for group in groups for m in group)
+            for members in groups:
                 for member in members:
+                    on_progress(member.distribution.name, done / everything)
                     if member.environment.stores:
                         self._relink_distribution(member, members)
-                    on_progress(member.bytes)
+                    done += member.bytes
             for environment in self._environments:
                 self._forget(environment)
         return self.report

@@ -205,7 +205,7 @@ def _comparable(output: str) -> list[str]:
         for line in output.splitlines()
         if not _OWN_LINE.match(line) and not _PROGRESS_BAR.search(line)
     ]
-    # A stand-in that does not do is followed by the download, of the same file or, right
+    # A stand-in that does not do is followed by the download of the same file or, right
     # away, of another with its name.
     fetched = set()
     kept: list[str] = []

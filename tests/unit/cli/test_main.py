@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -454,28 +455,34 @@ class Terminal(io.StringIO):
         return True
 
 
-def on_a_terminal(
-    monkeypatch: pytest.MonkeyPatch, site_packages: object = None
-) -> Terminal:
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch, bars: object = None) -> Terminal:
     """Let stderr be a terminal from now on.
 
-    :param site_packages: what draws the bars
+    :param bars: the module that draws
     """
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(progress_module, "progress", site_packages)
+    monkeypatch.setattr(progress_module, "progress", bars)
+    monkeypatch.setattr(progress_module, "_PATIENCE", 0.01)
     return terminal
 
 
-def advance(progress: progress_module.Progress) -> None:
-    with progress:
-        progress.advance()
-        progress.advance()
+def work(terminal: io.StringIO) -> None:
+    """Show two packages; the first one is in work until there is a bar, or longer."""
+    with progress_module.Progress("Reading") as progress:
+        progress.show("alpha", 0.25)
+        for _ in range(100):
+            if "alpha" in terminal.getvalue():
+                break
+            time.sleep(0.01)
+        progress.show("b\x1b[2Jeta", 0.5)
 
 
-def test_what_is_quick_shows_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_operation_shows_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = on_a_terminal(monkeypatch)
-    advance(progress_module.Progress("Reading", 4))
+    monkeypatch.setattr(progress_module, "_PATIENCE", 60)
+    with progress_module.Progress("Reading") as progress:
+        progress.show("alpha", 0.25)
     assert terminal.getvalue() == ""
 
 
@@ -483,19 +490,20 @@ def test_without_a_terminal_there_is_no_progress(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress_module, "_PATIENCE", 0)
-    advance(progress_module.Progress("Reading", 4))
+    with progress_module.Progress("Reading") as progress:
+        progress.show("alpha", 0.25)
+        time.sleep(0.05)
     assert capsys.readouterr().err == ""
 
 
-def test_without_pip_progress_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_without_pip_names_the_package_in_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     terminal = on_a_terminal(monkeypatch)
-    monkeypatch.setattr(progress_module, "_PATIENCE", 0)
-    monkeypatch.setattr(progress_module, "_REFRESH", 0)
-    advance(progress_module.Progress("Reading", 4))
-    assert terminal.getvalue().startswith("\rReading  25%\x1b[K\rReading  50%")
-    assert terminal.getvalue().endswith("\r\x1b[K")
-    advance(progress_module.Progress("Measuring"))
-    assert "Measuring ..." in terminal.getvalue()
+    work(terminal)
+    assert terminal.getvalue() == (
+        "\rReading alpha  25%\x1b[K\rReading b\\x1b[2Jeta  50%\x1b[K\r\x1b[K"
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
@@ -515,18 +523,13 @@ def test_bars_of_pip_are_loaded_for_a_terminal_only() -> None:
     os.close(slave)
 
 
-@pytest.mark.parametrize("total", [4, None])
-def test_with_pip_progress_is_its_own(
-    monkeypatch: pytest.MonkeyPatch, total: int | None
-) -> None:
-    site_packages = pytest.importorskip("pip._vendor.rich.progress")
-    terminal = on_a_terminal(monkeypatch, site_packages)
-    monkeypatch.setattr(progress_module, "_PATIENCE", 0)
-    monkeypatch.setattr(progress_module, "_REFRESH", 0)
+def test_progress_with_pip_is_its_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    bars = pytest.importorskip("pip._vendor.rich.progress")
+    terminal = on_a_terminal(monkeypatch, bars)
     monkeypatch.setenv("TERM", "xterm")
-    advance(progress_module.Progress("Reading", total))
-    assert "Reading" in terminal.getvalue()
-    assert ("50%" in terminal.getvalue()) is (total is not None)
+    work(terminal)
+    for text in ("Reading alpha", "25%", "Reading b\\x1b[2Jeta", "50%"):
+        assert text in terminal.getvalue()
 
 
 def test_status_has_the_size_that_list_adds_up_to(house: House, run: Run) -> None:
