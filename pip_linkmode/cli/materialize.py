@@ -31,9 +31,10 @@ def _materialize(options: argparse.Namespace) -> Result:
         found = materializing.run(progress.show)
     lines = []
     for one in found:
+        made = f"{plural(one.files, 'file')} ({size(one.bytes)}) made private"
         lines += [
             one.site_packages,
-            f"  {plural(one.files, 'file')} ({size(one.bytes)}) made private",
+            f"  {made if one.files else 'nothing to make private: no file is shared'}",
             *([f"  not done: {one.refused}"] if one.refused else []),
             *(f"  leads nowhere: {path}" for path in one.dangling),
             *(

@@ -156,6 +156,11 @@ def test_materialize_says_what_came_of_it(
     ]
 
 
+def test_materialize_says_that_nothing_is_shared(run: Run, site_packages: Path) -> None:
+    lines = run.text("materialize", str(site_packages)).splitlines()
+    assert lines[1:] == ["  nothing to make private: no file is shared"]
+
+
 def test_enable_and_disable_say_what_they_did(
     run: Run, site_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

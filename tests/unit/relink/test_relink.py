@@ -117,6 +117,16 @@ def test_others_are_linked_to_it(bench: Bench, site_packages: Path) -> None:
     assert report.bytes_stored > 4000
 
 
+def test_symlinks_that_become_hard_links_are_freed(
+    bench: Bench, site_packages: Path
+) -> None:
+    bench.relink(site_packages, mode="symlink")
+    links = [path.lstat() for path in site_packages.rglob("*") if path.is_symlink()]
+    report = bench.relink(site_packages, mode="hardlink")
+    assert sum(report.environments[0].files.values()) == len(links) > 0
+    assert report.bytes_freed == sum(link.st_blocks * 512 for link in links)
+
+
 def test_what_has_other_names_is_not_freed(bench: Bench, site_packages: Path) -> None:
     """As uv does it: the environment's files are those of a cache."""
     for dry_run in (True, False):
