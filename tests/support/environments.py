@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,8 @@ class Environment:
 
     path: Path
     private: Path
+    described: Path | None = field(default=None, kw_only=True)
+    """The digests of code that ``snapshot.py`` keeps for the session."""
 
     @property
     def python(self) -> Path:
@@ -144,7 +146,8 @@ class Environment:
         :param root: a directory, the whole environment unless given
         :returns: the entries by relative path, as in ``snapshot.py``
         """
-        seen = self.run("-I", "-S", _SNAPSHOT, root or self.path).stdout
+        known = [self.described] if self.described else []
+        seen = self.run("-I", "-S", _SNAPSHOT, root or self.path, *known).stdout
         return {
             path: (kind, mode, digest)
             for path, (kind, mode, digest) in json.loads(seen).items()
@@ -182,7 +185,8 @@ class Bed:
         template = self._template(python, pip, shim=shim)
         # Copies, not links: no test may reach another one through a shared file.
         shutil.copytree(template, path, symlinks=True)
-        return Environment(path, private or path.with_name(f"{path.name}-private"))
+        private = private or path.with_name(f"{path.name}-private")
+        return Environment(path, private, described=self._root / "described")
 
     def pip_wheel(self, version: str) -> Path:
         """Return the wheel of one version of pip.

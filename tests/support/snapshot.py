@@ -1,7 +1,9 @@
 """Describe a directory tree, so that two installations can be compared.
 
-Stand-alone: ``python snapshot.py ROOT`` prints the snapshot as JSON. It runs under the
-interpreter of the environment it looks at, because only that one reads its bytecode.
+Stand-alone: ``python snapshot.py ROOT [KNOWN]`` prints the snapshot as JSON. It runs
+under the interpreter of the environment it looks at, because only that one reads its
+bytecode. KNOWN is the path of a file that keeps the digests of code: most code is pip's
+own, the same in each environment, and its description takes most of the time.
 
 What may differ between two equal installations is left out: inodes, links and times,
 and inside a ``.pyc`` the path of its source and the time stamped into it. Whether that
@@ -10,6 +12,7 @@ time is the *right* one is not left out: a stale file says so in its digest.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -23,6 +26,8 @@ from types import CodeType
 Entry = tuple[str, str, str]
 
 _HEADER = 16
+_known: dict[str, str] = {}
+"""Digests of code, by the digest of its marshalled bytes."""
 _CODE_ATTRIBUTES = [
     name
     for name in dir(CodeType)
@@ -70,11 +75,14 @@ def _digest(path: Path) -> str:
 
 def _bytecode_digest(path: Path, content: bytes) -> str:
     flags, validation = content[4:8], content[8:_HEADER]
-    code = _describe(marshal.loads(content[_HEADER:])).encode()
+    marshalled = hashlib.sha256(content[_HEADER:]).hexdigest()
+    if marshalled not in _known:
+        text = _describe(marshal.loads(content[_HEADER:]))
+        _known[marshalled] = hashlib.sha256(text.encode()).hexdigest()
+    code = _known[marshalled]
     if any(flags):
-        return hashlib.sha256(flags + validation + code).hexdigest()
-    digest = hashlib.sha256(flags + code).hexdigest()
-    return f"stale {digest}" if _is_stale(path, validation) else digest
+        return f"{(flags + validation).hex()} {code}"
+    return f"stale {code}" if _is_stale(path, validation) else code
 
 
 def _is_stale(path: Path, validation: bytes) -> bool:
@@ -101,5 +109,19 @@ def _describe(constant: object) -> str:
     return ascii(constant)
 
 
+def main(root: str, known: str = "") -> None:
+    """Print a snapshot; ``known`` may be missing, and is replaced as a whole."""
+    known = known and f"{known}-{sys.hexversion:x}"
+    if os.path.exists(known):
+        _known.update(json.loads(Path(known).read_text("utf-8")))
+    before = len(_known)
+    json.dump(snapshot(root), sys.stdout)
+    if known and len(_known) > before:
+        temporary = Path(f"{known}.{os.getpid()}")
+        with contextlib.suppress(PermissionError):  # another user's environment
+            temporary.write_text(json.dumps(_known), "utf-8")
+            temporary.replace(known)
+
+
 if __name__ == "__main__":
-    json.dump(snapshot(sys.argv[1]), sys.stdout)
+    main(*sys.argv[1:])
