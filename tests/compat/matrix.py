@@ -182,11 +182,15 @@ def combinations() -> tuple[Combination, ...]:
     return tuple(dict.fromkeys(chosen))
 
 
-def pairs(others: Sequence[str]) -> list[Any]:
-    """Return parameters: each combination with all of some others, or one in turn."""
+def pairs(others: Sequence[str], every: int = 1) -> list[Any]:
+    """Return parameters: each combination with all of some others, or one in turn.
+
+    :param every: take only each second combination, for 2, and so on
+    """
+    every = 1 if EVERYTHING else every
     return [
         pytest.param(combination, other, id=f"{other}-{combination}")
-        for number, combination in enumerate(combinations())
+        for number, combination in enumerate(combinations()[::every])
         for other in (others if EVERYTHING else [others[number % len(others)]])
     ]
 

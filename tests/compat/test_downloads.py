@@ -6,6 +6,7 @@ Every case is done by stock pip first, at the same path and from the same index.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from tests.support.parity import assert_parity
 from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from tests.support.environments import Bed, Environment
@@ -42,11 +43,22 @@ def runs(pip: str) -> bool:
     return python.starts(pip)
 
 
-ends = pytest.mark.parametrize(
-    "pip",
-    [pip for pip in SOME if runs(pip) and (EVERYTHING or pip in (OLDEST, NEWEST))],
-)
-some_pips = pytest.mark.parametrize("pip", [pip for pip in SOME if runs(pip)])
+_turn = itertools.cycle([pip for pip in SOME if runs(pip)])
+_ends = itertools.cycle([pip for pip in (OLDEST, NEWEST) if runs(pip)])
+
+
+def some_pips(
+    test: Callable[..., None], turn: Iterator[str] = _turn
+) -> Callable[..., None]:
+    """Run a test with the next pip in turn, or with all."""
+    pips = [pip for pip in SOME if runs(pip)] if EVERYTHING else [next(turn)]
+    marked: Callable[..., None] = pytest.mark.parametrize("pip", pips)(test)
+    return marked
+
+
+def ends(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test with the oldest or the newest pip in turn, or with all."""
+    return some_pips(test, _ends)
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("combination", "mode"),
-    pairs(["hardlink", "symlink"]),
+    pairs(["hardlink", "symlink"], every=2),
     indirect=["combination"],
 )
 def test_every_trait_is_installed_as_pip_does(

@@ -40,7 +40,11 @@ def _kills(options: argparse.Namespace, place: Path) -> bool:
                 *("tests/filesystem/test_crash.py", "-k", "9_at_random_points"),
             ],
             cwd=CHECKOUT,
-            env={**os.environ, "PIP_LINKMODE_TEST_SEED": str(options.seed + number)},
+            env={
+                **os.environ,
+                "PIP_LINKMODE_TEST_EVERYTHING": "1",
+                "PIP_LINKMODE_TEST_SEED": str(options.seed + number),
+            },
             check=False,
         )
         passed &= result.returncode == 0

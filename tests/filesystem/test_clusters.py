@@ -24,6 +24,7 @@ import pytest
 from pip_linkmode.store.store import Store
 from tests.filesystem import mounts
 from tests.filesystem.support import settings
+from tests.support.environments import EVERYTHING
 from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from tests.filesystem.conftest import FileSystems
     from tests.support.environments import Bed, Environment
 
-ENVIRONMENTS = 200
+ENVIRONMENTS = 200 if EVERYTHING else 60
 STOCK = 6
 """How many are made by pip alone, to compare with."""
 PACKAGES = ("solver", "mesh", "post")

@@ -118,9 +118,11 @@ def test_figures_are_those_of_df(
     def close(figure: int, before: int, after: int, what: str) -> None:
         difference = before - after
         say(f"{volume.name} {mode} {what}: {figure:,}, df {difference:,}")
-        # btrfs and XFS keep inodes and names in trees that are not counted.
+        # btrfs and XFS keep inodes and names in trees that are not counted: up to eight
+        # nodes of 16 KiB come back with the last entry.
         rel = 0.01 if volume.name == "ext4" else 0.1
-        assert figure == pytest.approx(difference, rel=rel, abs=64 << 10), what
+        nodes = (4 if volume.name == "ext4" else 8) * (16 << 10)
+        assert figure == pytest.approx(difference, rel=rel, abs=nodes), what
 
     full = used(volume)
     found = command("usage")

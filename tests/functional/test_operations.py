@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.environments import Bed, Environment
     from tests.support.parity import Step
 
-MODES = ("hardlink", "symlink", *(["copy"] if EVERYTHING else []))
+MODES = ("symlink", *(["hardlink", "copy"] if EVERYTHING else []))
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.support.environments import Bed, Environment
     from tests.support.parity import Step
 
-MODES = ("clone", "symlink", "copy", *(["auto", "hardlink"] if EVERYTHING else []))
+MODES = ("clone", "symlink", *(["auto", "copy", "hardlink"] if EVERYTHING else []))
 
 
 def linked(mode: str, store: Path) -> dict[str, str]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tests.support.environments import Bed
 
-MODES = ("auto", "symlink", *(["hardlink", "copy", "clone"] if EVERYTHING else []))
+MODES = ("symlink", *(["auto", "hardlink", "copy", "clone"] if EVERYTHING else []))
 STOCK = "stock"
 
 WHEELS = (

@@ -120,7 +120,7 @@ def test_relink_leaves_configuration_to_each_environment(lab: Lab, linked: str) 
         install(program)
     pristine = digests(etc(programs[0]))
     assert len(pristine) > 2
-    tool = lab.program("auto")
+    tool = lab.program("symlink")
     command = ("-m", "pip_linkmode", "relink", "--mode", linked)
     paths = [str(program.path) for program in programs]
     tool.run(*command, "--link-store", programs[0].store, *paths)
