@@ -193,7 +193,7 @@ def _prune_lines(result: Pruned, wanted: PruneOptions) -> list[str]:
             f"sharing of {count}: environments keep these files, new ones get others"
         )
     if result.removed:
-        rows = [("Package", "Version", "Size", "Came back", "Last used")]
+        rows = [("Package", "Version", "Size", "Frees", "Last used")]
         rows += [
             (
                 one.name,

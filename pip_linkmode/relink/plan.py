@@ -139,7 +139,7 @@ class _DistributionPlan:
         """
         old = os.lstat(link.target)
         if self._is_shared(link, old):
-            actions: list[Action] = [Shared(link.target)]
+            actions: list[Action] = [Shared(link.target)] if link.size else []
             # A clone may have the time of its installation, and bytecode that fits.
             has_time = os.stat(link.target).st_mtime_ns == link.mtime_ns
             if isinstance(pyc, Link) and has_time:
@@ -156,15 +156,16 @@ class _DistributionPlan:
         if not link.size and pyc is None:
             return []
         action = self._share(link, old)
-        if isinstance(action, Share):
+        shared = [bytecode] if isinstance(bytecode, Shared) else []
+        if isinstance(action, Share) and isinstance(bytecode, Share):
             action = action._replace(bytecode=bytecode)
-        return [action]
+        return [action, *shared]
 
-    def _bytecode(self, pyc: Link) -> Share | Keep | None:
+    def _bytecode(self, pyc: Link) -> Share | Shared | Keep | None:
         with contextlib.suppress(FileNotFoundError):
             old = os.lstat(pyc.target)
-            if not self._is_shared(pyc, old):
-                return self._share(pyc, old)
+            is_shared = self._is_shared(pyc, old)
+            return Shared(pyc.target) if is_shared else self._share(pyc, old)
         return None
 
     def _is_shared(self, link: Link, old: os.stat_result) -> bool:
