@@ -94,7 +94,7 @@ def _fill(options: argparse.Namespace) -> Result:
 
 
 def _fill_lines(report: FillReport) -> list[str]:
-    rows = [("Package", "Version", "Bytecode", "")]
+    rows = [("Package", "Version", "Bytecode", "Entry")]
     rows += [
         (
             one.name,

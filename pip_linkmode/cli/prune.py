@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import stat
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -216,6 +217,11 @@ def _prune_lines(result: Pruned, wanted: PruneOptions) -> list[str]:
     if result.restored:
         count = plural(result.restored, "entry", "entries")
         lines.append(f"Kept {count} that came into use during the clean-up")
+    if result.removed and not wanted.respect and _is_open_to_others(result.store):
+        lines.append(
+            f"Environments of users without write access to {result.store} are not "
+            "known. If there are any, name them: pip-linkmode prune ENV"
+        )
     lines += [f"Gone, and forgotten: {path}" for path in result.released]
     for user in result.unreachable:
         count = plural(len(user.uses), "entry", "entries")
@@ -234,6 +240,18 @@ def _prune_lines(result: Pruned, wanted: PruneOptions) -> list[str]:
     return lines
 
 
+def _is_open_to_others(root: str) -> bool:
+    """Return whether other users can link to a store that is not in the user's home."""
+    path, home = os.path.realpath(root), os.path.realpath(os.path.expanduser("~"))
+    if path.startswith(os.path.join(home, "")):
+        return False
+    while os.stat(path).st_mode & stat.S_IXOTH:
+        if path == os.path.dirname(path):
+            return True
+        path = os.path.dirname(path)
+    return False
+
+
 _STATES = {
     "damaged": "cannot be read",
     "missing": "is not there; a disk may not be mounted",
@@ -243,8 +261,9 @@ _STATES = {
 PRUNE = Command(
     "prune",
     "Remove the entries of the store that no environment uses.\n\n"
-    "Entries that an environment links to by symlink are never removed.  An\n"
-    "environment on an unmounted disk keeps its entries; a deleted one does not.",
+    "Entries to which a known environment has symlinks are never removed.  An\n"
+    "environment on an unmounted disk keeps its entries; a deleted one does not.\n"
+    "Name environments of users without write access: the store knows none of them.",
     "pip-linkmode prune --older-than 30d --dry-run",
     _prune_arguments,
     _prune,

@@ -77,6 +77,8 @@ def _verify(options: argparse.Namespace) -> Result:
         lines.append(f"All files are as they were installed: {stored}, {packages}.")
     elif is_well:
         nothing = "Nothing to compare: no wheel is stored or installed."
+        if options.environments:
+            nothing = "Nothing to compare: no package is installed there."
         lines += absent_stores(options) or [nothing]
     return Result(data, "\n".join(lines), PROBLEM if left or found.unread else OK)
 

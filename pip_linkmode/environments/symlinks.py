@@ -90,13 +90,13 @@ def dangling(site_packages: str) -> dict[str, int]:
     :param site_packages: absolute path of a site-packages directory
     :returns: by absolute path of the store; empty if the directory cannot be read
     """
-    found = Counter[str]()
+    found: set[tuple[str, str]] = set()
     with contextlib.suppress(OSError):
         for link in sample_symlinks(site_packages):
             inside = None if os.path.exists(link) else entry_behind(link)
             if inside is not None:
-                found[inside[0]] += 1
-    return dict(found)
+                found.add(inside)
+    return dict(Counter(store for store, _ in found))
 
 
 def entry_behind(link: str) -> tuple[str, str] | None:

@@ -25,7 +25,9 @@ FUNCTIONS = re.compile(
 )
 """Names of functions that return a message, or a part of one."""
 RETURNS = (ast.Return, ast.Yield)
-NOTICES = re.compile(r"Kept|not enabled|lead to no file|still takes|Not readable")
+NOTICES = re.compile(
+    r"Kept|not known\.|not enabled|lead to no file|still takes|Not readable"
+)
 """Lines of a report that need an explanation."""
 
 

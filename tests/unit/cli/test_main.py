@@ -297,6 +297,31 @@ def test_prune_says_what_has_gone_and_what_came_back(house: House, run: Run) -> 
     assert house.present() == ["used"]
 
 
+def test_prune_warns_of_unknown_users(
+    house: House, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have links to a store in which they cannot be registered."""
+    house.entry("a")
+    warning = f"Environments of users without write access to {house.root} are not "
+    stock, is_open = os.stat, True
+
+    def status(path: str, *args: object, **more: object) -> object:
+        found = stock(path, *args, **more)  # type: ignore[arg-type]  # handed on
+        if path not in map(str, (house.root, *house.root.parents)):
+            return found
+        bits = found.st_mode | 0o001 if is_open else found.st_mode & ~0o001
+        return os.stat_result((bits, *found[1:]))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", status)
+        assert warning in run.text("prune", "--dry-run")
+        patched.setenv("HOME", str(house.root.parent))
+        assert warning not in run.text("prune", "--dry-run")
+        patched.setenv("HOME", str(house.root / "elsewhere"))
+        is_open = False
+        assert warning not in run.text("prune", "--dry-run")
+
+
 def test_prune_says_whom_it_could_not_look_at(house: House, run: Run) -> None:
     house.install("e", "symlink", house.entry("used"))
     (house.path / "e").rename(house.path / "aside")
@@ -568,7 +593,7 @@ def test_usage_of_the_first_environment_saves_nothing_yet(
 ) -> None:
     house.install("one", "hardlink", house.entry("a", size=1_000_000))
     text = run.text("usage")
-    assert "Nothing shared yet; the store's lists" in text
+    assert "Nothing saved by one environment; lists" in text
     assert "Saved" not in text
 
 

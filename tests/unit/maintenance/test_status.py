@@ -410,10 +410,10 @@ def test_ten_thousand_entries_take_no_second(tmp_path: Path) -> None:
     for number in range(10_000):
         digest = f"{number * 7919 % 65536:04x}" * 16
         os.makedirs(house.store.path(digest), exist_ok=True)
-    start = time.perf_counter()
+    start = time.process_time()  # other tests run beside this one
     (store,) = look(house, "e").stores
     assert store.entries > 9_000
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_status_says_all_of_it(
