@@ -101,8 +101,8 @@ def _saved(found: Usage) -> str:
     if found.saved >= 0:
         return f"{'Saved':<15}{size(found.saved):>10}"
     if len(found.environments) + found.others < 2:  # noqa: PLR2004  # nothing to share with
-        rest = "lists and unused entries of the store take"
-        return f"Nothing saved by one environment; {rest} {size(-found.saved)}"
+        rest = "lists and unused entries take"
+        return f"One environment saves nothing; {rest} {size(-found.saved)}"
     rest = "the other files of the store take"
     return f"Nothing saved by these rows alone; {rest} {size(-found.saved)} more"
 

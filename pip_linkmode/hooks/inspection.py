@@ -64,7 +64,7 @@ class Hook:
                 f"its start file leads to {self.served_from}, where pip-linkmode is "
                 "missing. Run: pip-linkmode enable --again"
             )
-            stock = "pip-linkmode is not installed; pip install pip-linkmode"
+            stock = "pip-linkmode is not installed there; run: pip-linkmode enable ENV"
             return lost if self.served_from else stock
         if not self.started:
             again = "Run `pip-linkmode enable` for this environment again"

@@ -593,7 +593,7 @@ def test_usage_of_the_first_environment_saves_nothing_yet(
 ) -> None:
     house.install("one", "hardlink", house.entry("a", size=1_000_000))
     text = run.text("usage")
-    assert "Nothing saved by one environment; lists" in text
+    assert "One environment saves nothing; lists" in text
     assert "Saved" not in text
 
 
