@@ -102,6 +102,7 @@ class CleanUp:
             ]
             while time.monotonic() < until:
                 time.sleep(min(60, max(0.0, until - time.monotonic())))
+                self._report.seconds = time.monotonic() - began
                 say(self._report)
             for job in jobs:
                 job.result()
@@ -118,6 +119,8 @@ class CleanUp:
             environment.pip(*INSTALL, wheel)
             found[key] = delta(before, environment.snapshot())
             environment.pip("uninstall", "--yes", f"care-{key[0]}")
+        # pip leaves an empty directory.
+        assert delta(before, environment.snapshot()).keys() == {"share"}
         return found
 
     def _work(self, number: int, until: float) -> None:
@@ -163,6 +166,8 @@ class CleanUp:
         for item in has.items():
             expected |= self._stock[item]
         found = delta(self._before, environment.snapshot())
+        if not has:
+            found.pop("share", None)
         for path in sorted(expected.keys() | found.keys()):
             if expected.get(path) != found.get(path):
                 self._find(f"e{number}: {path}: {expected.get(path)} {found.get(path)}")
