@@ -430,6 +430,9 @@ def test_verify_says_where_a_damaged_file_is(house: House, run: Run) -> None:
     assert "There is no store yet" in run.text("verify")
     house.root.mkdir()
     assert "Nothing to compare" in run.text("verify")
+    (house.path / "empty/lib/python3.11/site-packages").mkdir(parents=True)
+    text = run.text("verify", str(house.path / "empty"))
+    assert "no package is installed there" in text
     site_packages = house.install("e", "copy", house.entry("a"))
     (site_packages / "b-1.dist-info").mkdir()
     (site_packages / "b-1.dist-info" / "RECORD").write_text("a,b,c\n")
