@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
@@ -35,7 +36,8 @@ def site_packages(tmp_path: Path) -> Path:
 
 def add(site_packages: Path, store: Path, name: str, file: str = "__init__.py") -> Path:
     """Install a package by one symlink; return the stored file."""
-    source = store / f"v1/wheels/aa/{SHA256}/files/{name}/{file}"
+    sha256 = hashlib.sha256(name.encode()).hexdigest()
+    source = store / f"v1/wheels/{sha256[:2]}/{sha256}/files/{name}/{file}"
     source.parent.mkdir(parents=True, exist_ok=True)
     source.write_text("x = 1\n")
     (site_packages / name).mkdir()
@@ -66,6 +68,17 @@ def test_package_without_a_file_of_its_own_is_counted(
     (site_packages / "namespace" / "directory").mkdir()
     shutil.rmtree(store)
     assert dangling(str(site_packages)) == {str(store): 2}
+
+
+def test_wheel_with_two_directories_is_counted_once(
+    site_packages: Path, tmp_path: Path
+) -> None:
+    """As numpy and numpy.libs are."""
+    source = add(site_packages, tmp_path / "store", "one")
+    (site_packages / "one.libs").mkdir()
+    (site_packages / "one.libs" / "library").symlink_to(source)
+    source.unlink()
+    assert dangling(str(site_packages)) == {str(tmp_path / "store"): 1}
 
 
 def test_package_of_which_one_entry_is_lost(
