@@ -31,11 +31,15 @@ def printable(text: str) -> str:
 
     Paths, and names from wheels and RECORD files, may contain escape sequences.
     """
-    if text.isprintable():
-        return text
-    return "".join(
-        ascii(one)[1:-1]
-        if one not in "\n\t" and unicodedata.category(one) in _CONTROLS
-        else one
-        for one in text
+    return "\n".join(
+        line
+        if line.isprintable()  # nearly each, and much faster than a look at each one
+        else "".join(map(_printable, line))
+        for line in text.split("\n")
     )
+
+
+def _printable(one: str) -> str:
+    if one == "\t" or unicodedata.category(one) not in _CONTROLS:
+        return one
+    return ascii(one)[1:-1]

@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(describe_error(error), PROBLEM)
     except KeyboardInterrupt:
         return _fail("interrupted", PROBLEM)
-    text = json.dumps(result.data, indent=2) if options.json else result.text
+    text = json.dumps(result.data) if options.json else result.text
     try:
         print(printable(text))
         sys.stdout.flush()

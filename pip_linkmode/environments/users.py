@@ -23,9 +23,12 @@ from pip_linkmode.store.layout import FILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
     from pip_linkmode.environments.registry import Registration, State
     from pip_linkmode.store.store import Store
+
+    Fingerprint: TypeAlias = list[int] | None
 
 
 _COMPARED = ("METADATA", "WHEEL")
@@ -72,7 +75,7 @@ def users(
     # pip moves from a temporary directory to that of --target: looked at in this order,
     # files that are moved in between are seen at least once.
     known.sort(key=lambda one: not _is_transient(one.site_packages))
-    fingerprints: dict[str, frozenset[str]] = {}
+    fingerprints: dict[str, dict[str, Fingerprint]] = {}
     found: list[User] = []
     for registration, state in zip(known, states(known), strict=True):
         on_progress(registration.site_packages, len(found) / len(known))
@@ -88,7 +91,7 @@ def _look(
     store: Store,
     registration: Registration,
     state: State,
-    fingerprints: dict[str, frozenset[str]],
+    fingerprints: dict[str, dict[str, Fingerprint]],
     refresh: bool,
 ) -> User:
     nothing: frozenset[str] = frozenset()
@@ -233,7 +236,7 @@ def _installed(
     store: Store,
     registration: Registration,
     noted: set[str],
-    fingerprints: dict[str, frozenset[str]],
+    fingerprints: dict[str, dict[str, Fingerprint]],
 ) -> set[str]:
     """Return which of some entries are installed, by their metadata."""
     site_packages = registration.site_packages
@@ -243,29 +246,28 @@ def _installed(
         files = os.path.join(store.path(sha256), FILES)
         if sha256 not in fingerprints:
             fingerprints[sha256] = _metadata(files)
-        for dist_info in fingerprints[sha256] & here:
-            if _fingerprint(site_packages, dist_info) == _fingerprint(files, dist_info):
+        for dist_info, stored in fingerprints[sha256].items():
+            if dist_info in here and stored == _fingerprint(site_packages, dist_info):
                 found.add(sha256)
     return found
 
 
-def _metadata(directory: str) -> frozenset[str]:
-    """Return the names of the dist-info directories in a directory."""
+def _metadata(directory: str) -> dict[str, Fingerprint]:
+    """Return the fingerprints of the dist-info directories in a directory."""
     try:
-        return frozenset(one.dist_info for one in distributions(directory))
+        names = [one.dist_info for one in distributions(directory)]
     except OSError:
-        return frozenset()
+        return {}
+    return {name: _fingerprint(directory, name) for name in names}
 
 
-def _fingerprint(directory: str, dist_info: str) -> list[int] | None:
+def _fingerprint(directory: str, dist_info: str) -> Fingerprint:
     """Return the sizes of metadata files, which differ between wheels.
 
     Another build of one version with equal sizes is kept although it is not used.
     """
+    path = os.path.join(directory, dist_info, "")
     try:
-        return [
-            os.lstat(os.path.join(directory, dist_info, name)).st_size
-            for name in _COMPARED
-        ]
+        return [os.lstat(path + name).st_size for name in _COMPARED]
     except OSError:
         return None
