@@ -224,6 +224,8 @@ def _prune_lines(result: Pruned, wanted: PruneOptions) -> list[str]:
         )
     lines += [f"Gone, and forgotten: {path}" for path in result.released]
     for user in result.unreachable:
+        if not user.uses:  # nothing is kept
+            continue
         count = plural(len(user.uses), "entry", "entries")
         registration = user.registration
         name = user.path if registration.site_packages else registration.name

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,7 @@ from pip_linkmode.cli import list as list_module
 from pip_linkmode.cli import progress as progress_module
 from pip_linkmode.cli.main import COMMANDS, main
 from pip_linkmode.environments.register import register
+from pip_linkmode.environments.registry import registrations
 from pip_linkmode.maintenance.prune import Pruned
 
 if TYPE_CHECKING:
@@ -333,6 +335,20 @@ def test_prune_says_whom_it_could_not_look_at(house: House, run: Run) -> None:
     assert len(data["unreachable"][0]["depends_on"]) == 1
     shutil.rmtree(house.path / "aside")
     assert "Gone, and forgotten: " in run.text("prune")
+
+
+def test_prune_is_silent_on_environments_for_which_it_keeps_nothing(
+    house: House, run: Run
+) -> None:
+    """As in each job of a CI that restores a store."""
+    house.install("e", "symlink", house.entry("used"))
+    (registration,) = registrations(str(house.root))
+    for marker in Path(registration.directory).glob("*.symlink"):
+        marker.unlink()
+    (house.path / "e").rename(house.path / "aside")
+    text = run.text("prune")
+    assert "Kept" not in text
+    assert "Removed 1 entry" in text
 
 
 def test_prune_of_both_stores_forgets_who_was_in_both(house: House, run: Run) -> None:
