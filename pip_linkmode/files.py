@@ -310,3 +310,16 @@ def _is_within(path: str, directory: str) -> bool:
 def is_temporary(path: str) -> bool:
     """Tell whether a path is in the directory for temporary files."""
     return _is_within(path, tempfile.gettempdir())
+
+
+def closed_directory(path: str) -> str | None:
+    """Return the first directory on the way to a path that other users cannot search.
+
+    :param path: absolute path of a directory, which is searched as well
+    """
+    path = os.path.realpath(path)
+    parents = [path]
+    while path != os.path.dirname(path):
+        path = os.path.dirname(path)
+        parents.insert(0, path)
+    return next((p for p in parents if not os.stat(p).st_mode & stat.S_IXOTH), None)

@@ -38,7 +38,7 @@ def _list(options: argparse.Namespace) -> Result:
     for store in stores:
         present = items(store)
         with Progress("Measuring") as progress:
-            known = users(store)
+            known = users(store, progress.show)
             sharing: dict[int, Any] = {}
             for number, item in enumerate(present):
                 about = describe(store, item)

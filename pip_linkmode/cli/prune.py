@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import stat
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from pip_linkmode.cli.command import (
 from pip_linkmode.cli.console import date, parse_size, parse_span, table
 from pip_linkmode.cli.progress import Progress
 from pip_linkmode.errors import EnvironmentUnknownError, SettingsError
+from pip_linkmode.files import closed_directory
 from pip_linkmode.maintenance.prune import PruneOptions, prune, release
 from pip_linkmode.text import plural, printable, size
 
@@ -118,13 +118,12 @@ def _prune(options: argparse.Namespace) -> Result:
             # Its owner prunes it.
             passed_over.append(f"Passed over the read-only store {store.root}.")
         else:
-            with Progress("Cleaning up") as progress:
-                if sys.stdout.isatty() and not (options.dry_run or options.json):
-                    foreseen = replace(wanted, dry_run=True)
-                    lines = _prune_lines(prune(store, foreseen), foreseen)
-                    sys.stdout.write(printable("\n".join([*lines, ""])))
-                    sys.stdout.flush()
-                results.append(prune(store, wanted, progress.show))
+            if sys.stdout.isatty() and not (options.dry_run or options.json):
+                foreseen = replace(wanted, dry_run=True)
+                lines = _prune_lines(_prune_store(store, foreseen), foreseen)
+                sys.stdout.write(printable("\n".join([*lines, ""])))
+                sys.stdout.flush()
+            results.append(_prune_store(store, wanted))
     code = PROBLEM if any(result.blockers for result in results) else OK
     text = [f"Forgotten: {path}" for paths in forgotten.values() for path in paths]
     for result in results:
@@ -132,6 +131,11 @@ def _prune(options: argparse.Namespace) -> Result:
     text += passed_over
     data = [_pruned(result, forgotten.get(result.store, ())) for result in results]
     return Result(data, "\n".join(text), code)
+
+
+def _prune_store(store: Store, wanted: PruneOptions) -> Pruned:
+    with Progress("Cleaning up") as progress:
+        return prune(store, wanted, progress.show)
 
 
 def _release(
@@ -244,14 +248,10 @@ def _prune_lines(result: Pruned, wanted: PruneOptions) -> list[str]:
 
 def _is_open_to_others(root: str) -> bool:
     """Return whether other users can link to a store that is not in the user's home."""
-    path, home = os.path.realpath(root), os.path.realpath(os.path.expanduser("~"))
-    if path.startswith(os.path.join(home, "")):
+    home = os.path.realpath(os.path.expanduser("~"))
+    if os.path.realpath(root).startswith(os.path.join(home, "")):
         return False
-    while os.stat(path).st_mode & stat.S_IXOTH:
-        if path == os.path.dirname(path):
-            return True
-        path = os.path.dirname(path)
-    return False
+    return closed_directory(root) is None
 
 
 _STATES = {

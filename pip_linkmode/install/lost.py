@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
-import stat
 import sys
 import sysconfig
 from typing import TYPE_CHECKING
 
 from pip_linkmode.environments.symlinks import dangling
+from pip_linkmode.files import closed_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,23 +46,10 @@ def why_unreachable(store: str, site_packages: str) -> str | None:
     :param store: absolute path
     :param site_packages: absolute path of the environment's site-packages directory
     """
-    closed = _closed_directory(store)
-    if closed is None or _closed_directory(site_packages) is not None:
+    closed = closed_directory(store)
+    if closed is None or closed_directory(site_packages) is not None:
         return None
     return (
         f"other users cannot reach {store}: {closed} has no search permission for "
         "them; set --link-store to a directory that they can reach"
     )
-
-
-def _closed_directory(path: str) -> str | None:
-    """Return the first directory on the way to a path that other users cannot search.
-
-    :param path: absolute path of a directory, which is searched as well
-    """
-    path = os.path.realpath(path)
-    parents = [path]
-    while path != os.path.dirname(path):
-        path = os.path.dirname(path)
-        parents.insert(0, path)
-    return next((p for p in parents if not os.stat(p).st_mode & stat.S_IXOTH), None)

@@ -24,7 +24,7 @@ from pip_linkmode.link.filesystems import sharing
 from pip_linkmode.maintenance.clones import parts_of, regions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pip_linkmode.link.filesystems import Sharing
     from pip_linkmode.maintenance.clones import Inode, Part
@@ -133,6 +133,22 @@ class Ledger:
             with contextlib.suppress(OSError):
                 self._directory(directory, account, waiting)
         return account
+
+    def add_all(
+        self,
+        paths: Sequence[str],
+        on_progress: Callable[[str, float], object],
+    ) -> list[Account]:
+        """Open an account for each of several trees.
+
+        :param paths: absolute paths of directories
+        :param on_progress: called with each path, and the share that is done
+        """
+        accounts: list[Account] = []
+        for path in paths:
+            on_progress(path, len(accounts) / len(paths))
+            accounts.append(self.add(path))
+        return accounts
 
     def _directory(self, path: str, account: Account, waiting: list[str]) -> None:
         if not _BY_DESCRIPTOR:  # pragma: no cover  # Windows

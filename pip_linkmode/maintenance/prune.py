@@ -118,7 +118,7 @@ def prune(
     victims = _choose(store, wanted, known, respected, result, sharing, on_progress)
     if wanted.dry_run:
         ledger = Ledger(known=sharing)
-        accounts = [ledger.add(item.path) for item in victims]
+        accounts = ledger.add_all([item.path for item in victims], on_progress)
         spare = _detached_bytecode(store, wanted)
         for path in spare:
             ledger.add(path)

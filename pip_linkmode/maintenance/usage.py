@@ -69,10 +69,7 @@ def usage(
     paths = sorted(known.values())
     roots = [store.root for store in stores]
     ledger = Ledger(roots, apart=(*roots, *paths))
-    added = []
-    for number, path in enumerate((*roots, *paths)):
-        on_progress(path, number / (len(roots) + len(paths)))
-        added.append(ledger.add(path))
+    added = ledger.add_all([*roots, *paths], on_progress)
     kept, accounts = added[: len(roots)], added[len(roots) :]
     ledger.settle()
     shown = [one for one in accounts if not asked or one.path in asked]

@@ -164,8 +164,9 @@ class Materializing:
         site = self._sites[site_packages]
         report.left_behind = sorted(_written_by_programs(files))
         identity_files = site.identity_files
+        below = os.path.join(site_packages, "")
         for path, size in files.items():
-            working(os.path.relpath(path, site_packages), size)
+            working(path.removeprefix(below), size)
             if path not in identity_files:
                 _own(replacer, site, path, report)
         told = {*identity_files, *report.dangling}

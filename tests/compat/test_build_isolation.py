@@ -9,7 +9,7 @@ import pytest
 
 from tests.compat.matrix import PIPS, pythons
 from tests.functional.projects import make_project, make_sdist
-from tests.support.environments import EVERYTHING, NEWEST
+from tests.support.environments import NEWEST, if_everything
 from tests.support.parity import store_digest
 from tests.support.wheels import make_wheel
 
@@ -73,7 +73,7 @@ def starts(pip: str) -> None:
 
 
 @each_way
-@pytest.mark.parametrize("mode", ["symlink", *(["hardlink"] if EVERYTHING else [])])
+@pytest.mark.parametrize("mode", ["symlink", *if_everything("hardlink")])
 def test_settings_of_the_command_line_reach_nested_pips(
     bed: Bed,
     tmp_path: Path,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.filesystem.support import INSTALL, entries, left_over, settings, under
-from tests.support.environments import EVERYTHING
+from tests.support.environments import if_everything
 from tests.support.parity import delta
 from tests.support.wheels import make_wheel
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.support.environments import Bed, Environment
     from tests.support.snapshot import Entry
 
-MODES = ("clone", "hardlink", "symlink", *(["auto", "copy"] if EVERYTHING else []))
+MODES = ("clone", "hardlink", "symlink", *if_everything("auto", "copy"))
 PIPS = 16
 NAMES = "abcdef"
 Changes = dict[str, "Entry | None"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.functional.projects import make_project, make_sdist
-from tests.support.environments import EVERYTHING
+from tests.support.environments import if_everything
 from tests.support.parity import assert_parity, store_digest
 from tests.support.wheels import make_wheel
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.environments import Bed, Environment
     from tests.support.parity import Step
 
-MODES = ("symlink", *(["hardlink", "copy"] if EVERYTHING else []))
+MODES = ("symlink", *if_everything("hardlink", "copy"))
 
 
 @pytest.fixture(scope="session")

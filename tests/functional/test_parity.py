@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.environments import EVERYTHING
+from tests.support.environments import if_everything
 from tests.support.parity import assert_parity, store_digest
 from tests.support.wheels import TRAITS
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.support.environments import Bed, Environment
     from tests.support.parity import Step
 
-MODES = ("clone", "symlink", *(["auto", "copy", "hardlink"] if EVERYTHING else []))
+MODES = ("clone", "symlink", *if_everything("auto", "copy", "hardlink"))
 
 
 def linked(mode: str, store: Path) -> dict[str, str]:

@@ -21,7 +21,7 @@ from tests.hostile.corpus import (
     module_of,
 )
 from tests.support import parity
-from tests.support.environments import EVERYTHING, NEWEST, OLDEST
+from tests.support.environments import NEWEST, OLDEST, if_everything
 from tests.support.parity import assert_parity, delta, store_digest
 from tests.support.wheels import make_wheel
 
@@ -343,7 +343,7 @@ def test_wheels_and_older_pips(
 # --- wheels that pip installs ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["symlink", *(["hardlink"] if EVERYTHING else [])])
+@pytest.mark.parametrize("mode", ["symlink", *if_everything("hardlink")])
 def test_wheels_that_pip_installs(
     bed: Bed, tmp_path: Path, house: House, mode: str
 ) -> None:

@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from tests.filesystem.matrix import shared_extents
-from tests.support.environments import EVERYTHING, Environment
+from tests.support.environments import Environment, if_everything
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tests.support.environments import Bed
 
-MODES = ("symlink", *(["auto", "hardlink", "copy", "clone"] if EVERYTHING else []))
+MODES = ("symlink", *if_everything("auto", "hardlink", "copy", "clone"))
 STOCK = "stock"
 
 WHEELS = (

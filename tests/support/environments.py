@@ -37,6 +37,12 @@ CHECKOUT = Path(__file__).parents[2]
 EVERYTHING = bool(os.environ.get("PIP_LINKMODE_TEST_EVERYTHING"))
 """Whether to run each test with every pip and every mode; else a part of them does."""
 
+
+def if_everything(*values: str) -> tuple[str, ...]:
+    """Return parameters that only a run of everything has."""
+    return values if EVERYTHING else ()
+
+
 _SNAPSHOT = Path(__file__).with_name("snapshot.py")
 _FOREIGN = ("PIP_", "PYTHON", "XDG_", "SOURCE_DATE_EPOCH", "VIRTUAL_ENV", "_PIP_")
 _COVERAGE = bool({"COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"} & {*os.environ})
