@@ -47,6 +47,14 @@ def use_at(house: House, name: str, when: float) -> None:
     os.utime(manifest, (when, when))
 
 
+def test_progress_of_a_dry_run_names_each_entry(house: House) -> None:
+    paths = [house.entry(name).path for name in ("a", "b")]
+    seen: dict[str, float] = {}
+    prune(house.store, PruneOptions(dry_run=True), seen.__setitem__)
+    assert sorted(seen) == sorted(paths)
+    assert list(seen.values()) == [0, 0.5]
+
+
 # --- what goes ------------------------------------------------------------------------
 
 
