@@ -18,7 +18,7 @@ from functools import wraps
 from typing import TYPE_CHECKING
 
 from pip_linkmode.errors import LinkmodeError, SettingsError
-from pip_linkmode.hooks import downloads, hashes, package
+from pip_linkmode.hooks import downloads, hashes, metadata, package
 from pip_linkmode.install.lost import lost_packages
 from pip_linkmode.settings import CHOICES, DEFAULT_STORE, MODES, from_options
 
@@ -149,6 +149,7 @@ def _add_options(command: Any) -> None:
             if isinstance(command, getattr(install, "InstallCommand", ())):
                 _warn_of_lost_packages(options)
                 if settings.enabled:
+                    metadata.apply()
                     stack.enter_context(downloads.active(_load_stand_ins))
             return run(options, args)
 
