@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import stat
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pip_linkmode.environments.caches import is_there_now
@@ -20,7 +21,7 @@ from pip_linkmode.files import is_on_one_host, make_directory
 from pip_linkmode.store.layout import DIRECTORY
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
 
 def _directory(store: str, site_packages: str) -> str:
@@ -66,7 +67,7 @@ def register_all(
     :raises OSError: if it cannot be written
     """
     directory = _directory(store, site_packages)
-    exists = os.path.lexists if is_on_one_host(store) else is_there_now
+    exists = _look_up(store)
     known = _is_known(directory) and exists(os.path.join(directory, NAME))
     markers = [os.path.join(directory, f"{sha256}.{mode}") for sha256 in sha256s]
     missing = [one for one in markers if not (known and exists(one))]
@@ -85,6 +86,12 @@ def register_all(
         for path in (os.path.join(directory, NAME), directory):
             _sync(path)
         _sync(os.path.dirname(directory))
+
+
+@cache
+def _look_up(store: str) -> Callable[[str], bool]:
+    """Return the function that looks whether a file of a store exists."""
+    return os.path.lexists if is_on_one_host(store) else is_there_now
 
 
 def _sync(path: str) -> None:

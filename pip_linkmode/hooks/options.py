@@ -8,13 +8,14 @@ pip 26.3 blocks imports, and not at all by ``pip install --dry-run``.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import logging
 import os
 import sys
 import tempfile
-from functools import wraps
+from functools import cache, wraps
 from typing import TYPE_CHECKING
 
 from pip_linkmode.errors import LinkmodeError, SettingsError
@@ -170,25 +171,31 @@ def _in_force(settings: Settings) -> Iterator[None]:
     before, variables = _Process.settings, settings.environment()
     saved = {name: os.environ.get(name) for name in variables}
     _Process.settings = settings
-    thresholds = gc.get_threshold()
     if settings.enabled:
         hashes.apply()
-        # Tens of thousands of objects come, few of them in a cycle: looking for cycles
-        # after each 700 costs as much as half of the links.
-        gc.set_threshold(
-            *(max(pair) for pair in zip(thresholds, _GARBAGE, strict=True))
-        )
+        _collect_less_garbage()
     os.environ.update(variables)
     try:
         yield
     finally:
-        gc.set_threshold(*thresholds)
         _Process.settings = before
         for name, value in saved.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@cache
+def _collect_less_garbage() -> None:
+    """Make the garbage collector search less often, and not at the end of the process.
+
+    Tens of thousands of objects come, few of them in a cycle: a search after each 700
+    costs as much as half of the links.
+    """
+    thresholds = zip(gc.get_threshold(), _GARBAGE, strict=True)
+    gc.set_threshold(*map(max, thresholds))
+    atexit.register(gc.freeze)
 
 
 def _with_session(stock: Callable[..., Any], *, report: bool) -> Callable[..., Any]:

@@ -36,9 +36,9 @@ class StoredFile(NamedTuple):
     """Permission bits."""
 
 
-_UNSAFE = re.compile(
-    r"[\x00-\x1f\x7f\\:\x85\u2028\u2029\ud800-\udfff]|(?:\A|/)\.{0,2}(?:/|\Z)"
-)
+_NAME = r"[^/\x00-\x1f\x7f\\:\x85\u2028\u2029\ud800-\udfff]+"
+_NAMES = re.compile(f"{_NAME}(?:/{_NAME})*")
+_DOTS = re.compile(r"(?:\A|/)\.{1,2}(?:/|\Z)")
 SCHEMES = ("platlib", "purelib", "headers", "scripts", "data")
 """The keys of an installation scheme."""
 
@@ -90,4 +90,6 @@ def compiled_sources(paths: Iterable[str], dist_info: str) -> tuple[str, ...]:
 
 def is_safe_path(path: str) -> bool:
     """Return whether a path is relative, normal, without ``..`` and on one line."""
-    return not _UNSAFE.search(path)
+    # Called tens of thousands of times: the second pattern is the slow one.
+    has_dots = "./" in f"{path}/" and _DOTS.search(path)
+    return not has_dots and _NAMES.fullmatch(path) is not None

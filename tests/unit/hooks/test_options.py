@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import logging
 import optparse
 import os
@@ -668,3 +670,14 @@ def test_stand_ins_need_the_heavy_half(
     monkeypatch.setattr(options_module._Process, "patches", heavy)
     options_module._load_stand_ins()
     assert made == [settings]
+
+
+def test_garbage_is_searched_for_less_often_and_not_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(gc, "get_threshold", lambda: (700, 99, 10))
+    monkeypatch.setattr(gc, "set_threshold", lambda *values: seen.append(values))
+    monkeypatch.setattr(atexit, "register", seen.append)
+    options_module._collect_less_garbage.__wrapped__()
+    assert seen == [(50_000, 99, 20), gc.freeze]
