@@ -49,7 +49,8 @@ def main(arguments: list[str]) -> int:
         run("ruff", "format", "--check", "."),
         run("mypy"),
     ]
-    workers = ("-n", str(os.cpu_count() or 1))
+    # At the end a worker takes tests from another one, which may have the long ones.
+    workers = ("-n", str(os.cpu_count() or 1), "--dist", "worksteal")
     if arguments == ["--lint"]:
         pass
     elif arguments:

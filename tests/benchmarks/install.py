@@ -394,15 +394,16 @@ def bars(runs: dict[str, list[Run]]) -> str:
     longest, rows = max(medians.values()), []
     for index, (name, seconds) in enumerate(medians.items()):
         y, width = 24 * index + 8, max(1.0, 420 * seconds / longest)
-        colour = "#888" if name.startswith(("stock", "uv", "cp")) else "#2a7"
+        is_ours = not name.startswith(("stock", "uv", "cp"))
+        colour, label = ("#2a7", f"pip-linkmode: {name}") if is_ours else ("#888", name)
         rows.append(
-            f'<text x="168" y="{y + 12}" text-anchor="end">{name}</text>'
-            f'<rect x="176" y="{y}" width="{width:.0f}" height="16" fill="{colour}"/>'
-            f'<text x="{182 + width:.0f}" y="{y + 12}">{seconds:.1f} s</text>'
+            f'<text x="252" y="{y + 12}" text-anchor="end">{label}</text>'
+            f'<rect x="260" y="{y}" width="{width:.0f}" height="16" fill="{colour}"/>'
+            f'<text x="{266 + width:.0f}" y="{y + 12}">{seconds:.1f} s</text>'
         )
     height = 24 * len(rows) + 12
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="680" height="{height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{height}" '
         'font-family="sans-serif" font-size="12">'
         f"{''.join(rows)}</svg>\n"
     )
