@@ -10,7 +10,7 @@ import pytest
 
 from tests.compat.matrix import MARKS, PIPS, pairs, pythons
 from tests.support import debian
-from tests.support.environments import CHECKOUT, NEWEST
+from tests.support.environments import CHECKOUT, NEWEST, if_everything
 from tests.support.parity import assert_parity, delta, store_digest
 from tests.support.wheels import TRAITS, make_wheel
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.compat
 
 PAGE = CHECKOUT / "README.md"
-MODES = ("hardlink", "symlink", "copy")
+MODES = ("hardlink", "symlink", *if_everything("copy"))
 """What a mode can leave on the disk; a clone is a file of its own, like a copy."""
 STARTERS = ("pip_linkmode.pth", "pip_linkmode.start")
 

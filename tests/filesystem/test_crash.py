@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from tests.support.snapshot import Entry
 
 MODES = ("auto", "clone", "hardlink", "symlink", "copy")
-KILLS = 20 if EVERYTHING else 10
-"""For each mode, cold and warm: 200 or 100 in all."""
+KILLS = 20 if EVERYTHING else 5
+"""For each mode, cold and warm: 200 or 50 in all."""
 REPAIR_EVERY = 5
 SEED = int(os.environ.get("PIP_LINKMODE_TEST_SEED", "20261122"))
 """Another one for each round of ``python -m tests.endurance kills``."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.support.environments import Bed, Environment
     from tests.support.snapshot import Entry
 
-MODES = ("clone", "hardlink", "symlink", *if_everything("auto", "copy"))
+MODES = ("clone", "symlink", *if_everything("auto", "copy", "hardlink"))
 PIPS = 16
 NAMES = "abcdef"
 Changes = dict[str, "Entry | None"]

@@ -369,7 +369,7 @@ def test_the_second_installation_writes_less_than_two_percent_of_pips(
     """By blocks on disk of files that are not links."""
     wheels = [wheel for trait in TRAITS.values() for wheel in trait(tmp_path)]
     # Real wheels weigh more than their metadata: the hand-made ones get a heavy one.
-    bulk = {f"bulk/part_{n}/__init__.py": f"x = {n}\n" * 9000 for n in range(400)}
+    bulk = {f"bulk/part_{n}.bin": bytes([n]) * (1 << 20) for n in range(50)}
     wheels.append(make_wheel(tmp_path, "bulk", files=bulk))
     environments = [
         bed.environment(tmp_path / name, shim=name != "stock")
