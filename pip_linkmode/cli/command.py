@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pip_linkmode.environments.copies import register_copy
 from pip_linkmode.environments.environment import Environment
+from pip_linkmode.environments.users import may_have_unknown_users
 from pip_linkmode.errors import (
     EnvironmentUnknownError,
     SettingsError,
@@ -25,7 +26,7 @@ from pip_linkmode.store.store import Store, check_is_store
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from pip_linkmode.pip_config import EffectiveSettings
 
@@ -87,6 +88,18 @@ def why_no_store(found: EffectiveSettings) -> str:
     mode = f"the link mode is off ({found.sources['mode']})"
     reason = found.settings.reason or mode
     return f"there is no store: {reason}. Name one with --link-store"
+
+
+def unknown_users(stores: Iterable[str]) -> list[str]:
+    """Return a sentence for each store that cannot know all of its users.
+
+    :param stores: absolute paths
+    """
+    return [
+        f"Environments of users without write access to {store} are not known."
+        for store in stores
+        if may_have_unknown_users(store)
+    ]
 
 
 def absent_stores(options: argparse.Namespace) -> list[str]:

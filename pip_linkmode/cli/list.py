@@ -5,7 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from pip_linkmode.cli.command import Command, Result, absent_stores, open_stores
+from pip_linkmode.cli.command import (
+    Command,
+    Result,
+    absent_stores,
+    open_stores,
+    unknown_users,
+)
 from pip_linkmode.cli.console import date, interpreter, table
 from pip_linkmode.cli.progress import Progress
 from pip_linkmode.environments.users import users
@@ -78,7 +84,9 @@ def _list(options: argparse.Namespace) -> Result:
     total = size(sum(row["size"] for row in rows))
     count = plural(len(rows), "entry", "entries")
     text = table(lines, (3, 5), droppable=(2, 4))
-    return Result(rows, f"{text}\n\n{count}, {total}")
+    roots = [store.root for store in stores]
+    lines_below = [f"{count}, {total}", *unknown_users(roots)]
+    return Result(rows, "\n".join([text, "", *lines_below]))
 
 
 def _short(tags: str) -> str:

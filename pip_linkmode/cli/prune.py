@@ -16,11 +16,11 @@ from pip_linkmode.cli.command import (
     absent_stores,
     open_stores,
     site_packages_of,
+    unknown_users,
 )
 from pip_linkmode.cli.console import date, parse_size, parse_span, table
 from pip_linkmode.cli.progress import Progress
 from pip_linkmode.errors import EnvironmentUnknownError, SettingsError
-from pip_linkmode.files import closed_directory
 from pip_linkmode.maintenance.prune import PruneOptions, prune, release
 from pip_linkmode.text import plural, printable, size
 
@@ -191,6 +191,11 @@ def _user(user: User) -> dict[str, Any]:
 
 def _prune_lines(result: Pruned, wanted: PruneOptions) -> list[str]:
     lines = []
+    if result.removed:
+        lines += [
+            f"{line} Name all of them: pip-linkmode prune ENV"
+            for line in unknown_users([result.store])
+        ]
     if result.held:
         count = plural(result.held, "entry", "entries")
         lines.append(
@@ -221,11 +226,6 @@ def _prune_lines(result: Pruned, wanted: PruneOptions) -> list[str]:
     if result.restored:
         count = plural(result.restored, "entry", "entries")
         lines.append(f"Kept {count} that came into use during the clean-up")
-    if result.removed and not wanted.respect and _is_open_to_others(result.store):
-        lines.append(
-            f"Environments of users without write access to {result.store} are not "
-            "known. If there are any, name them: pip-linkmode prune ENV"
-        )
     lines += [f"Gone, and forgotten: {path}" for path in result.released]
     for user in result.unreachable:
         if not user.uses:  # nothing is kept
@@ -244,14 +244,6 @@ def _prune_lines(result: Pruned, wanted: PruneOptions) -> list[str]:
             "without it, because of symlinks; materialize lets go of it"
         )
     return lines
-
-
-def _is_open_to_others(root: str) -> bool:
-    """Return whether other users can link to a store that is not in the user's home."""
-    home = os.path.realpath(os.path.expanduser("~"))
-    if os.path.realpath(root).startswith(os.path.join(home, "")):
-        return False
-    return closed_directory(root) is None
 
 
 _STATES = {

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pip_linkmode.cli.command import Command, Result, absent_stores, open_stores
+from pip_linkmode.cli.command import (
+    Command,
+    Result,
+    absent_stores,
+    open_stores,
+    unknown_users,
+)
 from pip_linkmode.cli.console import abbreviate, bar, shades, table, width
 from pip_linkmode.cli.progress import Progress
 from pip_linkmode.maintenance.usage import usage
@@ -94,6 +100,7 @@ def _usage_lines(found: Usage) -> list[str]:
         if paths
     ]
     lines += [f"Not seen: {path}" for path in found.unreachable]
+    lines += unknown_users(store.path for store in found.stores)
     return lines
 
 

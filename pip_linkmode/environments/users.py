@@ -18,7 +18,7 @@ from pip_linkmode.environments.register import register_all
 from pip_linkmode.environments.registry import registrations, states
 from pip_linkmode.environments.symlinks import entries_behind_symlinks
 from pip_linkmode.errors import RecordInvalidError
-from pip_linkmode.files import is_on_one_host, is_temporary
+from pip_linkmode.files import closed_directory, is_on_one_host, is_temporary
 from pip_linkmode.store.layout import FILES
 
 if TYPE_CHECKING:
@@ -81,6 +81,17 @@ def users(
         on_progress(registration.site_packages, len(found) / len(known))
         found.append(_look(store, registration, state, fingerprints, refresh))
     return sorted(found, key=lambda user: user.registration.site_packages)
+
+
+def may_have_unknown_users(store: str) -> bool:
+    """Return whether other users can link to a store without being registered in it.
+
+    :param store: absolute path; a store below the user's home directory is private
+    """
+    home = os.path.realpath(os.path.expanduser("~"))
+    if os.path.realpath(store).startswith(os.path.join(home, "")):
+        return False
+    return closed_directory(store) is None
 
 
 def _is_transient(path: str) -> bool:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pip_linkmode.store.entry import Entry
 
 _CONTENT_TYPE = "application/zip"
+_METADATA = "_fetch_metadata_using_link_data_attr"
 _log = logging.getLogger("pip_linkmode")
 
 
@@ -56,7 +57,7 @@ _given: dict[str, _StandIn] = {}
 
 
 class _Digest(NamedTuple):
-    """A finished sha256, with the methods of a hash object that pip uses."""
+    """A finished sha256, as far as pip uses a hash object."""
 
     value: str
     name: str = "sha256"
@@ -86,8 +87,17 @@ class _Run:
         :returns: as pip's downloader; ``None`` if pip must download
         """
         wheel = self._wheel
-        if wheel is not None and link.url.startswith(f"{plain_url(wheel)}.metadata"):
-            return self._metadata(wheel, location)
+        # Whatever fails, pip is never worse than alone.
+        with contextlib.suppress(Exception):
+            if wheel and link.url.startswith(f"{plain_url(wheel)}.metadata"):
+                return self._metadata(wheel, location)
+            return self._wheel_of(link, location, download)
+        return None
+
+    def _wheel_of(
+        self, link: Any, location: str, download: Callable[[str], str]
+    ) -> tuple[str, str] | None:
+        """Write a stand-in for the wheel that a link leads to."""
         entry = self._entry(link)
         if entry is None or self._stand_ins is None:
             return None
@@ -175,8 +185,7 @@ def _fetch(path: str, stand_in: _StandIn, hashes: Any = None) -> None:
 def active(load: Callable[[], StandIns | None]) -> Iterator[None]:
     """Make stand-ins while one ``pip install`` runs.
 
-    :param load: wraps ``install_wheel`` and opens the stores, when the first wheel is
-        about to be downloaded; returns ``None`` if that cannot be done
+    :param load: wraps ``install_wheel`` and opens the stores; ``None`` if it cannot
     """
     before = _Run.current
     _Run.current = _Run(load) if _patch() else None
@@ -198,12 +207,11 @@ def _patch() -> bool:
     downloader = getattr(download, "Downloader", None)
     preparer = getattr(prepare, "RequirementPreparer", None)
     checker = getattr(hashes, "Hashes", None)
-    metadata = "_fetch_metadata_using_link_data_attr"
     seams = [
         _Seam(downloader, "__call__", ("self", "link", "location"), _downloading),
         _Seam(checker, "check_against_path", ("self", "path"), _checking),
         _Seam(prepare, "hash_file", ("path",), _hashing),
-        _Seam(preparer, metadata, ("self", "req"), _fetching_metadata),
+        _Seam(preparer, _METADATA, ("self", "req"), _fetching_metadata),
     ]
     batch = getattr(download, "BatchDownloader", None)
     if batch is not None:  # pip 25.0 and older
@@ -237,18 +245,17 @@ class _Seam(NamedTuple):
         return tuple(parameters)[: len(self.leading)] == self.leading
 
 
-_wrapped: set[Callable[..., Any]] = set()
-"""Our wrappers."""
+_wrapped: set[Callable[..., Any]] = set()  # by us
 
 
 def _downloading(stock: Callable[..., tuple[str, str]]) -> Callable[..., Any]:
-    def call(self: Any, link: Any, location: str) -> tuple[str, str]:
+    def call(self: Any, link: Any, location: str, *args: Any, **kwargs: Any) -> Any:
         def download(directory: str) -> str:
-            return stock(_quiet(self), link, directory)[0]
+            return stock(_quiet(self), link, directory, *args, **kwargs)[0]
 
         run = _Run.current
         made = run and run.stand_in(link, location, download)
-        return made or _downloaded(*stock(self, link, location))
+        return made or _downloaded(*stock(self, link, location, *args, **kwargs))
 
     return call
 
@@ -258,8 +265,7 @@ def _downloading_many(stock: Callable[..., Iterable[Any]]) -> Callable[..., Any]
         for link in links:
 
             def download(directory: str, link: Any = link) -> str:
-                [(_, (path, _))] = stock(_quiet(self), [link], directory)
-                return str(path)
+                return str(next(iter(stock(_quiet(self), [link], directory)))[1][0])
 
             run = _Run.current
             made = run and run.stand_in(link, location, download)
@@ -279,14 +285,14 @@ def _downloaded(path: str, content_type: str) -> tuple[str, str]:
 
 
 def _checking(stock: Callable[..., None]) -> Callable[..., None]:
-    def check_against_path(self: Any, path: str) -> None:
+    def check_against_path(self: Any, path: str, *args: Any, **kwargs: Any) -> None:
         stand_in = _given.get(path)
         if stand_in is not None:
             # pip accepts a file by any of its digests (utils/hashes.py:89 of 25.3).
             if stand_in.sha256 in self._allowed.get("sha256", ()):
                 return
             _fetch(path, stand_in)
-        stock(self, path)
+        stock(self, path, *args, **kwargs)
 
     return check_against_path
 
@@ -302,10 +308,10 @@ def _hashing(stock: Callable[..., tuple[Any, int]]) -> Callable[..., tuple[Any, 
 
 
 def _fetching_metadata(stock: Callable[..., Any]) -> Callable[..., Any]:
-    def fetch_metadata(self: Any, req: Any) -> Any:
+    def fetch_metadata(self: Any, req: Any, *args: Any, **kwargs: Any) -> Any:
         run = _Run.current
         with run.metadata_of(req.link) if run else contextlib.nullcontext():
-            return stock(self, req)
+            return stock(self, req, *args, **kwargs)
 
     return fetch_metadata
 

@@ -21,7 +21,7 @@ _MAKERS = ("from_wheel", "from_metadata_file_contents")
 """Class methods of pip's ``Distribution`` (``_internal/metadata/importlib/_dists.py``)
 for wheels that are not installed yet."""
 _parsed: dict[str, Any] = {}
-"""Messages by the text of METADATA.  pip reads them, and changes none."""
+"""Messages by the text of METADATA; pip changes none, except for ``requires.txt``."""
 
 
 def apply() -> None:
@@ -63,7 +63,8 @@ def _parsing_once(kind: Any) -> type:
 
     def metadata(self: Any) -> Any:
         text = self.read_text("METADATA")
-        if not text:
+        # pip adds its lines to the message (metadata/base.py, _add_egg_info_requires).
+        if not text or self.read_text("requires.txt") is not None:
             return stock.__get__(self)
         if text not in _parsed:
             _parsed[text] = stock.__get__(self)

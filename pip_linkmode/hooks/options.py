@@ -2,8 +2,7 @@
 
 The light half of the hooks: standard library only, loaded with the commands
 ``install``, ``wheel``, ``download`` and ``lock``.  The heavy half,
-:mod:`pip_linkmode.hooks.install_wheel`, is loaded when pip is about to install: before
-pip 26.3 blocks imports, and not at all by ``pip install --dry-run``.
+:mod:`pip_linkmode.hooks.install_wheel`, is loaded when a wheel is needed.
 """
 
 from __future__ import annotations
@@ -150,7 +149,8 @@ def _add_options(command: Any) -> None:
             if isinstance(command, getattr(install, "InstallCommand", ())):
                 _warn_of_lost_packages(options)
                 if settings.enabled:
-                    metadata.apply()
+                    with contextlib.suppress(Exception):  # never worse than pip alone
+                        metadata.apply()
                     stack.enter_context(downloads.active(_load_stand_ins))
             return run(options, args)
 

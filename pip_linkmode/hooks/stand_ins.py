@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 MEMBER = "../pip-linkmode-stand-in"
 """The first member of a stand-in."""
+_READ_BY_PIP = ("METADATA", "WHEEL", "requires.txt")
+"""Files of a dist-info directory that pip reads before it installs; wheels converted
+from eggs have the last one."""
 
 
 class StandIns:
@@ -43,7 +46,7 @@ class StandIns:
             with contextlib.suppress(OSError, EntryDamagedError):
                 entry = store.entry(sha256, remember=True)
                 # The name holds version and tags; an adopted entry has none.
-                if entry is not None and entry.wheel == name:
+                if entry is not None and entry.wheel == name and not _is_pip(entry):
                     return entry
         return None
 
@@ -52,6 +55,7 @@ class StandIns:
         if self._opened is None:
             settings, stores = self._settings, []
             # A store is made when it gets its first entry.
+            planned = [root for root in settings.stores if not os.path.isdir(root)]
             for root in filter(os.path.isdir, settings.stores):
                 with contextlib.suppress(StoreRefusedError):
                     store = Store.open(root, trust_group=settings.trust_group)
@@ -61,6 +65,7 @@ class StandIns:
                 settings.destination,
                 any_file_system=settings.mode in ("symlink", "copy"),
                 umask=current_umask(),
+                planned=planned,
             )
         return self._opened
 
@@ -73,11 +78,16 @@ class StandIns:
         :returns: whether it was written
         """
         try:
+            # Installers take members in this order.
+            members = {MEMBER: b""}
+            for name in _READ_BY_PIP:
+                member = f"{entry.dist_info}/{name}"
+                if name != "requires.txt" or entry.lists(member):
+                    members[member] = _read(entry, name)
             with zipfile.ZipFile(path, "w") as archive:
-                # Installers take members in this order.
-                archive.writestr(MEMBER, b"")
-                for name in ("METADATA", "WHEEL"):
-                    archive.writestr(f"{entry.dist_info}/{name}", _read(entry, name))
+                for member, content in members.items():
+                    # A name alone would get a date, which SOURCE_DATE_EPOCH may forbid.
+                    archive.writestr(zipfile.ZipInfo(member), content)
         except (OSError, EntryDamagedError):
             with contextlib.suppress(OSError):
                 os.unlink(path)
@@ -92,9 +102,20 @@ class StandIns:
         return None
 
 
+def _is_pip(entry: Entry) -> bool:
+    """Return whether it is pip, which cannot download while it replaces itself."""
+    return entry.name.lower() == "pip"
+
+
 def _read(entry: Entry, name: str) -> bytes:
-    """Return a file of the dist-info directory, if it is as the wheel had it."""
+    """Return a file of the dist-info directory, if it is as the wheel had it.
+
+    :raises EntryDamagedError: if not, or in a store that was restored without times
+    """
     path = f"{entry.dist_info}/{name}"
+    if os.stat(entry.source(path)).st_mtime_ns != entry.mtime * 10**9:
+        msg = f"{entry.source(path)} has another modification time"
+        raise EntryDamagedError(msg)
     content = entry.read(path)
     expected = next(file.sha256 for file in entry.files if file.path == path)
     if hashlib.sha256(content).hexdigest() != expected:

@@ -29,9 +29,9 @@ class _Process:
 def _register_once() -> None:
     """Register the environment if it is a copy that its store does not know.
 
-    An installation has done it already, and pip 26.3 would block this import there.
+    Not during an installation, where pip 26.2 and newer object to an import.
     """
-    if _Process.registered or "pip_linkmode.install.session" in sys.modules:
+    if _Process.registered or "pip._internal.commands.install" in sys.modules:
         return
     _Process.registered = True
     with contextlib.suppress(Exception):  # never worse than pip alone

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pip_linkmode.files import file_system
 from pip_linkmode.install.linking import LINKS
 from pip_linkmode.link.filesystems import is_across_mounts
-from pip_linkmode.text import printable, size
+from pip_linkmode.text import plural, printable, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -192,9 +192,11 @@ class Summary:
         for reason in sorted(self._links.unreachable):
             yield f"; {reason}"
         for reason, files in self._links.linker.exceptions.items():
-            if requested in LINKS:
-                self.warn(f"{files:,} files without a {requested}: {reason}")
-            yield f"; {files:,} files not shared: {reason}"
+            count = plural(files, "file")
+            # In symlink mode, some files are hard links or copies by design.
+            if requested in LINKS and requested != "symlink":
+                self.warn(f"{count} without a {requested}: {reason}")
+            yield f"; {count} not shared: {reason}"
         refusals = self._links.linker.refusals.values()
         refused = [one for one in refusals if one.primitive == "hardlink"][:1]
         for refusal in refused:

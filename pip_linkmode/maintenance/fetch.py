@@ -41,6 +41,15 @@ def reinstall_command(site: Environment, package: str) -> str:
     return f"{quote(python)} -m pip install --force-reinstall --no-deps {requirement}"
 
 
+def fill_command(store: str, package: str) -> str:
+    """Return the command that unpacks a package into a store again, at the same place.
+
+    :param store: absolute path of the store
+    :param package: name and version, separated by a space
+    """
+    return f"pip-linkmode fill {package.replace(' ', '==')} --link-store {quote(store)}"
+
+
 def fetch(
     sites: Sequence[Environment],
     package: str,

@@ -19,10 +19,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from pip_linkmode.errors import EntryDamagedError, FillRefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from pip_linkmode.store.store import Store
+
+
+_COMMENT = re.compile(r"(^|\s+)#.*$")
+"""As in pip (``_internal/req/req_file.py``)."""
+_OPTION = re.compile(r"(?:^|\s)-(?!-hash\b)")
 
 
 def wheels_in(path: str) -> list[str]:
@@ -70,7 +75,7 @@ class _Resolved(NamedTuple):
     sha256: str | None
     """Digest of the wheel, if pip knows it."""
     pinned: str | None
-    """Requirement for it, if an index has it."""
+    """Line of a requirements file for this very wheel, if an index has it."""
 
 
 def gather(
@@ -89,7 +94,7 @@ def gather(
     :raises FillRefusedError: if pip cannot get one
     """
     stored: dict[str, str] = {}
-    missing: list[str | None] = []
+    missing = []
     for wheel, sha256, pinned in _resolve(directory, wanted, stores):
         if sha256 and any(_is_sound(store, sha256) for store in stores):
             stored[os.path.join(directory, wheel)] = sha256
@@ -97,11 +102,16 @@ def gather(
             missing.append(pinned)
     if missing:
         pins = [pinned for pinned in missing if pinned is not None]
-        arguments = ["--no-deps", "--", *pins]
-        if len(pins) < len(missing) or _has_options(wanted.files):
-            # A pin says neither where from, nor which hash.
-            arguments, stored = wanted.arguments(), {}
-        _get_wheels(directory, wanted, arguments)
+        files = (*wanted.files, *wanted.constraints)
+        if len(pins) < len(missing) or any(map(_has_options, files)):
+            # A pin does not say where from.
+            stored = {}
+            _get_wheels(directory, wanted, wanted.arguments())
+        else:
+            path = os.path.join(directory, "pins.txt")
+            with open(path, "w", encoding="utf-8") as file:
+                file.writelines(f"{pin}\n" for pin in pins)
+            _get_wheels(directory, wanted, ["--no-deps", "-r", path])
     return [*wheels_in(directory), *stored], stored
 
 
@@ -138,10 +148,18 @@ def _wheel_of(item: dict[str, Any]) -> _Resolved:
     origin, metadata = item["download_info"], item["metadata"]
     path = urllib.parse.urlsplit(origin["url"]).path
     name = urllib.parse.unquote(path.rpartition("/")[2])
-    hashes = origin.get("archive_info", {}).get("hashes", {})
-    sha256 = hashes.get("sha256") if name.endswith(".whl") else None
-    pinned = f"{metadata['name']}=={metadata['version']}"
-    return _Resolved(name, sha256, None if item["is_direct"] else pinned)
+    archive = origin.get("archive_info", {})
+    # pip 22.3 has the older of the two keys.
+    digests = {
+        **dict([archive.get("hash", "=").split("=", 1)]),
+        **archive.get("hashes", {}),
+    }
+    sha256 = digests.get("sha256") if name.endswith(".whl") else None
+    if sha256 is None or item["is_direct"]:
+        return _Resolved(name, sha256, None)
+    # Another index may have another file of this version.
+    pinned = f"{metadata['name']}=={metadata['version']} --hash=sha256:{sha256}"
+    return _Resolved(name, sha256, pinned)
 
 
 def _is_sound(store: Store, sha256: str) -> bool:
@@ -153,13 +171,17 @@ def _is_sound(store: Store, sha256: str) -> bool:
     return False
 
 
-def _has_options(files: Iterable[str]) -> bool:
-    """Return whether requirement files say more than which requirements."""
-    for path in files:
-        with contextlib.suppress(OSError), open(path, encoding="utf-8") as file:
-            if any(re.match(r"\s*-|.*\s--", line) for line in file):
-                return True
-    return False
+def _has_options(path: str) -> bool:
+    """Return whether a requirements file may have options other than hashes.
+
+    :param path: of a file, or a URL
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = [_COMMENT.sub("", line) for line in file]
+    except (OSError, UnicodeError):
+        return True
+    return any(map(_OPTION.search, lines))
 
 
 def _get_wheels(directory: str, wanted: Wanted, arguments: Sequence[str]) -> None:

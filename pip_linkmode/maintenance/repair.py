@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from pip_linkmode.environments.environment import OUTSIDE, Environment
 from pip_linkmode.environments.registry import registrations
 from pip_linkmode.environments.symlinks import is_stored
+from pip_linkmode.environments.users import may_have_unknown_users
 from pip_linkmode.files import file_digest
 from pip_linkmode.guard import open_real, path_of
 from pip_linkmode.link.linker import Linker
 from pip_linkmode.link.primitives import Link
 from pip_linkmode.link.replace import ConcurrentChangeError, Replacer
-from pip_linkmode.maintenance.fetch import fetch, reinstall_command
+from pip_linkmode.maintenance.fetch import fetch, fill_command, reinstall_command
 from pip_linkmode.maintenance.intact import find_intact
 from pip_linkmode.store.layout import BYTECODE, MANIFEST
 
@@ -179,7 +180,10 @@ class Repair:
         damage.outcome = "removed, to be compiled again"
 
     def _give_up(self, damage: Damage, others: Sequence[InstalledFile]) -> None:
-        """Remove an entry that cannot be repaired, if no environment needs it."""
+        """Remove an entry that cannot be repaired, if no environment needs it.
+
+        Other users may have symlinks to it that the store does not know.
+        """
         sites = dict.fromkeys(one.site for one in others or damage.installed)
         commands = [reinstall_command(site, damage.package) for site in sites]
         reason = "no intact copy was found"
@@ -187,7 +191,11 @@ class Repair:
             reason += f", and {damage.outcome}"
         damage.outcome = "\n".join([f"{reason}. Run:", *commands])
         for store, sha256 in {(one.store, one.sha256) for one in damage.stored}:
-            if any(one.may_depend_on(sha256) for one in registrations(store.root)):
+            if may_have_unknown_users(store.root) or any(
+                one.may_depend_on(sha256) for one in registrations(store.root)
+            ):
+                command = fill_command(store.root, damage.package)
+                damage.outcome = f"{reason}. Run, and verify --repair again:\n{command}"
                 continue
             with store.staging() as staged:
                 away = store.take_away(sha256, staged)

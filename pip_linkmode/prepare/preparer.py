@@ -222,9 +222,7 @@ class Preparer:
             msg = f"the entry of {os.path.basename(wheel)} is gone"
             raise EntryGoneError(msg)
         if self._write_store is None:
-            state = "is damaged" if replace else "is in none of the stores"
-            msg = f"it {state}, and they are read-only"
-            raise WheelDeclinedError(msg)
+            raise _read_only(is_damaged=replace)
         with self._write_store.staging() as staged:
             files = os.path.join(staged, FILES)
             project = os.path.basename(wheel).partition("-")[0]
@@ -263,3 +261,11 @@ class Preparer:
             with open(wheel, "rb") as file:
                 manifest = unpack(file, directory, umask=self._umask, mtime=mtime)
         return manifest
+
+
+def _read_only(*, is_damaged: bool) -> WheelDeclinedError:
+    """Return the error for a wheel that no store can take."""
+    msg = "it is in none of the stores, and they are read-only"
+    if is_damaged:
+        msg = "its stored files are damaged, and the store is read-only"
+    return WheelDeclinedError(msg)

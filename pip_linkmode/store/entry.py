@@ -65,6 +65,10 @@ class Entry:
     wheel_size: int = 0
     """Bytes of the wheel; 0 in entries of earlier versions."""
 
+    def lists(self, path: str) -> bool:
+        """Return whether it has a file, named by its path in the wheel."""
+        return any(file.path == path for file in self.files)
+
     def source(self, path: str) -> str:
         """Return the absolute path of a file, named by its path in the wheel."""
         return f"{self.path}/{FILES}/{path}"

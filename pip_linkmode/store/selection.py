@@ -23,7 +23,12 @@ def _device(path: str) -> int:
 
 
 def arrange(
-    stores: Sequence[Store], destination: str, *, any_file_system: bool, umask: int
+    stores: Sequence[Store],
+    destination: str,
+    *,
+    any_file_system: bool,
+    umask: int,
+    planned: Sequence[str] = (),
 ) -> tuple[list[Store], Store | None]:
     """Decide where to look for entries, and which store gets new ones.
 
@@ -35,6 +40,7 @@ def arrange(
     :param destination: absolute path of a directory that is installed to
     :param any_file_system: whether a store on another file system is as good
     :param umask: the umask in force
+    :param planned: absolute paths of stores that an installation will make
     :returns: the stores in the order of look-up, and the store for new entries
     """
     device = _device(destination)
@@ -44,6 +50,6 @@ def arrange(
     )
     if any_file_system:
         return list(stores), write_store
-    if write_store in near:
+    if write_store in near or any(_device(root) == device for root in planned):
         return near, write_store
     return [*near, *(store for store in stores if store not in near)], write_store

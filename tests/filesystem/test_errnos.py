@@ -200,7 +200,7 @@ def test_emlink(
     assert set(created.values()) == {"hardlink"}
     assert done.summary.startswith("Linked 1 package by hardlink")
     if mode == "auto":
-        assert "1 files not shared: Too many links" in done.summary
+        assert "1 file not shared: Too many links" in done.summary
     assert_told(done, mode, "Too many links")
 
 

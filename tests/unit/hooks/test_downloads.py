@@ -20,6 +20,7 @@ from pip_linkmode.hooks import downloads, stand_ins
 from pip_linkmode.hooks.stand_ins import MEMBER, StandIns
 from pip_linkmode.prepare.preparer import Preparer
 from pip_linkmode.settings import Settings
+from pip_linkmode.store import selection
 from pip_linkmode.store.store import Store
 from tests.support.index import Index, file_hashes
 from tests.support.wheels import make_wheel
@@ -338,6 +339,47 @@ def test_nothing_is_left_where_a_stand_in_cannot_be_written(bench: Bench) -> Non
     assert not (bench.root / "missing").exists()
 
 
+@pytest.mark.usefixtures("active")
+def test_a_store_that_was_restored_without_times_has_no_stand_ins(bench: Bench) -> None:
+    """Else the wheel would be downloaded in the middle of the installation."""
+    os.utime(bench.entry.source("one-1.0.dist-info/METADATA"))
+    assert bench.is_wheel(bench.download())
+
+
+@pytest.mark.usefixtures("active")
+def test_whatever_fails_pip_downloads(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StandIns, "entry", None)
+    assert bench.is_wheel(bench.download())
+
+
+@pytest.mark.usefixtures("active")
+def test_a_stand_in_has_no_date_of_the_day(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.14 refuses a ``SOURCE_DATE_EPOCH`` before 1980."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    with zipfile.ZipFile(bench.download()) as stand_in:
+        dates = {info.date_time for info in stand_in.infolist()}
+    assert dates == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_a_stand_in_has_the_requirements_of_an_egg(bench: Bench) -> None:
+    name = "one-1.0.dist-info/requires.txt"
+    path = bench.root / "one.whl"
+    content = b"two\n"
+    source = bench.root / "store" / bench.entry.source(name)
+    source.write_bytes(content)
+    os.utime(source, (bench.entry.mtime, bench.entry.mtime))
+    digest = hashlib.sha256(content).hexdigest()
+    row = bench.entry.files[0]._replace(path=name, size=4, sha256=digest)
+    entry = replace(bench.entry, files=(*bench.entry.files, row))
+    assert StandIns.write(str(path), entry)
+    with zipfile.ZipFile(path) as stand_in:
+        assert stand_in.read(name) == content
+
+
 def test_without_a_run_of_install_pip_downloads(bench: Bench) -> None:
     with downloads.active(bench.stand_ins):
         pass
@@ -496,7 +538,27 @@ class TestStores:
                 assert found.entry(bench.sha256, bench.wheel.name) is not None
         finally:
             os.umask(before)
-        assert seen == [{"any_file_system": mode != "hardlink", "umask": 0o027}]
+        options = {"any_file_system": mode != "hardlink", "umask": 0o027}
+        assert seen == [{**options, "planned": []}]
+
+    def test_a_store_that_will_be_made_nearer_has_none_of_the_others(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The installation will unpack the wheel into the nearer one."""
+        near = str(bench.root / "near")
+        roots = (near, bench.store.root)
+        settings = Settings("hardlink", "hardlink", roots, (), destination=near)
+        devices = {bench.store.root: 1}
+        monkeypatch.setattr(selection, "_device", lambda path: devices.get(path, 2))
+        assert StandIns(settings).entry(bench.sha256, bench.wheel.name) is None
+        devices[near] = 1
+        assert StandIns(settings).entry(bench.sha256, bench.wheel.name) is not None
+
+    def test_pip_itself_is_downloaded(self, bench: Bench) -> None:
+        """It could not download while it replaces itself."""
+        (path,) = (bench.root / "store" / "v1" / "wheels").glob("*/*/manifest.json")
+        path.write_text(path.read_text().replace('"name":"one"', '"name":"Pip"'))
+        assert bench.stand_ins().entry(bench.sha256, bench.wheel.name) is None
 
     def test_a_damaged_manifest_is_passed_over(self, bench: Bench) -> None:
         manifest = bench.root / "store" / "v1" / "wheels"

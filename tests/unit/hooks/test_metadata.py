@@ -121,3 +121,12 @@ def test_another_pip_parses_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     metadata.apply()
     module.select_backend = lambda: ModuleType("without a class")
     metadata.apply()
+
+
+def test_message_that_pip_adds_requirements_to_is_shared_with_none(
+    backend: Any, wheel: Path
+) -> None:
+    (wheel / "requires.txt").write_text("d\n")
+    first, second = (backend.from_wheel(wheel)._dist for _ in range(2))
+    first.metadata["Requires-Dist"] = "d"
+    assert second.requires == ["c"]

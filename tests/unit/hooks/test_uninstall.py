@@ -14,6 +14,7 @@ from pip_linkmode.hooks import uninstall
 from pip_linkmode.install import presence
 
 FORBIDDEN = "forbidden"
+INSTALL = "pip._internal.commands.install"
 
 
 def normalize_path(path: str, *, resolve_symlinks: bool = True) -> str:
@@ -158,13 +159,11 @@ def test_environment_that_uninstalls_is_registered_once(
         presence, "register_this_environment", lambda: calls.append(None)
     )
     monkeypatch.setattr(uninstall._Process, "registered", False)
-    monkeypatch.delitem(sys.modules, "pip_linkmode.install.session", raising=False)
+    monkeypatch.delitem(sys.modules, INSTALL, raising=False)
     uninstall._register_once()
     uninstall._register_once()
     assert len(calls) == 1
     monkeypatch.setattr(uninstall._Process, "registered", False)
-    monkeypatch.setitem(
-        sys.modules, "pip_linkmode.install.session", ModuleType("session")
-    )
+    monkeypatch.setitem(sys.modules, INSTALL, ModuleType("install"))
     uninstall._register_once()
     assert len(calls) == 1

@@ -1128,7 +1128,7 @@ def test_report_of_what_was_not_linked(
     assert "; 2 by pip alone; " in line
     assert "; 1,000 files not shared: Too many links" in line
     assert "1,000 files without a hardlink: Too many links" in caplog.text
-    assert line.endswith("; 1 files not shared: another umask")
+    assert line.endswith("; 1 file not shared: another umask")
 
 
 @pytest.mark.parametrize("requested", ["auto", "copy"])

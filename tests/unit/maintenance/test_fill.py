@@ -12,6 +12,7 @@ import pytest
 
 from pip_linkmode.cli.main import main
 from pip_linkmode.interpreters import Interpreter
+from pip_linkmode.maintenance import gather as gather_module
 from pip_linkmode.maintenance.fill import fill
 from pip_linkmode.maintenance.gather import Wanted, gather
 from pip_linkmode.store.store import Store
@@ -384,3 +385,72 @@ def test_where_a_pin_says_too_little_all_are_asked_for(
         assert text.splitlines()[-1] == "Unpacked 1 wheel; 0 were there before"
         text, _ = command("-r", requirements)
         assert text.splitlines()[-1] == "Unpacked 0 wheels; 1 were there before"
+
+
+def test_hashes_leave_the_stored_ones_alone(
+    command: Command, wheel: Path, tmp_path: Path
+) -> None:
+    """Such files are what ``pip-compile --generate-hashes`` writes."""
+    other = make_wheel(tmp_path / "others", "other")
+    with Index([wheel, other]) as index:
+        on_index(command, index)
+        command("package")
+        digests = [index.files[one.name].hashes["sha256"] for one in (wheel, other)]
+        requirements = tmp_path / "requirements.txt"
+        lines = [
+            f"{name}==1.0 \\\n    --hash=sha256:{digest}\n    # via -r in.txt\n"
+            for name, digest in zip(("package", "other"), digests, strict=True)
+        ]
+        requirements.write_text("".join(lines))
+        index.requests.clear()
+        command("-r", requirements)
+        assert index.asked_for([".whl"]) == [f"/files/{other.name}"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("kind", ["-r", "-c"])
+def test_options_of_files_choose_the_index(
+    command: Command, wheel: Path, tmp_path: Path, kind: str, encoding: str
+) -> None:
+    """Another index may have another file of the same version."""
+    other = make_wheel(tmp_path / "others", "package", files={"package/data": "other"})
+    with Index([wheel]) as index, Index([other]) as wanted:
+        on_index(command, index)
+        command.variables["PIP_TRUSTED_HOST"] += f" {wanted.host}"
+        listed = tmp_path / "listed.txt"
+        listed.write_text(f"--index-url {wanted.url}\npackage==1.0\n", encoding)
+        command(kind, listed, *(["package"] if kind == "-c" else []))
+        (data,) = command.store.glob("v1/wheels/*/*/files/package/data")
+        assert data.read_text() == "other"
+
+
+def test_hash_of_a_constraint_chooses_the_file(
+    command: Command, wheel: Path, tmp_path: Path
+) -> None:
+    """pip prefers a higher build number, where nothing else is asked for."""
+    other = make_wheel(tmp_path / "others", "package", files={"package/data": "other"})
+    build = other.rename(other.with_name("package-1.0-1-py3-none-any.whl"))
+    with Index([wheel, build]) as index:
+        on_index(command, index)
+        constraints = tmp_path / "constraints.txt"
+        digest = index.files[wheel.name].hashes["sha256"]
+        constraints.write_text(f"package==1.0 --hash=sha256:{digest}\n")
+        command("package==1.0", "-c", constraints)
+    (data,) = command.store.glob("v1/wheels/*/*/files/package/data")
+    assert data.read_text() == "data"
+
+
+def test_report_of_an_old_pip_has_one_hash() -> None:
+    item = {
+        "download_info": {
+            "url": "https://host/a-1-py3-none-any.whl",
+            "archive_info": {"hash": "sha256=abc"},
+        },
+        "metadata": {"name": "a", "version": "1"},
+        "is_direct": False,
+    }
+    assert gather_module._wheel_of(item) == (
+        "a-1-py3-none-any.whl",
+        "abc",
+        "a==1 --hash=sha256:abc",
+    )

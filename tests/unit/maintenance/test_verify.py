@@ -17,6 +17,7 @@ from pip_linkmode.environments.register import register
 from pip_linkmode.environments.registry import registrations
 from pip_linkmode.errors import EnvironmentUnknownError
 from pip_linkmode.link.linker import Linker
+from pip_linkmode.maintenance import repair as repair_module
 from pip_linkmode.maintenance import verify
 from pip_linkmode.maintenance.damage import Findings
 from pip_linkmode.maintenance.repair import Repair
@@ -809,8 +810,23 @@ def test_entry_that_somebody_depends_on_is_not_set_aside(house: House) -> None:
     found = look(house)
     Repair(found).run()
     assert not only(found).is_repaired
-    assert "--force-reinstall --no-deps a==1.0" in str(only(found).outcome)
+    command = f"pip-linkmode fill a==1.0 --link-store {house.root}"
+    assert str(only(found).outcome).splitlines()[1:] == [command]
     assert (site_packages / "a" / "data").exists()
+
+
+def test_entry_is_not_set_aside_where_other_users_may_need_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not registered if they cannot write to the store."""
+    entry = house.entry("a")
+    edit(entry.source("a/data"))
+    monkeypatch.setattr(repair_module, "may_have_unknown_users", lambda _: True)
+    found = look(house)
+    Repair(found).run()
+    assert not only(found).is_repaired
+    assert house.present() == ["a"]
+    assert "pip-linkmode fill a==1.0" in str(only(found).outcome)
 
 
 def test_entry_that_has_gone_is_not_set_aside_again(house: House) -> None:
