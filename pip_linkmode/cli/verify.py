@@ -74,7 +74,9 @@ def _verify(options: argparse.Namespace) -> Result:
         if left and not options.repair:
             lines.append("To repair, run: pip-linkmode verify --repair")
         if left and not options.environments:
-            lines.append("To repair a file that one environment alone has, name the environment.")
+            lines.append(
+                "To repair a file that one environment alone has, name the environment."
+            )
     elif is_well and (found.entries or found.installed):
         stored = plural(found.entries, "stored wheel")
         packages = plural(found.installed, "installed package")

@@ -182,16 +182,16 @@ def combinations() -> tuple[Combination, ...]:
     return tuple(dict.fromkeys(chosen))
 
 
-def pairs(others: Sequence[str], every: int = 1) -> list[Any]:
-    """Return parameters: each combination with all of some others, or one in turn.
+def pairs(others: Sequence[str], half: int) -> list[Any]:
+    """Return parameters: combinations, each with all of some others, or one in turn.
 
-    :param every: take only each second combination, for 2, and so on
+    :param half: 0 or 1: which half of the combinations is taken, unless all are
     """
-    every = 1 if EVERYTHING else every
     return [
         pytest.param(combination, other, id=f"{other}-{combination}")
-        for number, combination in enumerate(combinations()[::every])
-        for other in (others if EVERYTHING else [others[number % len(others)]])
+        for number, combination in enumerate(combinations())
+        if EVERYTHING or number % 2 == half
+        for other in (others if EVERYTHING else [others[number // 2 % len(others)]])
     ]
 
 
