@@ -424,7 +424,7 @@ def test_damaged_entry_that_somebody_depends_on_stays(house: House) -> None:
     environment = house.environment("e", "symlink", "one")
     damage(environment)
     (found,) = house.data(environment, "verify", "--repair", code=1)["damages"]
-    assert "pip install --force-reinstall" in found["outcome"]
+    assert "pip-linkmode fill one==1.0 --link-store" in found["outcome"]
     assert house.entries() == ["one"]
     works(environment, "one")
 
