@@ -322,8 +322,10 @@ def test_a_source_distribution_is_downloaded(bench: Bench) -> None:
 @pytest.mark.usefixtures("active")
 @pytest.mark.parametrize("name", ["METADATA", "WHEEL"])
 def test_damaged_metadata_is_not_used(bench: Bench, name: str) -> None:
-    with open(bench.entry.source(f"one-1.0.dist-info/{name}"), "a") as file:
+    path = bench.entry.source(f"one-1.0.dist-info/{name}")
+    with open(path, "a") as file:
         file.write("Requires-Dist: another\n")
+    os.utime(path, (bench.entry.mtime, bench.entry.mtime))
     assert bench.is_wheel(bench.download())
 
 
