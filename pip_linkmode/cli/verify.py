@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from pip_linkmode.cli.command import (
@@ -72,11 +73,11 @@ def _verify(options: argparse.Namespace) -> Result:
         count = plural(len(damages), "file is", "files are")
         lines.append(f"{count} not as installed; {len(damages) - len(left)} repaired")
         if left and not options.repair:
-            lines.append("To repair, run: pip-linkmode verify --repair")
-        if left and not options.environments:
-            lines.append(
-                "To repair a file that one environment alone has, name the environment."
-            )
+            store = ["--link-store", options.link_store] if options.link_store else []
+            named = " ".join(["--repair", *map(quote, [*store, *options.environments])])
+            lines.append(f"To repair, run: pip-linkmode verify {named}")
+        if any(str(one.outcome).endswith("shares it") for one in left):
+            lines.append("To repair a file of one environment, name the environment.")
     elif is_well and (found.entries or found.installed):
         stored = plural(found.entries, "stored wheel")
         packages = plural(found.installed, "installed package")

@@ -439,6 +439,9 @@ def test_verify_says_where_a_damaged_file_is(house: House, run: Run) -> None:
     assert f"    in {house.path / 'e'}\n" in text
     assert "    in the store: " in text
     assert "1 file is not as installed; 0 repaired" in text
+    assert text.endswith("To repair, run: pip-linkmode verify --repair\n")
+    text = run.text("verify", "--link-store", str(house.root), code=1)
+    assert f"verify --repair --link-store {house.root}\n" in text
     text = run.text("verify", "--repair", code=1)
     assert "entry removed; the next installation recreates it" in text
     shutil.rmtree(house.root)
