@@ -61,7 +61,8 @@ def sample_symlinks(site_packages: str) -> Iterator[str]:
     """
     with os.scandir(site_packages) as packages:
         for package in packages:
-            if package.name.endswith((".dist-info", ".egg-info", "__pycache__")):
+            # The bytecode of modules may be all that has symlinks.
+            if package.name.endswith((".dist-info", ".egg-info")):
                 continue
             with contextlib.suppress(OSError):
                 if not package.is_dir(follow_symlinks=False):

@@ -136,6 +136,7 @@ def test_one_symlink_of_each_package_is_sampled(tmp_path: Path) -> None:
         ("namespace", "module.py"),
         ("empty", None),
         ("a-1.0.dist-info", "METADATA"),
+        ("__pycache__", "copied.cpython-311.pyc"),
     ):
         (tmp_path / name).mkdir()
         if file:
@@ -146,7 +147,11 @@ def test_one_symlink_of_each_package_is_sampled(tmp_path: Path) -> None:
     found = sorted(
         os.path.relpath(path, tmp_path) for path in sample_symlinks(str(tmp_path))
     )
-    assert found == ["namespace/module.py", "package/__init__.py"]
+    assert found == [
+        "__pycache__/copied.cpython-311.pyc",
+        "namespace/module.py",
+        "package/__init__.py",
+    ]
 
 
 def test_store_that_is_gone_is_passed_over(house: House, copy: Path) -> None:
