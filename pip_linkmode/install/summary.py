@@ -194,7 +194,7 @@ class Summary:
         for reason, files in self._links.linker.exceptions.items():
             count = plural(files, "file")
             # In symlink mode, some files are hard links or copies by design.
-            if requested in LINKS and requested != "symlink":
+            if requested in ("clone", "hardlink"):
                 self.warn(f"{count} without a {requested}: {reason}")
             yield f"; {count} not shared: {reason}"
         refusals = self._links.linker.refusals.values()

@@ -150,11 +150,9 @@ def _wheel_of(item: dict[str, Any]) -> _Resolved:
     name = urllib.parse.unquote(path.rpartition("/")[2])
     archive = origin.get("archive_info", {})
     # pip 22.3 has the older of the two keys.
-    digests = {
-        **dict([archive.get("hash", "=").split("=", 1)]),
-        **archive.get("hashes", {}),
-    }
-    sha256 = digests.get("sha256") if name.endswith(".whl") else None
+    older = archive.get("hash", "").partition("sha256=")[2] or None
+    digest = archive.get("hashes", {}).get("sha256", older)
+    sha256 = digest if name.endswith(".whl") else None
     if sha256 is None or item["is_direct"]:
         return _Resolved(name, sha256, None)
     # Another index may have another file of this version.
