@@ -76,8 +76,6 @@ def _verify(options: argparse.Namespace) -> Result:
             store = ["--link-store", options.link_store] if options.link_store else []
             named = " ".join(["--repair", *map(quote, [*store, *options.environments])])
             lines.append(f"To repair, run: pip-linkmode verify {named}")
-        if any(str(one.outcome).endswith("shares it") for one in left):
-            lines.append("To repair a file of one environment, name the environment.")
     elif is_well and (found.entries or found.installed):
         stored = plural(found.entries, "stored wheel")
         packages = plural(found.installed, "installed package")
